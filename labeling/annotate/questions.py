@@ -1,0 +1,176 @@
+"""A question as it goes over the wire to the annotator's page, and back."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from typing import Literal
+
+from django.urls import reverse
+from pydantic import BaseModel, ConfigDict, Field
+
+from labeling.assignment import Lease, signer
+from labeling.models import Person
+from labeling.pictures import Crop, crop_of
+from labeling.tutorial import Step
+from labeling.voting import Circumstances
+
+Closer = Literal["first", "second", "same"]
+
+
+class Ring(BaseModel):
+    """One of the two marked keypoints; x and y are fractions of the shown picture's width and height."""
+
+    keypoint: str
+    words: str
+    x: float
+    y: float
+    occluded: bool
+
+
+class Question(BaseModel):
+    """What to show. `green_is_first` and `green_on_left` were drawn at random and are recorded with the answer."""
+
+    id: str
+    token: str
+    picture: str
+    width: int
+    height: int
+    first: Ring
+    second: Ring
+    green_is_first: bool
+    green_on_left: bool
+    to_go: int
+    delay_ms: int
+
+
+class NextRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    have: list[uuid.UUID] = Field(default_factory=list, max_length=10, description="ids of questions held by the page")
+
+
+class VoteRequest(Circumstances):
+    token: str = Field(min_length=1, max_length=300)
+    closer: Closer
+    key: uuid.UUID = Field(description="made by the page once per answer; sent again unchanged on a retry")
+
+
+class VoteResponse(BaseModel):
+    to_go: int
+    answered: int
+    session_finished: bool
+
+
+class UndoRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    key: uuid.UUID
+
+
+class TutorialQuestion(BaseModel):
+    number: int
+    token: str
+    picture: str
+    width: int
+    height: int
+    first: Ring
+    second: Ring
+    green_is_first: bool
+    green_on_left: bool
+    delay_ms: int
+
+
+class TutorialState(BaseModel):
+    passed: bool
+    finished_try: bool
+    tries_left: int
+    try_number: int
+    length: int
+    answered: int
+    right: int
+    pass_share: float
+    question: TutorialQuestion | None
+
+
+class TutorialAnswerRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    number: int = Field(ge=0, le=100)
+    token: str = Field(min_length=1, max_length=300)
+    closer: Literal["first", "second"]
+    response_ms: int | None = Field(None, ge=0, le=86_400_000)
+
+
+class TutorialFeedback(BaseModel):
+    correct: bool
+    closer: Literal["first", "second"]
+    reason: str
+    state: TutorialState
+
+
+class CampaignState(BaseModel):
+    """What the page needs before the first question."""
+
+    id: str
+    name: str
+    state: str
+    instructions: str
+    delay_ms: int
+    session_length: int
+    allow_same: bool
+    tutorial_passed: bool
+    has_tutorial: bool
+    answered_in_all: int
+    completion_url: str
+
+
+def words(keypoint: str) -> str:
+    """'left_wrist' -> 'left wrist'"""
+    return keypoint.replace("_", " ")
+
+
+def _ring(person: Person, index: int, names: list[str], crop: Crop) -> Ring:
+    x, y, state = person.keypoints[index]
+    left, top = crop.place(x, y)
+    return Ring(keypoint=names[index], words=words(names[index]), x=left, y=top, occluded=state == 1)
+
+
+def question(lease: Lease) -> Question:
+    assignment, campaign = lease.assignment, lease.campaign
+    asked = assignment.pair or assignment.gold
+    assert asked is not None  # noqa: S101  (a constraint of the schema)
+    if assignment.pair:
+        first_person, second_person = assignment.pair.first_person, assignment.pair.second_person
+    else:
+        first_person = second_person = assignment.gold.person
+    people = [first_person] if first_person.pk == second_person.pk else [first_person, second_person]
+    crop = crop_of(first_person.image, people)
+    names = campaign.dataset.skeleton.keypoints
+    return Question(
+        id=str(assignment.uuid), token=lease.token, picture=reverse("picture", args=[assignment.uuid]),
+        width=crop.size[0], height=crop.size[1],
+        first=_ring(first_person, asked.first, names, crop), second=_ring(second_person, asked.second, names, crop),
+        green_is_first=assignment.green_is_first, green_on_left=assignment.green_on_left, to_go=lease.to_go,
+        delay_ms=campaign.delay_ms,
+    )
+
+
+def tutorial_state(step: Step, now: datetime) -> TutorialState:
+    campaign, asked = step.seat.campaign, None
+    if step.question is not None:
+        q = step.question
+        names = q.person.image.dataset.skeleton.keypoints
+        crop = crop_of(q.person.image, [q.person])
+        odd = (q.position + step.seat.pk) % 2 == 0
+        asked = TutorialQuestion(
+            number=q.position, token=signer.sign(f"tutorial:{q.pk}:{step.seat.pk}:{int(now.timestamp() * 1000):x}"),
+            picture=reverse("tutorial-picture", args=[campaign.uuid, q.position]), width=crop.size[0],
+            height=crop.size[1], first=_ring(q.person, q.first, names, crop),
+            second=_ring(q.person, q.second, names, crop), green_is_first=odd, green_on_left=q.position % 3 != 1,
+            delay_ms=campaign.delay_ms,
+        )
+    used = step.attempt.number if step.attempt else 0
+    finished = bool(step.attempt and step.attempt.finished_at)
+    return TutorialState(
+        passed=step.passed, finished_try=finished, tries_left=max(0, campaign.tutorial_tries - used), try_number=used,
+        length=step.length, answered=step.position, right=step.right, pass_share=campaign.tutorial_pass_share,
+        question=asked,
+    )

@@ -1,0 +1,270 @@
+"""REST doors for admins, reviewers and researchers. They hold no rules: each calls one verb."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Count, QuerySet
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
+from pydantic import BaseModel, ConfigDict, Field
+from rest_framework import mixins, serializers, viewsets
+from rest_framework.decorators import action
+from rest_framework.exceptions import NotFound as RestNotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from labeling import access, aggregation, campaigns, catalogs
+from labeling.api import shapes
+from labeling.importing import storing
+from labeling.models import Campaign, Dataset, Image, Participation, Release, SkeletonRow
+from labeling.releasing import freeze
+from webapp.accounts.roles import STAFF, Role, require
+from webapp.accounts.tokens import ScopeByMethod
+from webapp.jobs.api import JobShape
+from webapp.refusal import Invalid, NotFound
+from webapp.typed import read
+
+
+class Listed(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    """A list and its single things, addressed by UUID."""
+
+    permission_classes = [ScopeByMethod]
+    lookup_field = "uuid"
+    lookup_url_kwarg = "id"
+    lookup_value_converter = "uuid"
+
+
+@extend_schema_view(list=extend_schema(summary="Skeletons in use and built in"))
+class Skeletons(mixins.ListModelMixin, viewsets.GenericViewSet):
+    permission_classes = [ScopeByMethod]
+    queryset = SkeletonRow.objects.order_by("name")
+    serializer_class = shapes.SkeletonShape
+
+
+class Datasets(Listed):
+    serializer_class = shapes.DatasetShape
+    filterset_fields = ["name"]
+
+    def get_queryset(self) -> QuerySet[Dataset]:
+        datasets = Dataset.objects.select_related("skeleton").annotate(image_count=Count("images")).order_by("name")
+        if self.request.user.is_one_of(*STAFF):
+            return datasets
+        if self.request.user.is_one_of(Role.RESEARCHER):
+            return datasets.filter(campaigns__releases__isnull=False).distinct()
+        return datasets.none()
+
+    @extend_schema(responses=shapes.ImageShape(many=True))
+    @action(detail=True, filterset_fields=["split"])
+    def images(self, request: Request, id: UUID) -> Response:
+        """Pictures and people of a data set, page by page."""
+        dataset = self.get_object()
+        page = self.paginate_queryset(Image.objects.filter(dataset=dataset).prefetch_related("people").order_by("pk"))
+        return self.get_paginated_response(shapes.ImageShape(page, many=True).data)
+
+
+class ImportShape(serializers.Serializer):
+    """A multipart upload."""
+
+    dataset = serializers.CharField(max_length=120)
+    format = serializers.ChoiceField(choices=[o.name for o in catalogs.import_formats])
+    licence = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
+    attribution = serializers.CharField(max_length=400, required=False, allow_blank=True, default="")
+    description = serializers.CharField(max_length=5000, required=False, allow_blank=True, default="")
+    annotations = serializers.FileField()
+    pictures = serializers.FileField(help_text="a .zip archive of pictures")
+
+
+class Imports(viewsets.GenericViewSet):
+    permission_classes = [ScopeByMethod]
+    throttle_scope = "heavy"
+    serializer_class = ImportShape
+
+    @extend_schema(request={"multipart/form-data": ImportShape}, responses={202: JobShape})
+    def create(self, request: Request) -> Response:
+        """Upload annotations and pictures. Looked through at once; then a job imports them, all or nothing."""
+        require(request.user, Role.ADMIN)
+        upload = ImportShape(data=request.data)
+        upload.is_valid(raise_exception=True)
+        data = dict(upload.validated_data)
+        annotations, pictures = data.pop("annotations"), data.pop("pictures")
+        job = storing.receive(request.user, read(storing.ImportConfig, data), annotations, pictures)
+        return Response(JobShape(job).data, 202)
+
+
+class CampaignRequest(campaigns.CampaignPlan):
+    """A campaign to be, and the data set it asks about."""
+
+    dataset: UUID
+
+
+class MoveRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    move: str = Field(description="open, pause or close")
+
+
+class AggregateRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    model: str = aggregation.DEFAULT_MODEL
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class ReleaseRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    note: str = Field("", max_length=5000)
+
+
+class StandingRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    standing: str = Field(description="active, paused or blocked")
+    reason: str = Field("", max_length=400)
+
+
+Progress = inline_serializer("CampaignProgress", {
+    "pairs": serializers.IntegerField(), "pairs_finished": serializers.IntegerField(),
+    "votes_counted": serializers.IntegerField(), "votes_needed": serializers.IntegerField(),
+    "leased": serializers.IntegerField(), "share_done": serializers.FloatField(),
+})
+
+
+class Campaigns(Listed):
+    serializer_class = shapes.CampaignShape
+    filterset_fields = ["state", "access"]
+    throttle_scope = "heavy"
+
+    def get_throttles(self) -> list[Any]:
+        return super().get_throttles() if self.action in ("create", "aggregate", "release") else []
+
+    def get_queryset(self) -> QuerySet[Campaign]:
+        return access.visible_to(self.request.user).select_related("dataset").order_by("-created_at", "-pk")
+
+    @extend_schema(request=CampaignRequest, responses={201: shapes.CampaignShape})
+    def create(self, request: Request) -> Response:
+        """Make a campaign in draft; a job prepares its pairs, tutorial and gold questions."""
+        require(request.user, Role.ADMIN)
+        asked = read(CampaignRequest, request.data)
+        dataset = Dataset.objects.select_related("skeleton").filter(uuid=asked.dataset).first()
+        if dataset is None:
+            raise Invalid("No such data set.", field="dataset", value=asked.dataset)
+        plan = campaigns.CampaignPlan(**asked.model_dump(exclude={"dataset"}))
+        campaign, _ = campaigns.create(request.user, dataset, plan)
+        return Response(shapes.CampaignShape(campaign).data, 201)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, id: UUID) -> Response:
+        """Delete a campaign that has no votes."""
+        campaigns.delete(request.user, self.get_object())
+        return Response(status=204)
+
+    @extend_schema(request=MoveRequest, responses=shapes.CampaignShape)
+    @action(detail=True, methods=["post"])
+    def move(self, request: Request, id: UUID) -> Response:
+        """Open, pause or close."""
+        require(request.user, Role.ADMIN)
+        moved = campaigns.move(request.user, self.get_object(), read(MoveRequest, request.data).move)
+        return Response(shapes.CampaignShape(moved).data)
+
+    @extend_schema(responses=Progress)
+    @action(detail=True)
+    def progress(self, request: Request, id: UUID) -> Response:
+        """Pairs and votes, counted and needed."""
+        require(request.user, *STAFF, Role.RESEARCHER)
+        return Response(aggregation.progress_of(self.get_object()))
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=True)
+    def annotators(self, request: Request, id: UUID) -> Response:
+        """One row per annotator: votes, speed, agreement, gold accuracy, bias."""
+        require(request.user, *STAFF)
+        return Response({"results": aggregation.annotator_table(self.get_object())})
+
+    @extend_schema(request=StandingRequest, responses=OpenApiTypes.OBJECT)
+    @action(detail=True, methods=["post"], url_path="annotators/(?P<seat>[0-9a-f-]{36})/standing")
+    def standing(self, request: Request, id: UUID, seat: str) -> Response:
+        """Pause, block or restore an annotator, with a reason."""
+        require(request.user, *STAFF)
+        try:
+            found = Participation.objects.filter(campaign=self.get_object(), pseudonym=UUID(seat)).first()
+        except ValueError:
+            found = None
+        if found is None:
+            raise NotFound("No such annotator in this campaign.", field="seat")
+        asked = read(StandingRequest, request.data)
+        changed = access.set_standing(request.user, found, asked.standing, asked.reason)
+        return Response({"seat": str(changed.pseudonym), "standing": changed.standing})
+
+    @extend_schema(request=AggregateRequest, responses={202: JobShape})
+    @action(detail=True, methods=["post"])
+    def aggregate(self, request: Request, id: UUID) -> Response:
+        """Merge the votes into labels by a crowd model."""
+        require(request.user, *STAFF)
+        asked = read(AggregateRequest, request.data)
+        job = aggregation.start(request.user, self.get_object(), asked.model, asked.options)
+        return Response(JobShape(job).data, 202)
+
+    @extend_schema(responses=shapes.LabelShape(many=True))
+    @action(detail=True)
+    def labels(self, request: Request, id: UUID) -> Response:
+        """The labels of the last merge. Who reads them can no longer answer in the campaign."""
+        require(request.user, *STAFF)
+        campaign = self.get_object()
+        last = campaign.crowd_runs.first()
+        if last is None:
+            raise NotFound("There are no labels yet.", field="campaign", fix="merge the votes first")
+        access.note_answers_seen(request.user, campaign)
+        page = self.paginate_queryset(last.labels.select_related("pair__image").order_by("pair_id"))
+        context = {"keypoints": campaign.dataset.skeleton.keypoints}
+        return self.get_paginated_response(shapes.LabelShape(page, many=True, context=context).data)
+
+    @extend_schema(request=ReleaseRequest, responses={202: JobShape})
+    @action(detail=True, methods=["post"])
+    def release(self, request: Request, id: UUID) -> Response:
+        """Freeze the current labels as the next release."""
+        require(request.user, Role.ADMIN)
+        job = freeze.start(request.user, self.get_object(), note=read(ReleaseRequest, request.data).note)
+        return Response(JobShape(job).data, 202)
+
+
+class Releases(Listed):
+    serializer_class = shapes.ReleaseShape
+
+    def get_queryset(self) -> QuerySet[Release]:
+        if not self.request.user.is_one_of(*STAFF, Role.RESEARCHER):
+            return Release.objects.none()
+        return Release.objects.select_related("campaign").order_by("-created_at", "-pk")
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True, url_path=r"files/(?P<name>[a-z_]+\.[a-z]+)")
+    def files(self, request: Request, id: UUID, name: str) -> FileResponse:
+        """One file of a release."""
+        return release_file(self.get_object(), name)
+
+
+def release_file(release: Release, name: str) -> FileResponse:
+    if name not in release.manifest["files"] and name != "manifest.json":
+        raise RestNotFound
+    path = Path(settings.MEDIA_ROOT) / release.folder / name
+    return FileResponse(path.open("rb"), as_attachment=True, filename=name)
+
+
+class Catalogs(viewsets.ViewSet):
+    permission_classes = [ScopeByMethod]
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    def list(self, request: Request) -> Response:
+        """What can be chosen: import formats, crowd models, release formats, with the options of each."""
+        def rows(catalog: Any) -> list[dict[str, Any]]:
+            return [
+                {"name": o.name, "title": o.title, "source": o.source, "options": o.config.model_json_schema()}
+                for o in catalog
+            ]
+
+        return Response({
+            "import_formats": rows(catalogs.import_formats),
+            "crowd_models": rows(catalogs.crowd_models),
+            "release_formats": rows(catalogs.release_formats),
+        })

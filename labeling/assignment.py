@@ -1,0 +1,256 @@
+"""The queue: which question an annotator gets next, under a lease.
+
+Speed does not depend on the number of pairs: every annotator keeps one cursor per level (pairs with k takers), and the
+partial index (campaign, taken, rank) of unfinished pairs is entered behind it. Pairs with fewer takers come first, so
+new pairs are not starved. On PostgreSQL locked rows are skipped; on SQLite writers wait for each other.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.core import signing
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q, Sum
+from django.utils import timezone
+
+from labeling.models import (
+    Assignment,
+    Campaign,
+    GoldAnswer,
+    KnownQuestion,
+    Pair,
+    Participation,
+    SawAnswers,
+    Session,
+)
+from webapp.accounts.models import Account
+from webapp.refusal import NotAllowed, NotFound, Refusal
+
+MOST_HELD = 3  # the question on the screen and two preloaded ones
+NOTHING_LEFT_FOR = timedelta(seconds=15)
+signer = signing.TimestampSigner(salt="nearer.assignment")
+
+
+class TutorialFirst(Refusal):
+    code, status = "tutorial_first", 403
+
+
+class CampaignNotOpen(Refusal):
+    code, status = "campaign_not_open", 409
+
+
+class NothingLeft(Refusal):
+    """Every pair is answered, leased to others, or was answered by this annotator."""
+
+    code, status = "nothing_left", 409
+
+
+class SessionFull(Refusal):
+    """All comparisons of the sitting are handed out or answered."""
+
+    code, status = "session_full", 409
+
+
+class BudgetSpent(Refusal):
+    code, status = "budget_spent", 409
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A question in an annotator's hands. The token proves when it was handed out."""
+
+    assignment: Assignment
+    campaign: Campaign
+    token: str
+    to_go: int
+
+
+def next_pair(
+    account: Account, campaign_uuid: object, *, now: datetime, rng: random.Random, have: frozenset[str] = frozenset()
+) -> Lease:
+    """Lease the next question to an annotator; what is held already and not in `have` comes first (resume).
+
+    Raises NotFound, NotAllowed, TutorialFirst, CampaignNotOpen, SessionFull, BudgetSpent, NothingLeft.
+    """
+    with transaction.atomic():
+        outcome = _next(account, campaign_uuid, now, rng, have)
+    if isinstance(outcome, Refusal):  # raised out here: that nothing is left is remembered, not rolled back
+        raise outcome
+    return outcome
+
+
+def seat_of(account: Account, campaign_uuid: object) -> Participation:
+    """The locked seat of an annotator, with what `may_answer` needs to know. Call inside a transaction."""
+    campaign = OuterRef("campaign")
+    tutorial = KnownQuestion.objects.filter(campaign=campaign, use=KnownQuestion.Use.TUTORIAL)
+    seat = (
+        Participation.objects.select_related("campaign__dataset__skeleton")
+        .select_for_update(of=("self",))
+        .annotate(
+            has_tutorial=Exists(tutorial), saw_answers=Exists(SawAnswers.objects.filter(campaign=campaign, account=account))
+        )
+        .filter(campaign__uuid=campaign_uuid, annotator=account)
+        .first()
+    )
+    if seat is None:
+        raise NotFound("You have no seat in this campaign.", field="campaign", fix="open the campaign's page first")
+    return seat
+
+
+def _next(
+    account: Account, campaign_uuid: object, now: datetime, rng: random.Random, have: frozenset[str]
+) -> Lease | Refusal:
+    seat = seat_of(account, campaign_uuid)
+    may_answer(seat)
+    held = _held(seat, now)
+    for assignment in held:
+        if str(assignment.uuid) not in have:
+            return lease_of(assignment, assignment.session, seat.campaign, now)
+    if seat.campaign.state != Campaign.State.OPEN:
+        raise CampaignNotOpen(f"The campaign is {seat.campaign.state}.", fix="come back later")
+    if len(held) >= MOST_HELD:
+        raise Refusal("You hold too many unanswered questions.", field="have", fix="answer them first")
+    session = Session.objects.filter(participation=seat, finished_at=None).first() or _start_session(seat)
+    if session.answered + len(held) >= session.length:
+        raise SessionFull("All comparisons of this session are handed out.", fix="answer the ones you hold")
+    assignment = _assign(seat, session, now, rng)
+    return lease_of(assignment, session, seat.campaign, now) if isinstance(assignment, Assignment) else assignment
+
+
+def may_answer(seat: Participation) -> None:
+    """Standing, blindness to others' answers, and the tutorial."""
+    if seat.standing != Participation.Standing.ACTIVE:
+        raise NotAllowed(f"Your work in this campaign is {seat.standing}: {seat.standing_reason}",
+                         fix="Write to the campaign's admins.")
+    if seat.saw_answers:
+        raise NotAllowed("You have seen other people's answers of this campaign and cannot answer in it.")
+    if seat.tutorial_passed_at is None and seat.has_tutorial:
+        raise TutorialFirst("Pass the tutorial first.", fix="open the tutorial")
+
+
+def _held(seat: Participation, now: datetime) -> list[Assignment]:
+    return list(
+        Assignment.objects.select_related(
+            "session", "pair__first_person__image", "pair__second_person", "gold__person__image"
+        )
+        .filter(participation=seat, state=Assignment.State.LEASED, expires_at__gt=now)
+        .order_by("leased_at", "id")
+    )
+
+
+def lease_of(assignment: Assignment, session: Session, campaign: Campaign, now: datetime) -> Lease:
+    text = f"{assignment.uuid.hex}:{int(now.timestamp() * 1000):x}"
+    return Lease(assignment, campaign, signer.sign(text), session.length - session.answered)
+
+
+def _start_session(seat: Participation) -> Session:
+    campaign = seat.campaign
+    length = campaign.session_length
+    if campaign.budget_votes is not None:
+        Campaign.objects.select_for_update().get(pk=campaign.pk)  # two new sittings must not share the last votes
+        sittings = Session.objects.filter(participation__campaign=campaign)
+        planned = (
+            (sittings.filter(finished_at=None).aggregate(n=Sum("length"))["n"] or 0)
+            + (sittings.exclude(finished_at=None).aggregate(n=Sum("answered"))["n"] or 0)
+        )
+        length = min(length, campaign.budget_votes - planned)
+        if length < 1:
+            raise BudgetSpent("The campaign's budget of votes is spent or handed out.")
+    return Session.objects.create(participation=seat, length=length)
+
+
+def _assign(seat: Participation, session: Session, now: datetime, rng: random.Random) -> Assignment | Refusal:
+    campaign = seat.campaign
+    assignment = Assignment(
+        campaign=campaign,
+        participation=seat,
+        session=session,
+        leased_at=now,
+        expires_at=now + timedelta(seconds=campaign.lease_s),
+        green_is_first=rng.random() < 0.5,
+        green_on_left=rng.random() < 0.5,
+    )
+    if campaign.gold_share and rng.random() < campaign.gold_share:
+        assignment.gold = _unseen_gold(seat, rng)
+    if assignment.gold is None:
+        assignment.pair = _take_pair(seat, now)
+        if assignment.pair is None:
+            return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
+    assignment.save(force_insert=True)
+    return assignment
+
+
+def _unseen_gold(seat: Participation, rng: random.Random) -> KnownQuestion | None:
+    mine = Assignment.objects.filter(gold=OuterRef("pk"), participation=seat)
+    unseen = KnownQuestion.objects.filter(~Exists(mine), campaign=seat.campaign, use=KnownQuestion.Use.GOLD)
+    keys = list(unseen.values_list("pk", flat=True))
+    return KnownQuestion.objects.select_related("person__image").get(pk=rng.choice(keys)) if keys else None
+
+
+def _take_pair(seat: Participation, now: datetime) -> Pair | None:
+    if seat.exhausted_until and seat.exhausted_until > now:
+        return None
+    levels = seat.campaign.votes_per_pair
+    seat.cursors = (seat.cursors + [-1] * levels)[:levels]
+    pair = _scan(seat)
+    if pair is None and any(c >= 0 for c in seat.cursors):
+        seat.cursors = [-1] * levels  # leases may have come back behind the cursors: look once more from the start
+        pair = _scan(seat)
+    news = {"cursors": seat.cursors, "exhausted_until": None if pair else now + NOTHING_LEFT_FOR}
+    Participation.objects.filter(pk=seat.pk).update(**news)
+    if pair:
+        Pair.objects.filter(pk=pair.pk).update(taken=F("taken") + 1)
+    return pair
+
+
+def _scan(seat: Participation) -> Pair | None:
+    mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=seat).exclude(state=Assignment.State.RETURNED)
+    for level, cursor in enumerate(seat.cursors):
+        waiting = Pair.objects.filter(campaign=seat.campaign_id, taken=level, taken__lt=F("votes_needed"))
+        found = (
+            waiting.select_related("first_person__image", "second_person")
+            .select_for_update(skip_locked=True, of=("self",))
+            .filter(~Exists(mine), rank__gt=cursor)
+            .order_by("rank")
+            .first()
+        )
+        if found:
+            seat.cursors[level] = found.rank
+            return found
+        # Nothing but this annotator's own pairs up to the last one: do not read past them again.
+        last = waiting.order_by("-rank").values_list("rank", flat=True).first()
+        seat.cursors[level] = max(cursor, -1 if last is None else last)
+    return None
+
+
+def return_expired(now: datetime | None = None, most: int = 500) -> int:
+    """Give the pairs of expired leases back to the queue. Safe to run anywhere, any number of times at once."""
+    now = now or timezone.now()
+    due = list(
+        Assignment.objects.filter(state=Assignment.State.LEASED, expires_at__lte=now)
+        .order_by("pair_id")
+        .values_list("pk", flat=True)[:most]
+    )
+    return sum(_return_one(pk, now) for pk in due)
+
+
+def _return_one(pk: int, now: datetime) -> int:
+    with transaction.atomic():
+        lease = (
+            Assignment.objects.select_for_update(skip_locked=True, of=("self",))
+            .filter(pk=pk, state=Assignment.State.LEASED, expires_at__lte=now)
+            .first()
+        )
+        if lease is None:
+            return 0
+        Assignment.objects.filter(pk=pk).update(state=Assignment.State.RETURNED)
+        if lease.pair_id:
+            Pair.objects.filter(pk=lease.pair_id).update(taken=F("taken") - 1)
+    return 1
+
+
+def open_leases(campaign: Campaign) -> int:
+    return Assignment.objects.filter(Q(state=Assignment.State.LEASED), campaign=campaign).count()

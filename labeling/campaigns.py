@@ -1,0 +1,156 @@
+"""Campaigns: create, prepare (pairs, tutorial, gold), open, pause, close."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from django.core.exceptions import ValidationError
+from django.core.validators import URLValidator
+from django.db import IntegrityError, transaction
+from pydantic import Field
+
+from labeling import known, pairs
+from labeling.models import Campaign, Dataset
+from webapp import audit
+from webapp.accounts.models import Account
+from webapp.accounts.roles import Role, require
+from webapp.catalog import Config
+from webapp.jobs import run
+from webapp.jobs.models import Job
+from webapp.refusal import Conflict, Invalid
+
+
+class PairPolicy(Config):
+    """Which pairs are asked: `random` draws `per_person` of all pairs, as in the paper (5); `all` asks each of them."""
+
+    name: Literal["random", "all"] = "random"
+    per_person: int = Field(5, ge=1, le=5000, description="pairs per person, drawn without replacement")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of the draw: the same seed makes the same pairs")
+
+
+class CampaignPlan(Config):
+    """All that an admin decides about a campaign; the dashboard's form and the API's schema are made from it."""
+
+    name: str = Field(min_length=1, max_length=120)
+    keypoints: list[str] = Field([], description="keypoints asked about; empty = all of the skeleton")
+    pair_policy: PairPolicy = PairPolicy()
+    votes_per_pair: int = Field(5, ge=1, le=100, description="votes of different people per pair")
+    delay_ms: int = Field(750, ge=0, le=60_000, description="ms before an answer is accepted")
+    session_length: int = Field(25, ge=1, le=500, description="comparisons in one sitting")
+    lease_s: int = Field(900, ge=1, le=86_400, description="s until an unanswered question returns to the queue")
+    allow_same: bool = Field(False, description="offer 'same distance' (the paper does not)")
+    gold_share: float = Field(0.0, ge=0, le=0.5, description="share of questions with known answer")
+    gold_questions: int = Field(30, ge=0, le=500, description="how many gold questions to make where truth is known")
+    tutorial_questions: int = Field(6, ge=0, le=20, description="tutorial length; needs people with known truth")
+    tutorial_dataset: str = Field("", description="uuid of a data set with known truth; empty = the campaign's own")
+    tutorial_pass_share: float = Field(0.6, ge=0, le=1, description="share of right answers that passes")
+    tutorial_tries: int = Field(3, ge=1, le=20, description="how often the tutorial may be tried")
+    instructions: str = Field("", max_length=5000)
+    access: Literal["open", "invite", "recruiter"] = "open"
+    recruiter_parameter: str = Field("PROLIFIC_PID", max_length=40, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+    completion_url: str = Field("", max_length=200, description="where recruited people are sent at the end")
+    budget_votes: int | None = Field(None, ge=1, le=2**31 - 1, description="most votes to collect; empty = no limit")
+
+
+class PrepareConfig(Config):
+    campaign: str
+    gold_questions: int = 0
+    tutorial_questions: int = 0
+    tutorial_dataset: str = ""
+
+
+def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campaign, Job]:
+    """Record a campaign in draft and start the job that makes its pairs, tutorial and gold questions."""
+    require(actor, Role.ADMIN)
+    known_names = set(dataset.skeleton.keypoints)
+    chosen = plan.keypoints or list(dataset.skeleton.keypoints)
+    for name in chosen:
+        if name not in known_names:
+            raise Invalid("No such keypoint in this skeleton.", field="keypoints", value=name,
+                          fix=f"choose from {', '.join(dataset.skeleton.keypoints)}")
+    if len(set(chosen)) < 2 or len(set(chosen)) != len(chosen):
+        raise Invalid("A campaign needs at least two different keypoints.", field="keypoints", value=chosen)
+    if plan.completion_url:
+        try:
+            URLValidator(schemes=["https"])(plan.completion_url)
+        except ValidationError:
+            raise Invalid("Not an https address.", field="completion_url", value=plan.completion_url) from None
+    settings_of = plan.model_dump(
+        exclude={"keypoints", "pair_policy", "gold_questions", "tutorial_questions", "tutorial_dataset"}
+    )
+    try:
+        with transaction.atomic():
+            campaign = Campaign.objects.create(
+                dataset=dataset,
+                keypoints=sorted(chosen, key=dataset.skeleton.keypoints.index),
+                pair_policy=plan.pair_policy.model_dump(),
+                created_by=actor,
+                **settings_of,
+            )
+            audit.record(actor, "campaign.create", campaign, plan=plan.model_dump(mode="json"))
+            job = run.enqueue(
+                actor,
+                "prepare-campaign",
+                PrepareConfig(
+                    campaign=str(campaign.uuid),
+                    gold_questions=plan.gold_questions if plan.gold_share else 0,
+                    tutorial_questions=plan.tutorial_questions,
+                    tutorial_dataset=plan.tutorial_dataset,
+                ).model_dump(),
+                title=f"Prepare {campaign.name}",
+            )
+    except IntegrityError:
+        raise Conflict("A campaign of this name exists.", field="name", value=plan.name, fix="choose another") from None
+    return campaign, job
+
+
+def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
+    """Job: make pairs, tutorial and gold questions of a draft campaign, all or nothing."""
+    campaign = Campaign.objects.select_related("dataset__skeleton").get(uuid=config.campaign)
+    if campaign.state != Campaign.State.DRAFT or campaign.pairs.exists():
+        return {"pairs": campaign.pairs.count(), "note": "was prepared already"}
+    with transaction.atomic():
+        work.hold()
+        made = pairs.make(campaign, work.progress)
+        if not made:
+            raise Invalid("No person has two of the campaign's keypoints.", field="keypoints",
+                          fix="choose other keypoints or import people with keypoints")
+        gold = known.make_gold(campaign, config.gold_questions)
+        tutorial = known.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
+    pairs.refresh_statistics()
+    work.say(f"{made} pairs, {tutorial} tutorial questions, {gold} gold questions")
+    return {"pairs": made, "tutorial_questions": tutorial, "gold_questions": gold}
+
+
+_MOVES = {
+    "open": ({"draft", "paused"}, "open"),
+    "pause": ({"open"}, "paused"),
+    "close": ({"draft", "open", "paused"}, "closed"),
+}
+
+
+def move(actor: Account, campaign: Campaign, to: str) -> Campaign:
+    """Open, pause or close a campaign."""
+    require(actor, Role.ADMIN)
+    if to not in _MOVES:
+        raise Invalid("No such move.", field="move", value=to, fix="choose open, pause or close")
+    sources, target = _MOVES[to]
+    if to == "open" and not campaign.pairs.exists():
+        raise Conflict("The campaign has no pairs yet.", field="state", fix="wait until its preparation is done")
+    with transaction.atomic():
+        if not Campaign.objects.filter(pk=campaign.pk, state__in=sources).update(state=target):
+            campaign.refresh_from_db()
+            raise Conflict(f"A campaign that is {campaign.state} cannot {to}.", field="state", value=campaign.state)
+        audit.record(actor, f"campaign.{to}", campaign)
+    campaign.refresh_from_db()
+    return campaign
+
+
+def delete(actor: Account, campaign: Campaign) -> None:
+    """Delete a campaign that nobody answered yet. One with votes is closed, not deleted."""
+    require(actor, Role.ADMIN)
+    with transaction.atomic():
+        if campaign.participations.filter(votes__isnull=False).exists():
+            raise Conflict("This campaign has votes; votes are never deleted.", field="campaign", fix="close it instead")
+        audit.record(actor, "campaign.delete", campaign, name=campaign.name)
+        campaign.delete()

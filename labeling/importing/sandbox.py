@@ -1,0 +1,57 @@
+"""Look through an upload in a process of its own, with bounded memory and time: `python -m labeling.importing.sandbox`.
+
+A web request asks it before anything is stored, so that a bad upload is answered at once and leaves nothing behind,
+and so that the web process imports no scipy. Reads one JSON object from standard input, writes one to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from labeling.importing.parts import BadInput, Limits
+from labeling.importing.reading import inspect
+
+MEMORY_BYTES = 4 * 2**30
+TIME_S = 60
+
+
+def ask(target: str, annotations: Path, pictures: Path, limits: Limits) -> dict[str, Any]:
+    """What `inspect` says: {'refused': {...}} or {'bad': n, 'rows': [...], 'notes': {...}}."""
+    question = {"target": target, "annotations": str(annotations), "pictures": str(pictures), "limits": asdict(limits)}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "labeling.importing.sandbox"],
+            input=json.dumps(question), capture_output=True, text=True, timeout=TIME_S, check=False,
+            cwd=Path(__file__).resolve().parent.parent.parent,
+        )
+    except subprocess.TimeoutExpired:
+        return {"timeout": True}
+    if done.returncode or not done.stdout:
+        return {"refused": {"detail": "the upload could not be read within the memory it may use", "field": "annotations",
+                            "fix": "check the file with the program that wrote it", "value": ""}}
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (TIME_S, TIME_S))
+    question = json.load(sys.stdin)
+    try:
+        report = inspect(
+            question["target"], Path(question["annotations"]), Path(question["pictures"]), Limits(**question["limits"])
+        )
+        answer: dict[str, Any] = asdict(report)
+    except BadInput as error:
+        answer = {"refused": {"detail": error.detail, "field": error.field, "fix": error.fix, "value": error.value}}
+    json.dump(answer, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

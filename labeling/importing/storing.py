@@ -1,0 +1,306 @@
+"""Imports: the verb, the upload's place on disk, and the job that writes pictures and people, all or nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from django.conf import settings
+from django.core.files.uploadedfile import UploadedFile
+from django.db import transaction
+from pydantic import Field
+
+from labeling import pairs
+from labeling.catalogs import import_formats
+from labeling.importing import sandbox
+from labeling.importing.archive import open_pictures
+from labeling.importing.images import Picture
+from labeling.importing.parts import BadInput, Entry, Limits, Parsed, Report
+from labeling.importing.reading import Progress, checked_pictures, parse
+from labeling.models import Campaign, CrowdRun, Dataset, Image, Label, Pair, Person, SkeletonRow
+from webapp import audit
+from webapp.accounts.models import Account
+from webapp.accounts.roles import Role, require
+from webapp.catalog import Config, UnknownOffer
+from webapp.jobs import run
+from webapp.jobs.models import Job
+from webapp.refusal import Conflict, Invalid, Refusal, TooLarge
+
+INSPECT_BYTES = 64 * 2**20  # uploads up to here are looked through before the request is answered
+
+
+class ImportRefused(Refusal):
+    """Some rows are bad: nothing was imported. `report` lists them."""
+
+    code, status = "import_refused", 422
+
+
+class ImportConfig(Config):
+    """What to import and under which name."""
+
+    dataset: str = Field(min_length=1, max_length=120, description="name of the data set; an existing one is added to")
+    format: str = Field(description="one of the import formats")
+    licence: str = Field("", max_length=200)
+    attribution: str = Field("", max_length=400)
+    description: str = Field("", max_length=5000)
+    annotations: str = ""
+    pictures: str = ""
+    discard: bool = Field(False, description="delete the uploaded files at the end")
+    questions: Literal["keep", "ignore"] = Field("keep", description="what to do with pairs that the file carries")
+
+
+def limits() -> Limits:
+    return Limits(
+        archive_bytes=settings.MAX_ARCHIVE_BYTES, archive_files=settings.MAX_ARCHIVE_FILES,
+        image_pixels=settings.MAX_IMAGE_PIXELS, image_bytes=settings.MAX_IMAGE_BYTES,
+    )
+
+
+def receive(actor: Account, plan: ImportConfig, annotations: UploadedFile, pictures: UploadedFile) -> Job:
+    """Take an upload: look through it, keep it aside, start the job. A bad one is refused and leaves nothing behind."""
+    require(actor, Role.ADMIN)
+    offer = _offer(plan.format)
+    for field, file in (("annotations", annotations), ("pictures", pictures)):
+        if not file.size:
+            raise Invalid("The file is empty.", field=field, fix="choose another file")
+        if file.size > settings.MAX_UPLOAD_BYTES:
+            raise TooLarge(f"Larger than {settings.MAX_UPLOAD_BYTES // 2**20} MiB.", field=field, fix="split it")
+    check_target(plan)
+    folder = Path(settings.FILE_UPLOAD_TEMP_DIR) / uuid.uuid4().hex
+    folder.mkdir(parents=True)
+    try:
+        paths = {"annotations": folder / "annotations", "pictures": folder / "pictures.zip"}
+        for field, file in (("annotations", annotations), ("pictures", pictures)):
+            with paths[field].open("wb") as target:
+                shutil.copyfileobj(file, target, 2**20)
+        if annotations.size + pictures.size <= INSPECT_BYTES:
+            _inspect(offer.target, paths["annotations"], paths["pictures"])
+        return run.enqueue(
+            actor, "import-dataset",
+            plan.model_copy(update={k: str(v) for k, v in paths.items()} | {"discard": True}).model_dump(),
+            title=f"Import {plan.dataset}",
+        )
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _offer(name: str) -> Any:
+    try:
+        return import_formats[name]
+    except UnknownOffer as error:
+        raise Invalid(str(error), field="format", value=name) from None
+
+
+def _inspect(target: str, annotations: Path, pictures: Path) -> None:
+    found = sandbox.ask(target, annotations, pictures, limits())
+    if "refused" in found:
+        raise Invalid(**found["refused"])
+    if found.get("bad"):
+        _refuse(found)
+
+
+def _refuse(report: dict[str, Any]) -> None:
+    first = report["rows"][0]
+    raise ImportRefused(
+        f"{report['bad']} bad rows, nothing was imported. First: {first['row']}, {first['field']}: {first['reason']}",
+        field=first["field"], fix="mend the rows of the report and import again", report=report,
+    )
+
+
+def check_target(plan: ImportConfig) -> Dataset | None:
+    if not plan.dataset.strip() or not plan.dataset.isprintable():
+        raise Invalid("A data set needs a printable name.", field="dataset", value=plan.dataset)
+    return Dataset.objects.select_related("skeleton").filter(name=plan.dataset).first()
+
+
+def perform(work: run.Work, plan: ImportConfig) -> dict[str, Any]:
+    """Job: read, check, store. Repeating it adds nothing twice."""
+    result = store(work.actor, plan, work.progress, work)
+    for text, times in result["notes"].items():
+        work.say(f"{times} {text}")
+    work.say(f"{result['images_added']} pictures added, {result['images_known']} were known")
+    return result
+
+
+def tidy(job: Job) -> None:
+    """After any end of an import job: delete the upload."""
+    folder = Path(job.config.get("annotations", "")).parent
+    if job.config.get("discard") and Path(settings.FILE_UPLOAD_TEMP_DIR) in folder.parents:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def store(actor: Account | None, plan: ImportConfig, progress: Progress, work: run.Work | None = None) -> dict[str, Any]:
+    """Import from files on this machine. Raises Invalid, ImportRefused, Conflict; then nothing was written."""
+    offer, bounds, report = _offer(plan.format), limits(), Report()
+    known = check_target(plan)
+    staged = _Staged()
+    try:
+        pictures = open_pictures(Path(plan.pictures), bounds)
+        try:
+            parsed = parse(offer.target, Path(plan.annotations), pictures, bounds, report)
+            _same_skeleton(known, parsed)
+            found = [
+                (entry, staged.add(picture))
+                for entry, picture in checked_pictures(parsed, pictures, bounds, report, progress)
+            ]
+        finally:
+            pictures.close()
+        if report.bad:
+            _refuse({"bad": report.bad, "rows": report.rows, "notes": report.notes})
+        with transaction.atomic():
+            if work:
+                work.hold()
+            result = _write(actor, plan, known, parsed, found)
+            staged.keep()
+    except BadInput as error:
+        raise Invalid(error.detail, field=error.field, fix=error.fix, value=error.value or None) from None
+    except BaseException:
+        staged.undo()
+        raise
+    finally:
+        staged.clear()
+    return result | {"notes": report.notes}
+
+
+def _same_skeleton(known: Dataset | None, parsed: Parsed) -> None:
+    if known and tuple(known.skeleton.keypoints) != parsed.skeleton.keypoints:
+        raise Conflict(f"The data set has the skeleton {known.skeleton.name}, this file has {parsed.skeleton.name}.",
+                       field="dataset", value=known.name, fix="import under another name")
+
+
+class _Staged:
+    """Picture files on their way into the store: written aside, linked in at the end, taken back on failure."""
+
+    def __init__(self) -> None:
+        self.root = Path(settings.MEDIA_ROOT)
+        self.folder = self.root / "staged" / uuid.uuid4().hex
+        self.folder.mkdir(parents=True)
+        self.kept: list[Path] = []
+
+    def add(self, picture: Picture) -> Picture:
+        aside = self.folder / f"{picture.sha256}{picture.suffix}"
+        if not aside.exists():
+            aside.write_bytes(picture.data)
+        return replace(picture, data=b"")
+
+    def keep(self) -> None:
+        for aside in self.folder.iterdir():
+            target = self.root / "images" / aside.name[:2] / aside.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if not target.exists():
+                os.replace(aside, target)
+                self.kept.append(target)
+
+    def undo(self) -> None:
+        for path in self.kept:
+            path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _write(
+    actor: Account | None, plan: ImportConfig, dataset: Dataset | None, parsed: Parsed, found: list[tuple[Entry, Picture]]
+) -> dict[str, Any]:
+    if dataset is None:
+        dataset = Dataset.objects.create(
+            name=plan.dataset, description=plan.description, licence=plan.licence, attribution=plan.attribution,
+            skeleton=_skeleton_row(parsed), created_by=actor,
+        )
+    known = {i.name: i for i in dataset.images.prefetch_related("people")}
+    fresh: list[tuple[Entry, Image]] = []
+    for entry, picture in found:
+        if entry.name in known:
+            _same_picture(known[entry.name], entry, picture)
+            continue
+        fresh.append((entry, Image(
+            dataset=dataset, name=entry.name, sha256=picture.sha256, suffix=picture.suffix, bytes=picture.bytes,
+            width=picture.width, height=picture.height, split=entry.split, source=entry.source,
+            licence=entry.licence or plan.licence, attribution=entry.attribution or plan.attribution,
+        )))
+    Image.objects.bulk_create([image for _, image in fresh], batch_size=1000)
+    people = [
+        (entry, Person(image=image, index=index, bbox=p.bbox, keypoints=p.keypoints, truth_mm=p.truth_mm))
+        for entry, image in fresh
+        for index, p in enumerate(entry.people)
+    ]
+    Person.objects.bulk_create([person for _, person in people], batch_size=1000)
+    asked = _questions(actor, plan, dataset, fresh, [p for _, p in people]) if plan.questions == "keep" else None
+    audit.record(actor, "dataset.import", dataset, format=plan.format, images=len(fresh))
+    return {
+        "dataset": str(dataset.uuid), "images_added": len(fresh), "images_known": len(found) - len(fresh),
+        "people_added": len(people), **(asked or {}),
+    }
+
+
+def _skeleton_row(parsed: Parsed) -> SkeletonRow:
+    plain = parsed.skeleton
+    name, number = plain.name, 1
+    while (row := SkeletonRow.objects.filter(name=name).first()) is not None:
+        if row.plain.as_dict() | {"name": ""} == plain.as_dict() | {"name": ""}:
+            return row
+        number += 1
+        name = f"{plain.name}-{number}"
+    data = plain.as_dict()
+    return SkeletonRow.objects.create(name=name, keypoints=data["keypoints"], bones=data["bones"], root=plain.root)
+
+
+def _same_picture(image: Image, entry: Entry, picture: Picture) -> None:
+    same_people = [p.keypoints for p in image.people.all()] == [p.keypoints for p in entry.people]
+    if image.sha256 != picture.sha256 or not same_people:
+        raise Conflict(f"{entry.row}: the data set has another picture or other keypoints under {entry.name!r}.",
+                       field="file", value=entry.name, fix="import under another data set name")
+
+
+def _questions(
+    actor: Account | None, plan: ImportConfig, dataset: Dataset, fresh: list[tuple[Entry, Image]], people: list[Person]
+) -> dict[str, Any] | None:
+    """Pairs that came with the file become a campaign: closed and labelled if labels came too, else a draft to open."""
+    if not any(entry.questions for entry, _ in fresh):
+        return None
+    labelled = all(q.p_second_closer is not None for entry, _ in fresh for q in entry.questions)
+    number = dataset.campaigns.count() + 1
+    campaign = Campaign.objects.create(
+        name=f"{plan.dataset} (imported{'' if number == 1 else f' {number}'})"[:120], dataset=dataset,
+        keypoints=dataset.skeleton.keypoints, pair_policy={"name": "imported", "per_person": 0, "seed": 0},
+        state=Campaign.State.CLOSED if labelled else Campaign.State.DRAFT, created_by=actor,
+    )
+    index = {(p.image_id, p.index): p.pk for p in people}
+
+    def rows() -> Iterator[tuple[int, ...]]:
+        rank = 0
+        for entry, image in fresh:
+            for q in entry.questions:
+                person = index[image.pk, q.person]
+                yield (campaign.pk, image.pk, person, person, q.first, q.second, rank, campaign.votes_per_pair, 0, 0)
+                rank += 1
+
+    pairs.write(rows())
+    count = campaign.pairs.count()
+    if labelled:
+        _labels(actor, campaign, fresh)
+    return {"campaign": str(campaign.uuid), "pairs_added": count}
+
+
+def _labels(actor: Account | None, campaign: Campaign, fresh: list[tuple[Entry, Image]]) -> None:
+    crowd_run = CrowdRun.objects.create(
+        campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0, created_by=actor
+    )
+    questions = [q for entry, _ in fresh for q in entry.questions]
+    keys = Pair.objects.filter(campaign=campaign).order_by("rank").values_list("pk", flat=True)
+    Label.objects.bulk_create(
+        (
+            Label(
+                run=crowd_run, pair_id=key, p_first_closer=round(1 - (q.p_second_closer or 0.0), 12),
+                risk=min(0.5, q.risk or 0.0), votes_used=q.votes,
+            )
+            for key, q in zip(keys.iterator(chunk_size=5000), questions, strict=True)
+        ),
+        batch_size=5000,
+    )

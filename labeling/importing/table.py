@@ -1,0 +1,220 @@
+"""Our own plain formats: CSV with one keypoint a line, JSON with one picture an object (docs/admins.md shows both)."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from labeling import skeletons
+from labeling.importing.archive import Pictures
+from labeling.importing.jsonfile import load, questions_of
+from labeling.importing.parts import (
+    ABSENT, OCCLUDED, VISIBLE, BadInput, Entry, Limits, Parsed, ParsedPerson, Report, number,
+)
+from labeling.skeletons import BadSkeleton, Skeleton
+
+SPLITS = ("train", "val", "test")
+
+
+def read_csv(path: Path, pictures: Pictures, limits: Limits, report: Report) -> Parsed:
+    """Columns image, person, keypoint, x, y, visibility; optional x_mm, y_mm, z_mm, split."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            lines = csv.DictReader(file, strict=True)
+            missing = {"image", "person", "keypoint", "x", "y", "visibility"} - set(lines.fieldnames or [])
+            if missing:
+                raise BadInput(f"the column {sorted(missing)[0]!r} is missing", fix="see the example in docs/admins.md")
+            rows = [(lines.line_num, line) for line in lines]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise BadInput(f"not a CSV file in UTF-8: {error}") from None
+    names = list(dict.fromkeys(line["keypoint"] for _, line in rows))
+    skeleton = next((s for s in skeletons.BUILT_IN.values() if set(names) <= set(s.keypoints)), None)
+    if skeleton is None:
+        skeleton = _custom({"name": f"custom-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]})
+    entries: dict[str, Entry] = {}
+    people: dict[tuple[str, str], ParsedPerson] = {}
+    seen: set[tuple[str, str, str]] = set()
+    for number_of_line, line in rows:
+        _csv_line(f"line {number_of_line}", line, skeleton, entries, people, seen, report)
+    return Parsed(skeleton, list(entries.values()))
+
+
+def _csv_line(
+    row: str, line: dict[str, Any], skeleton: Skeleton, entries: dict[str, Entry],
+    people: dict[tuple[str, str], ParsedPerson], seen: set[tuple[str, str, str]], report: Report,
+) -> None:
+    image, person, keypoint = line["image"] or "", line["person"] or "0", line["keypoint"] or ""
+    if not image:
+        return report.row(row, "image", "is empty")
+    if (image, person, keypoint) in seen:
+        return report.row(row, "keypoint", f"{keypoint!r} occurs twice for this person")
+    seen.add((image, person, keypoint))
+    values = {key: _text_number(line.get(key)) for key in ("x", "y", "x_mm", "y_mm", "z_mm")}
+    if line["visibility"] not in ("0", "1", "2"):
+        return report.row(row, "visibility", "is not 0 (absent), 1 (occluded) or 2 (visible)")
+    state = int(line["visibility"])
+    if state and (values["x"] is None or values["y"] is None):
+        return report.row(row, "x" if values["x"] is None else "y", "is not a finite number")
+    entry = entries.setdefault(image, Entry(row, image, [], (line.get("split") or "train"), outside="error"))
+    if (image, person) not in people:
+        people[image, person] = ParsedPerson([[0.0, 0.0, ABSENT] for _ in skeleton.keypoints])
+        entry.people.append(people[image, person])
+    one, j = people[image, person], skeleton.index(keypoint)
+    one.keypoints[j] = [values["x"], values["y"], state] if state else [0.0, 0.0, ABSENT]  # type: ignore[list-item]
+    truth = [values[key] for key in ("x_mm", "y_mm", "z_mm")]
+    if any(line.get(key) for key in ("x_mm", "y_mm", "z_mm")):
+        if None in truth:
+            return report.row(row, "z_mm", "the three coordinates in mm must be finite numbers, or all empty")
+        if one.truth_mm is None:
+            one.truth_mm = [[0.0, 0.0, 0.0] for _ in skeleton.keypoints]
+        one.truth_mm[j] = truth  # type: ignore[assignment]
+    return None
+
+
+def _text_number(text: Any) -> float | None:
+    try:
+        return number(float(text))
+    except (TypeError, ValueError):
+        return None
+
+
+def _custom(data: dict[str, Any]) -> Skeleton:
+    try:
+        return skeletons.from_dict(data)
+    except BadSkeleton as error:
+        raise BadInput(str(error), fix="see docs/admins.md, 'Skeletons'") from None
+
+
+def read_json(path: Path, pictures: Pictures, limits: Limits, report: Report) -> Parsed:
+    """`{"skeleton": name or object, "images": [{"file", "people": [{"keypoints": {name: [x, y, v]}}]}]}`"""
+    data = load(path, limits)
+    if not isinstance(data, dict) or not isinstance(data.get("images"), list):
+        raise BadInput("needs an object with the list 'images'", fix="see the example in docs/admins.md")
+    wanted = data.get("skeleton", "lsp-14")
+    if isinstance(wanted, dict):
+        skeleton = _custom(wanted)
+    elif isinstance(wanted, str) and wanted in skeletons.BUILT_IN:
+        skeleton = skeletons.BUILT_IN[wanted]
+    else:
+        raise BadInput("unknown skeleton", field="annotations", value=wanted, fix=f"one of {', '.join(skeletons.BUILT_IN)}")
+    entries = []
+    for position, image in enumerate(data["images"]):
+        row = f"images[{position}]"
+        if not isinstance(image, dict) or not isinstance(image.get("file"), str) or not image["file"]:
+            report.row(row, "file", "is missing")
+            continue
+        entry = Entry(row, image["file"], [], outside="error", **_credits(image, row, report))
+        listed = image.get("people")
+        if not isinstance(listed, list) or not listed:
+            report.row(row, "people", "is not a list of at least one person")
+            continue
+        for index, person in enumerate(listed):
+            _json_person(person, f"{row}.people[{index}]", skeleton, entry, report)
+        entries.append(entry)
+    return Parsed(skeleton, entries)
+
+
+def _credits(image: dict[str, Any], row: str, report: Report) -> dict[str, str]:
+    found = {}
+    for key, most in (("split", 5), ("source", 400), ("licence", 200), ("attribution", 400)):
+        value = image.get(key)
+        if value is None:
+            continue
+        if not isinstance(value, str) or len(value) > most:
+            report.row(row, key, f"is not a text of at most {most} characters")
+        else:
+            found[key] = value
+    return found
+
+
+def _json_person(person: Any, row: str, skeleton: Skeleton, entry: Entry, report: Report) -> None:
+    points = person.get("keypoints") if isinstance(person, dict) else None
+    if not isinstance(points, dict):
+        return report.row(row, "keypoints", "is not an object of name: [x, y, visibility]")
+    keypoints: list[list[float]] = [[0.0, 0.0, ABSENT] for _ in skeleton.keypoints]
+    for name, value in points.items():
+        if name not in skeleton.keypoints:
+            return report.row(row, str(name)[:40], f"is not a keypoint of {skeleton.name}")
+        numbers = [number(v) for v in value] if isinstance(value, list) and len(value) == 3 else [None]
+        if None in numbers or numbers[2] not in (0, 1, 2):
+            return report.row(row, name, "needs finite x, y and a visibility of 0, 1 or 2")
+        keypoints[skeleton.index(name)] = [numbers[0], numbers[1], int(numbers[2])]  # type: ignore[list-item, arg-type]
+    bbox = None
+    if person.get("bbox") is not None:
+        box = person["bbox"]
+        bbox = [number(v) for v in box] if isinstance(box, list) and len(box) == 4 else [None]
+        if None in bbox or bbox[2] <= 0 or bbox[3] <= 0:  # type: ignore[operator]
+            return report.row(row, "bbox", "needs finite x, y and positive width, height")
+    truth = person.get("truth_mm")
+    truth_mm = None
+    if truth is not None:
+        if not isinstance(truth, dict) or set(truth) != set(skeleton.keypoints):
+            return report.row(row, "truth_mm", "needs every keypoint of the skeleton")
+        truth_mm = [[number(v) for v in truth[n]] if isinstance(truth[n], list) else [None] for n in skeleton.keypoints]
+        if any(len(t) != 3 or None in t for t in truth_mm):
+            return report.row(row, "truth_mm", "needs three finite numbers for every keypoint")
+    entry.people.append(ParsedPerson(keypoints, bbox, truth_mm))  # type: ignore[arg-type]
+    return None
+
+
+def read_ordinal(path: Path, pictures: Pictures, limits: Limits, report: Report) -> Parsed:
+    """The LSP-style ordinal data set: our release's `ordinal.json` and the published `relative_depth_lsp_v1.json`."""
+    data = load(path, limits)
+    if not isinstance(data, dict) or not isinstance(data.get("images"), list) or not isinstance(data.get("joint_names"), list):
+        raise BadInput("needs 'joint_names' and the list 'images'", fix="give a release's ordinal.json")
+    names = [skeletons.ALIASES.get(n, n) if isinstance(n, str) else "" for n in data["joint_names"]]
+    given = data.get("skeleton")
+    if given is not None:
+        skeleton = _custom(given if isinstance(given, dict) else {})
+        if list(skeleton.keypoints) != names:
+            raise BadInput("'joint_names' differ from the keypoints of 'skeleton'")
+    else:
+        skeleton = skeletons.by_names(names)
+        if skeleton is None and sorted(n.replace("nose", "head") for n in names) == sorted(skeletons.LSP_14.keypoints):
+            names = [n.replace("nose", "head") for n in names]
+            skeleton = _custom({**skeletons.LSP_14.as_dict(), "name": "lsp-14-reordered", "keypoints": names})
+        if skeleton is None:
+            skeleton = _custom({"name": f"ordinal-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]})
+    entries: dict[str, Entry] = {}
+    for position, image in enumerate(data["images"]):
+        _ordinal_image(image, f"images[{position}]", skeleton, entries, report)
+    return Parsed(skeleton, list(entries.values()))
+
+
+def _ordinal_image(image: Any, row: str, skeleton: Skeleton, entries: dict[str, Entry], report: Report) -> None:
+    joints = len(skeleton.keypoints)
+    if not isinstance(image, dict) or not isinstance(image.get("im_file"), str) or not image["im_file"]:
+        return report.row(row, "im_file", "is missing")
+    flat, occluded, absent = (image.get(k) for k in ("keypoints", "occluded", "absent"))
+    if not isinstance(flat, list) or len(flat) != 2 * joints:
+        return report.row(row, "keypoints", f"has not {2 * joints} numbers")
+    occluded = [0] * joints if occluded is None else occluded
+    absent = [0] * joints if absent is None else absent
+    for key, flags in (("occluded", occluded), ("absent", absent)):
+        if not isinstance(flags, list) or len(flags) != joints or any(f not in (0, 1) for f in flags):
+            return report.row(row, key, f"has not {joints} values of 0 or 1")
+    keypoints: list[list[float]] = []
+    for j, name in enumerate(skeleton.keypoints):
+        x, y = number(flat[2 * j]), number(flat[2 * j + 1])
+        if x is None or y is None:
+            return report.row(row, name, "needs finite x and y")
+        keypoints.append([0.0, 0.0, ABSENT] if absent[j] else [x, y, OCCLUDED if occluded[j] else VISIBLE])
+    split = image.get("split") or ("train" if image.get("is_train", True) else "test")
+    if image["im_file"] not in entries:
+        entries[image["im_file"]] = Entry(row, image["im_file"], [], **_credits({**image, "split": split}, row, report))
+    entry = entries[image["im_file"]]
+    truth = image.get("truth_mm")
+    if truth is not None:
+        truth = [[number(v) for v in t] if isinstance(t, list) else [] for t in truth] if isinstance(truth, list) else []
+        if len(truth) != joints or any(len(t) != 3 or None in t for t in truth):
+            return report.row(row, "truth_mm", f"needs {joints} times three finite numbers")
+    box = image.get("bbox")
+    bbox = None
+    if box is not None:
+        bbox = [number(v) for v in box] if isinstance(box, list) and len(box) == 4 else [None]
+        if None in bbox or bbox[2] <= 0 or bbox[3] <= 0:  # type: ignore[operator]
+            return report.row(row, "bbox", "needs finite x, y and positive width, height")
+    entry.people.append(ParsedPerson(keypoints, bbox, truth))  # type: ignore[arg-type]
+    entry.questions += questions_of(image.get("anns"), row, len(entry.people) - 1, joints, report)
+    return None

@@ -1,0 +1,38 @@
+"""All tables of the labeling app; Django looks for them here."""
+
+from labeling.models.campaign import Campaign, KnownQuestion, Participation, SawAnswers, Session
+from labeling.models.dataset import Dataset, Image, Pair, Person, SkeletonRow
+from labeling.models.label import AnnotatorScore, CrowdRun, Label, Release
+from labeling.models.vote import (
+    Assignment,
+    GoldAnswer,
+    GoldRetraction,
+    Retraction,
+    TutorialAnswer,
+    TutorialTry,
+    Vote,
+)
+
+__all__ = [
+    "AnnotatorScore",
+    "Assignment",
+    "Campaign",
+    "CrowdRun",
+    "Dataset",
+    "GoldAnswer",
+    "GoldRetraction",
+    "Image",
+    "KnownQuestion",
+    "Label",
+    "Pair",
+    "Participation",
+    "Person",
+    "Release",
+    "Retraction",
+    "SawAnswers",
+    "Session",
+    "SkeletonRow",
+    "TutorialAnswer",
+    "TutorialTry",
+    "Vote",
+]

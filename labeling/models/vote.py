@@ -1,0 +1,136 @@
+"""Assignments (leases), and the append-only answers given to them."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from labeling.models.campaign import Campaign, KnownQuestion, Participation, Session
+from labeling.models.dataset import Pair
+
+FIRST, SECOND, SAME = 0, 1, 2  # which keypoint is closer to the camera
+
+
+class Assignment(models.Model):
+    """One question handed to one annotator: a pair, or a gold question that looks like any other."""
+
+    class State(models.TextChoices):
+        LEASED = "leased"
+        ANSWERED = "answered"
+        RETURNED = "returned"
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    campaign = models.ForeignKey(Campaign, models.CASCADE, db_index=False)
+    participation = models.ForeignKey(Participation, models.CASCADE, related_name="assignments", db_index=False)
+    session = models.ForeignKey(Session, models.CASCADE, related_name="assignments")
+    pair = models.ForeignKey(Pair, models.CASCADE, null=True, db_index=False)
+    gold = models.ForeignKey(KnownQuestion, models.CASCADE, null=True, db_index=False)
+    state = models.CharField(max_length=8, choices=State.choices, default=State.LEASED)
+    leased_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    answered_at = models.DateTimeField(null=True)
+    green_is_first = models.BooleanField()
+    green_on_left = models.BooleanField()
+    tries = models.PositiveSmallIntegerField(default=0)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["pair", "participation"], condition=~Q(state="returned"), name="pair_once_per_annotator"
+            ),
+            models.UniqueConstraint(
+                fields=["gold", "participation"], condition=~Q(state="returned"), name="gold_once_per_annotator"
+            ),
+            models.CheckConstraint(
+                condition=Q(pair__isnull=True, gold__isnull=False) | Q(pair__isnull=False, gold__isnull=True),
+                name="assignment_asks_one_thing",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["participation", "leased_at"], name="lease_open", condition=Q(state="leased")),
+            models.Index(fields=["expires_at"], name="lease_expiry", condition=Q(state="leased")),
+        ]
+
+
+class Answer(models.Model):
+    """What an answer to an assignment records. Never changed, never deleted; an undo is a retraction that points here."""
+
+    key = models.UUIDField(unique=True)
+    assignment = models.ForeignKey(Assignment, models.CASCADE, related_name="%(class)ss", db_index=False)
+    number = models.PositiveSmallIntegerField()
+    closer = models.PositiveSmallIntegerField()
+    leased_at = models.DateTimeField()
+    received_at = models.DateTimeField()
+    response_ms = models.PositiveIntegerField(null=True)
+    toggles = models.PositiveSmallIntegerField(default=0)
+    zoom = models.FloatField(default=1.0)
+    viewport = models.CharField(max_length=24, blank=True, default="")
+    by = models.CharField(max_length=10, blank=True, default="")
+    app_version = models.CharField(max_length=40, blank=True, default="")
+
+    class Meta:
+        abstract = True
+
+
+class Vote(Answer):
+    pair = models.ForeignKey(Pair, models.CASCADE, related_name="votes")
+    participation = models.ForeignKey(Participation, models.CASCADE, related_name="votes")
+    side_seen = models.CharField(max_length=12, default="")
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["assignment", "number"], name="vote_number_once"),
+            models.CheckConstraint(condition=Q(closer__in=[FIRST, SECOND, SAME]), name="vote_names_an_answer"),
+        ]
+
+
+class GoldAnswer(Answer):
+    correct = models.BooleanField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["assignment", "number"], name="gold_answer_number_once"),
+            models.CheckConstraint(condition=Q(closer__in=[FIRST, SECOND, SAME]), name="gold_answer_names_an_answer"),
+        ]
+
+
+class Retraction(models.Model):
+    """An undo of exactly one vote."""
+
+    key = models.UUIDField(unique=True)
+    vote = models.OneToOneField(Vote, models.CASCADE, related_name="retraction")
+    at = models.DateTimeField()
+
+
+class GoldRetraction(models.Model):
+    key = models.UUIDField(unique=True)
+    answer = models.OneToOneField(GoldAnswer, models.CASCADE, related_name="retraction")
+    at = models.DateTimeField()
+
+
+class TutorialTry(models.Model):
+    """One go at a campaign's tutorial, kept on the server: a reload continues it."""
+
+    participation = models.ForeignKey(Participation, models.CASCADE, related_name="tutorial_tries_made")
+    number = models.PositiveSmallIntegerField()
+    started_at = models.DateTimeField(auto_now_add=True)
+    finished_at = models.DateTimeField(null=True)
+    passed = models.BooleanField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["participation", "number"], name="tutorial_try_once")]
+
+
+class TutorialAnswer(models.Model):
+    attempt = models.ForeignKey(TutorialTry, models.CASCADE, related_name="answers")
+    question = models.ForeignKey(KnownQuestion, models.CASCADE)
+    closer = models.PositiveSmallIntegerField()
+    correct = models.BooleanField()
+    shown_at = models.DateTimeField()
+    at = models.DateTimeField()
+    response_ms = models.PositiveIntegerField(null=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["attempt", "question"], name="tutorial_answer_once")]

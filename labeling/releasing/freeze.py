@@ -1,0 +1,140 @@
+"""Releases: publish a campaign's current labels as a frozen, numbered, checksummed folder of files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Max
+from django.utils import timezone
+
+from labeling.catalogs import release_formats
+from labeling.models import Campaign, CrowdRun, Release
+from labeling.releasing.source import Source
+from webapp import audit
+from webapp.accounts.models import Account
+from webapp.accounts.roles import Role, require
+from webapp.catalog import Config
+from webapp.jobs import run
+from webapp.jobs.models import Job
+from webapp.refusal import Conflict, Invalid
+
+
+class NoLabels(Conflict):
+    code = "no_labels"
+
+
+class FreezeConfig(Config):
+    campaign: str
+    note: str = ""
+
+
+def start(actor: Account, campaign: Campaign, *, note: str = "") -> Job:
+    """Enqueue the making of a campaign's next release. Raises NotAllowed, NoLabels."""
+    require(actor, Role.ADMIN)
+    if len(note) > 5000:
+        raise Invalid("The note is longer than 5000 characters.", field="note")
+    if not campaign.crowd_runs.exists():
+        raise NoLabels("The campaign has no labels yet.", field="campaign", fix="merge its votes first")
+    config = FreezeConfig(campaign=str(campaign.uuid), note=note)
+    return run.enqueue(actor, "release", config.model_dump(), title=f"Release {campaign.name}")
+
+
+def perform(work: run.Work, config: FreezeConfig) -> dict[str, Any]:
+    campaign = Campaign.objects.select_related("dataset__skeleton").get(uuid=config.campaign)
+    release = freeze(work.actor, campaign, note=config.note, work=work)
+    return {"release": str(release.uuid), "number": release.number, "files": release.manifest["files"]}
+
+
+def freeze(actor: Account | None, campaign: Campaign, *, note: str = "", work: run.Work | None = None) -> Release:
+    """Write and publish. Frozen twice without new labels, it returns the same release."""
+    crowd_run = campaign.crowd_runs.first()
+    if crowd_run is None:
+        raise NoLabels("The campaign has no labels yet.", field="campaign", fix="merge its votes first")
+    known = Release.objects.filter(crowd_run=crowd_run).first()
+    if known:
+        return known
+    release = Release(campaign=campaign, crowd_run=crowd_run, note=note, created_by=actor, uuid=uuid.uuid4())
+    root = Path(settings.MEDIA_ROOT)
+    aside = root / "staged" / release.uuid.hex
+    aside.mkdir(parents=True)
+    try:
+        _write_files(Source(campaign, crowd_run), aside, work)
+        with transaction.atomic():
+            if work:
+                work.hold()
+            Campaign.objects.select_for_update().get(pk=campaign.pk)
+            release.number = (campaign.releases.aggregate(n=Max("number"))["n"] or 0) + 1
+            release.manifest = _manifest(release, aside)
+            (aside / "manifest.json").write_text(json.dumps(release.manifest, indent=1))
+            release.save()
+            audit.record(actor, "release.freeze", release, number=release.number)
+            target = root / release.folder
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(aside, target)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return release
+
+
+def _write_files(source: Source, folder: Path, work: run.Work | None) -> None:
+    offers = list(release_formats)
+    with transaction.atomic():  # one snapshot for all files
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        for position, offer in enumerate(offers):
+            if work:
+                work.progress(position, len(offers), "files")
+            offer.load()(source, folder / offer.name)
+    (folder / "data_card.md").write_text(_data_card(source), encoding="utf-8")
+
+
+def _manifest(release: Release, folder: Path) -> dict[str, Any]:
+    crowd_run = release.crowd_run
+    files = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            files[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
+    return {
+        "release": str(release.uuid), "campaign": release.campaign.name, "number": release.number, "note": release.note,
+        "created_at": timezone.now().isoformat(timespec="seconds"), "files": files,
+        "crowd_model": crowd_run.model, "crowd_run": crowd_run.number, "votes_used": crowd_run.votes_used,
+        "measures": crowd_run.measures,
+    }
+
+
+def _data_card(source: Source) -> str:
+    campaign, crowd_run = source.campaign, source.crowd_run
+    dataset = campaign.dataset
+    simulated = campaign.participations.filter(annotator__is_simulated=True, votes__isnull=False).distinct().count()
+    people = campaign.participations.filter(annotator__is_simulated=False, votes__isnull=False).distinct().count()
+    warning = f"\n**{simulated} of the annotators are simulated.** Their votes are not human data.\n" if simulated else ""
+    return f"""# {campaign.name}
+
+Ordinal depth labels: which of two keypoints is closer to the camera.
+{warning}
+| | |
+|---|---|
+| data set | {dataset.name} |
+| licence | {dataset.licence or "not stated"} |
+| attribution | {dataset.attribution or "not stated"} |
+| skeleton | {source.skeleton.name}: {", ".join(source.skeleton.keypoints)} |
+| people in pictures | {source.count()} |
+| annotators | {people} people, {simulated} simulated |
+| votes used | {crowd_run.votes_used} |
+| crowd model | {crowd_run.model}, run {crowd_run.number}, {json.dumps(crowd_run.config)} |
+| viewing time before an answer | {campaign.delay_ms} ms |
+| answer 'same' | {"offered" if campaign.allow_same else "not offered"} |
+
+`label` 0 = kp0 is closer, 1 = kp1 is closer. `prob` = P(label = 1). `risk` = probability that `label` is wrong.
+`joints.mat`: 3 x J x N, third channel 1 = occluded, absent keypoints NaN. Pixel origin: outer corner of the top left
+pixel. Votes carry pseudonyms of this campaign; votes taken back are listed with the time of their retraction.
+"""

@@ -1,0 +1,138 @@
+"""Skeletons: keypoint names, bones, left/right twins and root. Plain data, addressed by name.
+
+Left and right are the person's own. Orders are those of the published files of each data set, because arrays built
+from a skeleton follow its order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class BadSkeleton(ValueError):
+    """A skeleton that contradicts itself."""
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """`bones` are pairs of names; `twins` pair each left keypoint with its right one; `root` is a keypoint's name."""
+
+    name: str
+    keypoints: tuple[str, ...]
+    bones: tuple[tuple[str, str], ...]
+    root: str
+
+    def __post_init__(self) -> None:
+        known = set(self.keypoints)
+        if not 2 <= len(self.keypoints) <= 200 or len(known) != len(self.keypoints):
+            raise BadSkeleton(f"{self.name}: keypoints must be 2 to 200 different names")
+        if any(not n or len(n) > 40 or not n.isprintable() for n in self.keypoints):
+            raise BadSkeleton(f"{self.name}: keypoint names have 1 to 40 printable characters")
+        if self.root not in known:
+            raise BadSkeleton(f"{self.name}: root {self.root!r} is not one of the keypoints")
+        for bone in self.bones:
+            if len(bone) != 2 or bone[0] == bone[1] or not set(bone) <= known:
+                raise BadSkeleton(f"{self.name}: bone {bone!r} does not join two keypoints")
+
+    @property
+    def twins(self) -> tuple[tuple[str, str], ...]:
+        """(left, right) names, found by their prefix."""
+        pairs = ((n, "right" + n[4:]) for n in self.keypoints if n.startswith("left"))
+        return tuple((left, right) for left, right in pairs if right in self.keypoints)
+
+    def index(self, keypoint: str) -> int:
+        return self.keypoints.index(keypoint)
+
+    def as_dict(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "keypoints": list(self.keypoints),
+            "bones": [list(b) for b in self.bones],
+            "root": self.root,
+        }
+
+
+def from_dict(data: dict) -> Skeleton:
+    """Read a skeleton written by `as_dict`. Raises BadSkeleton."""
+    try:
+        return Skeleton(
+            name=str(data["name"]),
+            keypoints=tuple(str(k) for k in data["keypoints"]),
+            bones=tuple((str(a), str(b)) for a, b in data.get("bones", [])),
+            root=str(data.get("root") or data["keypoints"][0]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, BadSkeleton):
+            raise
+        raise BadSkeleton(f"a skeleton needs name, keypoints, bones and root ({error})") from None
+
+
+def _chain(text: str) -> tuple[tuple[str, str], ...]:
+    """'a-b-c d-e' -> (a,b) (b,c) (d,e)"""
+    bones = []
+    for part in text.split():
+        names = part.split("-")
+        bones += list(zip(names, names[1:]))
+    return tuple(bones)
+
+
+LSP_14 = Skeleton(
+    "lsp-14",
+    tuple(
+        "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow right_shoulder "
+        "left_shoulder left_elbow left_wrist neck head".split()
+    ),
+    _chain(
+        "right_knee-right_hip right_ankle-right_knee left_hip-left_knee left_knee-left_ankle right_hip-left_hip "
+        "left_shoulder-left_elbow left_elbow-left_wrist right_elbow-right_shoulder right_wrist-right_elbow "
+        "left_shoulder-neck right_shoulder-neck left_hip-left_shoulder right_hip-right_shoulder neck-head"
+    ),
+    "neck",
+)
+MPII_16 = Skeleton(
+    "mpii-16",
+    tuple(
+        "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top right_wrist "
+        "right_elbow right_shoulder left_shoulder left_elbow left_wrist".split()
+    ),
+    _chain(
+        "pelvis-right_hip-right_knee-right_ankle pelvis-left_hip-left_knee-left_ankle pelvis-thorax-upper_neck-head_top "
+        "thorax-right_shoulder-right_elbow-right_wrist thorax-left_shoulder-left_elbow-left_wrist"
+    ),
+    "pelvis",
+)
+COCO_17 = Skeleton(
+    "coco-17",
+    tuple(
+        "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
+        "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle".split()
+    ),
+    _chain(
+        "nose-left_eye-left_ear nose-right_eye-right_ear left_shoulder-right_shoulder left_hip-right_hip "
+        "left_shoulder-left_elbow-left_wrist right_shoulder-right_elbow-right_wrist left_shoulder-left_hip "
+        "right_shoulder-right_hip left_hip-left_knee-left_ankle right_hip-right_knee-right_ankle nose-left_shoulder "
+        "nose-right_shoulder"
+    ),
+    "nose",
+)
+H36M_17 = Skeleton(
+    "h36m-17",
+    tuple(
+        "mid_hip right_hip right_knee right_ankle left_hip left_knee left_ankle mid_spine neck chin head left_shoulder "
+        "left_elbow left_wrist right_shoulder right_elbow right_wrist".split()
+    ),
+    _chain(
+        "mid_hip-right_hip-right_knee-right_ankle mid_hip-left_hip-left_knee-left_ankle mid_hip-mid_spine-neck-chin-head "
+        "neck-left_shoulder-left_elbow-left_wrist neck-right_shoulder-right_elbow-right_wrist"
+    ),
+    "mid_hip",
+)
+BUILT_IN = {s.name: s for s in (LSP_14, MPII_16, COCO_17, H36M_17)}
+
+# What else the published files call the same keypoint.
+ALIASES = {"nose/head": "head", "head_top": "head"}
+
+
+def by_names(names: list[str]) -> Skeleton | None:
+    """The built-in skeleton with exactly these keypoints in this order, if there is one."""
+    return next((s for s in BUILT_IN.values() if s.keypoints == tuple(names)), None)

@@ -1,0 +1,61 @@
+"""Training runs: start one from a release, cancel and continue through its job. No torch here: web requests come by."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from pydantic import Field, ValidationError
+
+from labeling.models import Release
+from training.catalogs import training_methods
+from training.models import Model, Run
+from webapp import audit
+from webapp.accounts.models import Account
+from webapp.accounts.roles import Role, require
+from webapp.catalog import Config, UnknownOffer
+from webapp.jobs import run as jobs
+from webapp.refusal import Invalid
+
+
+class TrainConfig(Config):
+    """What a worker needs to find a run."""
+
+    run: str = Field(description="uuid of the run")
+
+
+def start(
+    actor: Account, release: Release, *, name: str = "", method: str = "lifter", preset: str = "nearer",
+    options: dict[str, Any] | None = None, start_from: UUID | None = None,
+) -> Run:
+    """Record a run and enqueue its job. `options` override the preset. Raises NotAllowed, Invalid."""
+    require(actor, Role.ADMIN, Role.RESEARCHER)
+    try:
+        offer = training_methods[method]
+    except UnknownOffer as error:
+        raise Invalid(str(error), field="method", value=method) from None
+    presets: dict[str, Config] = offer.extra["presets"]
+    if preset not in presets:
+        raise Invalid("Unknown preset.", field="preset", value=preset, fix=f"choose from {', '.join(presets)}")
+    try:
+        config = offer.config.model_validate(presets[preset].model_dump() | (options or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Invalid(first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")) from None
+    parent = None
+    if start_from is not None:
+        parent = Model.objects.filter(uuid=start_from).first()
+        if parent is None:
+            raise Invalid("No such model.", field="start_from", value=start_from)
+        if parent.keypoints != release.campaign.dataset.skeleton.keypoints:
+            raise Invalid("The model has another skeleton than the release.", field="start_from", value=start_from)
+    if len(name) > 120:
+        raise Invalid("Longer than 120 characters.", field="name")
+    with transaction.atomic():
+        title = name.strip() or f"{preset} on {release.title}"[:120]
+        run = Run(name=title, release=release, method=method, config=config.model_dump(), started_from=parent, created_by=actor)
+        run.job = jobs.enqueue(actor, "train", TrainConfig(run=str(run.uuid)).model_dump(), title=f"Train {title}"[:200])
+        run.save()
+        audit.record(actor, "run.start", run, release=str(release.uuid))
+    return run

@@ -1,0 +1,312 @@
+"""Every setting of Nearer, read once from the environment, checked and explained.
+
+Nobody else reads the environment. `docs/operations.md` lists the same names; a test compares them.
+"""
+
+import os
+import secrets
+from pathlib import Path
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def _flag(name: str, default: bool) -> bool:
+    text = os.environ.get(name, "").strip().lower()
+    if text in ("", "1", "0", "true", "false", "yes", "no"):
+        return default if text == "" else text in ("1", "true", "yes")
+    raise ImproperlyConfigured(f"{name}={text!r}: write 1 or 0")
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name, "")
+    try:
+        return int(text) if text else default
+    except ValueError:
+        raise ImproperlyConfigured(f"{name}={text!r}: write a whole number") from None
+
+
+def _names(name: str, default: str) -> list[str]:
+    return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
+
+
+PRODUCTION = _flag("NEARER_PRODUCTION", False)
+DEBUG = _flag("NEARER_DEBUG", False)
+
+# Everything that is written at run time (database, pictures, releases, models, broker) is below VAR.
+VAR = Path(os.environ.get("NEARER_VAR", BASE_DIR / "var")).resolve()
+VAR.mkdir(parents=True, exist_ok=True)
+
+
+def _secret_key() -> str:
+    if key := os.environ.get("SECRET_KEY", ""):
+        return key
+    if PRODUCTION:
+        raise ImproperlyConfigured("SECRET_KEY is not set: production needs one of at least 50 characters")
+    path = VAR / "secret_key"
+    if not path.exists():
+        fresh = VAR / f"secret_key.{os.getpid()}"
+        fresh.touch(mode=0o600)
+        fresh.write_text(secrets.token_urlsafe(64))
+        try:
+            os.link(fresh, path)  # the first process wins; the others read its key
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_text().strip()
+
+
+SECRET_KEY = _secret_key()
+ALLOWED_HOSTS = _names("ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
+CSRF_TRUSTED_ORIGINS = _names("CSRF_TRUSTED_ORIGINS", "")
+
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "csp",
+    "rest_framework",
+    "django_filters",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "webapp.accounts.apps.Accounts",
+    "webapp.jobs.apps.Jobs",
+    "labeling.apps.Labeling",
+    "training.apps.Training",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "webapp.refusal.RefusalMiddleware",
+]
+
+ROOT_URLCONF = "webapp.urls"
+WSGI_APPLICATION = "webapp.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "webapp" / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    }
+]
+
+# --- Database: SQLite in WAL mode with immediate write transactions, or PostgreSQL by DATABASE_URL ---
+DATABASE_URL = os.environ.get("DATABASE_URL", "")
+if DATABASE_URL:
+    _database = dj_database_url.parse(DATABASE_URL)
+    if _database["ENGINE"] != "django.db.backends.postgresql":
+        raise ImproperlyConfigured("DATABASE_URL: write postgres://user:password@host:port/name, or leave it out")
+    _pool_size = _number("DATABASE_POOL", 8)
+    _database["OPTIONS"] = {"pool": {"min_size": 1, "max_size": _pool_size, "timeout": 30}} if _pool_size else {}
+    DATABASES = {"default": _database}
+else:
+    DATABASES = {
+        "default": {
+            "ENGINE": "django.db.backends.sqlite3",
+            "NAME": VAR / "nearer.sqlite3",
+            "OPTIONS": {
+                "timeout": 30,
+                "transaction_mode": "IMMEDIATE",
+                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA mmap_size=268435456;",
+            },
+            "TEST": {"NAME": VAR / f"test-{os.getpid()}.sqlite3"},
+        }
+    }
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Broker and cache: kombu's filesystem transport and a file cache, or Redis by REDIS_URL ---
+REDIS_URL = os.environ.get("REDIS_URL", "")
+BROKER_FOLDER = VAR / "broker"
+if REDIS_URL:
+    CELERY_BROKER_URL = REDIS_URL
+    CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 3600, "global_keyprefix": "nearer:"}
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+else:
+    for _part in ("messages", "control"):
+        (BROKER_FOLDER / _part).mkdir(parents=True, exist_ok=True)
+    CELERY_BROKER_URL = "filesystem://"
+    CELERY_BROKER_TRANSPORT_OPTIONS = {
+        "data_folder_in": str(BROKER_FOLDER / "messages"),
+        "data_folder_out": str(BROKER_FOLDER / "messages"),
+        "control_folder": str(BROKER_FOLDER / "control"),
+        "polling_interval": 0.2,
+    }
+    # Throttles must count across web processes, so the embedded cache is the database's neighbour on disk.
+    CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": VAR / "cache"}
+    }
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = False  # the job row is the truth; the broker is only a bell
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TASK_DEFAULT_QUEUE = "light"
+CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat-schedule")
+# How often the sweep looks for jobs that wait unheard or fell silent, and for leases that ran out.
+JOB_SWEEP_S = _number("NEARER_JOB_SWEEP_S", 5)
+# A running job whose worker sent no heartbeat for so long is given to another worker.
+JOB_SILENCE_S = _number("NEARER_JOB_SILENCE_S", 20)
+# How often open campaigns with new votes are merged into labels again (0 = only on demand).
+AGGREGATION_EVERY_S = _number("NEARER_AGGREGATION_EVERY_S", 3600)
+CELERY_BEAT_SCHEDULE = {
+    "jobs-sweep": {"task": "webapp.jobs.tasks.sweep", "schedule": JOB_SWEEP_S, "options": {"queue": "light"}},
+    "leases-sweep": {"task": "labeling.tasks.return_expired_leases", "schedule": 30, "options": {"queue": "light"}},
+}
+if AGGREGATION_EVERY_S:
+    CELERY_BEAT_SCHEDULE["aggregate"] = {
+        "task": "labeling.tasks.aggregate_open_campaigns",
+        "schedule": AGGREGATION_EVERY_S,
+        "options": {"queue": "light"},
+    }
+
+# --- People ---
+AUTH_USER_MODEL = "accounts.Account"
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/login/"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator")
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    "django.contrib.auth.hashers.ScryptPasswordHasher",
+]
+# One-click demo log-ins are printed by `manage.py serve` only when this is on; never in production.
+DEMO = _flag("NEARER_DEMO", False) and not PRODUCTION
+REGISTRATION_OPEN = _flag("NEARER_REGISTRATION_OPEN", False)
+
+# --- What may be uploaded ---
+MAX_UPLOAD_BYTES = _number("NEARER_MAX_UPLOAD_MB", 4096) * 2**20
+MAX_ARCHIVE_BYTES = _number("NEARER_MAX_ARCHIVE_MB", 20480) * 2**20
+MAX_ARCHIVE_FILES = _number("NEARER_MAX_ARCHIVE_FILES", 500_000)
+MAX_IMAGE_PIXELS = _number("NEARER_MAX_IMAGE_MEGAPIXELS", 64) * 1_000_000
+MAX_IMAGE_BYTES = _number("NEARER_MAX_IMAGE_MB", 64) * 2**20
+DATA_UPLOAD_MAX_MEMORY_SIZE = 5 * 2**20
+FILE_UPLOAD_MAX_MEMORY_SIZE = 2 * 2**20
+FILE_UPLOAD_TEMP_DIR = VAR / "uploads"
+FILE_UPLOAD_TEMP_DIR.mkdir(exist_ok=True)
+FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+# Folders that the *web* import may read from the server's own disk (comma-separated); none by default.
+IMPORT_FOLDERS = [Path(p).resolve() for p in _names("NEARER_IMPORT_FOLDERS", "")]
+
+# --- Files ---
+MEDIA_ROOT = VAR / "media"
+STATIC_URL = "/static/"
+STATIC_ROOT = VAR / "static"
+STATICFILES_DIRS = [("nearer", BASE_DIR / "frontend" / "dist")]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
+}
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+
+# --- Addresses, processes ---
+SITE_HOST = os.environ.get("NEARER_HOST", "127.0.0.1")
+SITE_PORT = _number("NEARER_PORT", 8000)
+WEB_PROCESSES = _number("NEARER_WEB_PROCESSES", 2)
+WEB_THREADS = _number("NEARER_WEB_THREADS", 4)
+# Threads of one training run; 0 lets torch decide.
+TORCH_THREADS = _number("NEARER_TORCH_THREADS", 0)
+
+# --- Security ---
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_AGE = 14 * 24 * 3600
+if PRODUCTION:
+    SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT = _flag("SECURE_SSL_REDIRECT", True)
+    SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
+    SECURE_HSTS_SECONDS = _number("SECURE_HSTS_SECONDS", 31_536_000)
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
+    if _flag("NEARER_BEHIND_PROXY", False):
+        SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:", "blob:"],
+        "style-src": ["'self'", "'unsafe-inline'"],  # element.style of plots; no inline scripts anywhere
+        "script-src": ["'self'"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "frame-ancestors": ["'none'"],
+        "form-action": ["'self'"],
+    }
+}
+
+# --- API ---
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "webapp.accounts.tokens.TokenAuthentication",
+        "webapp.accounts.tokens.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": [
+        "rest_framework.parsers.JSONParser",
+        "rest_framework.parsers.MultiPartParser",
+        "rest_framework.parsers.FormParser",
+    ],
+    "DEFAULT_PAGINATION_CLASS": "webapp.pages.Pages",
+    "PAGE_SIZE": 50,
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.ScopedRateThrottle"],
+    "DEFAULT_THROTTLE_RATES": {
+        "login": os.environ.get("NEARER_RATE_LOGIN", "20/min"),
+        "heavy": os.environ.get("NEARER_RATE_HEAVY", "120/hour"),
+        "predict": os.environ.get("NEARER_RATE_PREDICT", "600/min"),
+    },
+    "EXCEPTION_HANDLER": "webapp.refusal.problem_details",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Nearer",
+    "DESCRIPTION": "Which joint is closer to the camera? Campaigns, votes, ordinal datasets, 3D pose models.",
+    "VERSION": "1.0.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SCHEMA_PATH_PREFIX": "/api/v1",
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+}
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+USE_I18N = False
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": os.environ.get("NEARER_LOG_LEVEL", "WARNING")},
+}

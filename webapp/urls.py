@@ -1,0 +1,56 @@
+"""Every address of the site, in one place."""
+
+from django.contrib.auth.views import LogoutView
+from django.urls import include, path, re_path
+from django.views.decorators.cache import never_cache
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import SimpleRouter
+
+from labeling.api import views as labeling_api
+from labeling.dashboard import views as labeling_pages
+from training.api import views as training_api
+from training.dashboard import views as training_pages
+from webapp.accounts import api as accounts_api
+from webapp.accounts import views as accounts_pages
+from webapp.jobs import api as jobs_api
+from webapp.jobs import views as jobs_pages
+from webapp.site import health, index, nothing_here, sidecar_asset
+
+router = SimpleRouter(use_regex_path=True)
+router.register("accounts", accounts_api.Accounts, "accounts")
+router.register("tokens", accounts_api.Tokens, "tokens")
+router.register("jobs", jobs_api.Jobs, "jobs")
+router.register("skeletons", labeling_api.Skeletons, "skeletons")
+router.register("datasets", labeling_api.Datasets, "datasets")
+router.register("imports", labeling_api.Imports, "imports")
+router.register("campaigns", labeling_api.Campaigns, "campaigns")
+router.register("releases", labeling_api.Releases, "releases")
+router.register("catalogs", labeling_api.Catalogs, "catalogs")
+router.register("runs", training_api.Runs, "runs")
+router.register("models", training_api.Models, "models")
+
+api = [
+    path("me/", accounts_api.MeView.as_view(), name="me"),
+    path("annotate/", include("labeling.annotate.urls")),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="schema", template_name="swagger.html"), name="api-docs"),
+    path("", include(router.urls)),
+    re_path(".*", nothing_here),
+]
+
+urlpatterns = [
+    path("", index, name="index"),
+    path("healthz", health, name="health"),
+    path("login/", accounts_pages.Login.as_view(), name="login"),
+    path("logout/", never_cache(LogoutView.as_view()), name="logout"),
+    path("register/", accounts_pages.register, name="register"),
+    path("account/", accounts_pages.account, name="account"),
+    path("people/", accounts_pages.people_page, name="people"),
+    path("jobs/", jobs_pages.job_list, name="job-list"),
+    path("jobs/<uuid:identity>/", jobs_pages.job_page, name="job"),
+    path("", include(labeling_pages.urls)),
+    path("", include(training_pages.urls)),
+    path("api/v1/", include(api)),
+    path("api-docs-start.js", sidecar_asset, name="api-docs-start"),
+]
+handler404 = "webapp.site.page_not_found"

@@ -1,19 +1,11 @@
 """A Refusal: one thing a caller did that we will not do, with the field, the value and the fix.
 
-The same object becomes problem details (RFC 9457) in the API, a page for browsers and a line on the command line.
+`webapp.problems` turns it into problem details (API) or a page (browsers); its text is what the command line prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
-
-from django.core.exceptions import PermissionDenied, ValidationError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
-from django.shortcuts import render
-from rest_framework import exceptions
-from rest_framework.response import Response
-from rest_framework.views import set_rollback
 
 
 class Refusal(Exception):
@@ -57,67 +49,3 @@ class Invalid(Refusal):
 
 class TooLarge(Refusal):
     code, status = "too_large", 413
-
-
-def _first_error(errors: Any, path: str = "") -> tuple[str, str]:
-    if isinstance(errors, dict):
-        for name, inner in errors.items():
-            if inner:
-                return _first_error(inner, path if name == "non_field_errors" else f"{path}.{name}".strip("."))
-    if isinstance(errors, list):
-        for number, inner in enumerate(errors):
-            if inner:
-                return _first_error(inner, f"{path}.{number}" if isinstance(inner, dict) else path)
-    return path, str(errors)
-
-
-def _from_exception(error: Exception) -> Refusal | None:
-    if isinstance(error, Refusal):
-        return error
-    if isinstance(error, exceptions.ValidationError):
-        field, detail = _first_error(error.detail)
-        return Invalid(detail, field=field or "body", errors=error.detail)
-    if isinstance(error, ValidationError):
-        field, detail = _first_error(getattr(error, "message_dict", None) or error.messages)
-        return Invalid(detail, field=field)
-    if isinstance(error, Http404 | exceptions.NotFound):
-        return NotFound("There is no such thing here, or it is not yours to see.")
-    if isinstance(error, PermissionDenied | exceptions.PermissionDenied):
-        return NotAllowed(str(error) or "Your role does not allow this.")
-    if isinstance(error, exceptions.APIException):
-        refusal = Refusal(str(error.detail))
-        refusal.code, refusal.status = error.default_code, error.status_code
-        return refusal
-    return None
-
-
-def problem_details(error: Exception, context: dict[str, Any]) -> Response | None:
-    """REST framework's exception handler: every error of the API has one shape."""
-    refusal = _from_exception(error)
-    if refusal is None:
-        return None
-    set_rollback()
-    headers = {}
-    if isinstance(error, exceptions.APIException):
-        if wait := getattr(error, "wait", None):
-            headers["Retry-After"] = str(int(wait) + 1)
-        if challenge := getattr(error, "auth_header", None):
-            headers["WWW-Authenticate"] = challenge
-    return Response(refusal.as_dict(), refusal.status, headers=headers, content_type="application/problem+json")
-
-
-class RefusalMiddleware:
-    """Turns refusals raised by pages into a readable page (or problem details for scripts)."""
-
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
-
-    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if not isinstance(error, Refusal):
-            return None
-        if "text/html" in request.headers.get("Accept", ""):
-            return render(request, "refusal.html", {"refusal": error}, status=error.status)
-        return JsonResponse(error.as_dict(), status=error.status, content_type="application/problem+json")

@@ -91,7 +91,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "webapp.refusal.RefusalMiddleware",
+    "webapp.problems.RefusalMiddleware",
 ]
 
 ROOT_URLCONF = "webapp.urls"
@@ -282,7 +282,7 @@ REST_FRAMEWORK = {
         "heavy": os.environ.get("NEARER_RATE_HEAVY", "120/hour"),
         "predict": os.environ.get("NEARER_RATE_PREDICT", "600/min"),
     },
-    "EXCEPTION_HANDLER": "webapp.refusal.problem_details",
+    "EXCEPTION_HANDLER": "webapp.problems.problem_details",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }

@@ -3,7 +3,7 @@
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 from django.views.decorators.cache import never_cache
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
 from labeling.api import views as labeling_api
@@ -14,7 +14,7 @@ from webapp.accounts import api as accounts_api
 from webapp.accounts import views as accounts_pages
 from webapp.jobs import api as jobs_api
 from webapp.jobs import views as jobs_pages
-from webapp.site import health, index, nothing_here, sidecar_asset
+from webapp.site import health, index, nothing_here
 
 router = SimpleRouter(use_regex_path=True)
 router.register("accounts", accounts_api.Accounts, "accounts")
@@ -33,7 +33,7 @@ api = [
     path("me/", accounts_api.MeView.as_view(), name="me"),
     path("annotate/", include("labeling.annotate.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="schema", template_name="swagger.html"), name="api-docs"),
+    path("docs/", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="api-docs"),
     path("", include(router.urls)),
     re_path(".*", nothing_here),
 ]
@@ -51,6 +51,5 @@ urlpatterns = [
     path("", include(labeling_pages.urls)),
     path("", include(training_pages.urls)),
     path("api/v1/", include(api)),
-    path("api-docs-start.js", sidecar_asset, name="api-docs-start"),
 ]
 handler404 = "webapp.site.page_not_found"

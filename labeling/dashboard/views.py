@@ -1,0 +1,260 @@
+"""Pages for admins, reviewers and researchers, and the annotator's entrance. They call verbs and hold no rules."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth import login
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db.models import Count
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import path, reverse
+from django.views.decorators.http import require_POST
+
+from labeling import access, aggregation, campaigns, catalogs, pictures
+from labeling.api.views import release_file
+from labeling.importing import storing
+from labeling.models import Campaign, Dataset, Image, Participation, Release, Vote
+from labeling.releasing import freeze
+from webapp.accounts.roles import STAFF, Role, require
+from webapp.jobs.models import Job
+from webapp.refusal import Invalid, Refusal
+from webapp.typed import read
+
+SEES = (*STAFF, Role.RESEARCHER)
+
+
+@login_required
+def work(request: HttpRequest) -> HttpResponse:
+    """The annotator's entrance: campaigns that can be worked on."""
+    rows = access.visible_to(request.user).filter(state__in=["open", "paused"]).order_by("name")
+    done = dict(
+        Vote.objects.filter(participation__annotator=request.user, retraction__isnull=True).order_by()
+        .values_list("participation__campaign").annotate(n=Count("pk"))
+    )
+    seats = {s.campaign_id: s for s in Participation.objects.filter(annotator=request.user)}
+    return render(request, "work.html", {
+        "rows": [{"campaign": c, "votes": done.get(c.pk, 0), "seat": seats.get(c.pk)} for c in rows]
+    })
+
+
+@login_required
+def annotate(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """The page on which people answer."""
+    campaign = get_object_or_404(Campaign, uuid=identity)
+    access.participate(request.user, campaign)
+    start = {"api": reverse("annotate-state", args=[campaign.uuid]), "home": reverse("index"), "name": campaign.name}
+    return render(request, "annotate.html", {"campaign": campaign, "start": start})
+
+
+@login_required
+def join(request: HttpRequest, key: str) -> HttpResponse:
+    """An invitation link."""
+    campaign = get_object_or_404(Campaign, entry_key=key, access=Campaign.Access.INVITE)
+    access.participate(request.user, campaign, invited=True)
+    return redirect("annotate", campaign.uuid)
+
+
+def enter(request: HttpRequest, key: str) -> HttpResponse:
+    """A recruiter's link with the person's id in the address, e.g. ?PROLIFIC_PID=..."""
+    campaign = get_object_or_404(Campaign, entry_key=key, access=Campaign.Access.RECRUITER)
+    account = access.enter_as_recruited(campaign, request.GET.get(campaign.recruiter_parameter, ""))
+    login(request, account, backend="django.contrib.auth.backends.ModelBackend")
+    return redirect("annotate", campaign.uuid)
+
+
+@login_required
+def campaign_list(request: HttpRequest) -> HttpResponse:
+    require(request.user, *SEES)
+    rows = access.visible_to(request.user).select_related("dataset").order_by("-created_at")
+    page = Paginator(rows, 20).get_page(request.GET.get("page"))
+    return render(request, "campaign_list.html", {"page": page, "can_create": request.user.is_one_of(Role.ADMIN)})
+
+
+@login_required
+def campaign_new(request: HttpRequest) -> HttpResponse:
+    require(request.user, Role.ADMIN)
+    if request.method == "POST":
+        try:
+            dataset = Dataset.objects.select_related("skeleton").filter(name=request.POST.get("dataset")).first()
+            if dataset is None:
+                raise Invalid("Choose a data set.", field="dataset")
+            campaign, _ = campaigns.create(request.user, dataset, read(campaigns.CampaignPlan, _plan(request)))
+            return redirect("campaign", campaign.uuid)
+        except Refusal as error:
+            messages.error(request, str(error))
+    context = {"datasets": Dataset.objects.order_by("name"), "plan": campaigns.CampaignPlan(name="x"), "post": request.POST}
+    return render(request, "campaign_new.html", context)
+
+
+def _plan(request: HttpRequest) -> dict[str, Any]:
+    post = request.POST
+    plan: dict[str, Any] = {"pair_policy": {}}
+    for name in ("name", "instructions", "access", "completion_url"):
+        if post.get(name):
+            plan[name] = post[name]
+    for name in ("votes_per_pair", "delay_ms", "session_length", "gold_share", "tutorial_questions", "tutorial_pass_share",
+                 "tutorial_tries", "budget_votes"):
+        if post.get(name, "").strip():
+            plan[name] = post[name]
+    for name in ("per_person", "seed"):
+        if post.get(name, "").strip():
+            plan["pair_policy"][name] = post[name]
+    plan["pair_policy"]["name"] = post.get("policy") or "random"
+    plan["allow_same"] = post.get("allow_same") == "on"
+    plan["keypoints"] = [k.strip() for k in post.get("keypoints", "").split(",") if k.strip()]
+    return plan
+
+
+@login_required
+def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """One campaign: progress, people, labels, releases, and what can be done next."""
+    require(request.user, *SEES)
+    campaign = get_object_or_404(access.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity)
+    staff = request.user.is_one_of(*STAFF)
+    jobs = Job.objects.filter(config__campaign=str(campaign.uuid))[:5]
+    return render(request, "campaign.html", {
+        "campaign": campaign, "staff": staff, "admin": request.user.is_one_of(Role.ADMIN),
+        "progress": aggregation.progress_of(campaign), "crowd_runs": campaign.crowd_runs.all()[:10],
+        "releases": campaign.releases.all()[:10], "models": catalogs.crowd_models,
+        "annotators": aggregation.annotator_table(campaign) if staff else [], "jobs": jobs if staff else [],
+        "known": campaign.known_questions.values("use").annotate(n=Count("pk")).order_by("use"),
+    })
+
+
+@login_required
+@require_POST
+def campaign_act(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """One door for the buttons of a campaign's page."""
+    require(request.user, *STAFF)
+    campaign = get_object_or_404(access.visible_to(request.user), uuid=identity)
+    do = request.POST.get("do", "")
+    try:
+        if do in ("open", "pause", "close"):
+            campaigns.move(request.user, campaign, do)
+        elif do == "aggregate":
+            return redirect("job", aggregation.start(request.user, campaign, request.POST.get("model", "")).uuid)
+        elif do == "release":
+            return redirect("job", freeze.start(request.user, campaign, note=request.POST.get("note", "")).uuid)
+        elif do == "delete":
+            campaigns.delete(request.user, campaign)
+            return redirect("campaign-list")
+        elif do == "standing":
+            seat = get_object_or_404(campaign.participations, pseudonym=request.POST.get("seat"))
+            access.set_standing(request.user, seat, request.POST.get("standing", ""), request.POST.get("reason", ""))
+        else:
+            raise Invalid("Unknown action.", field="do", value=do)
+    except Refusal as error:
+        messages.error(request, str(error))
+    return redirect("campaign", campaign.uuid)
+
+
+@login_required
+def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """The riskiest labels first. Who looks can no longer answer in the campaign."""
+    require(request.user, *STAFF)
+    campaign = get_object_or_404(access.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity)
+    last = campaign.crowd_runs.first()
+    access.note_answers_seen(request.user, campaign)
+    names = campaign.dataset.skeleton.keypoints
+    rows = last.labels.select_related("pair__image").order_by("-risk", "pk") if last else []
+    page = Paginator(rows, 48).get_page(request.GET.get("page"))
+    cards = [{
+        "image": label.pair.image, "first": names[label.pair.first], "second": names[label.pair.second],
+        "closer": names[label.pair.first if label.p_first_closer >= 0.5 else label.pair.second],
+        "sure": round(100 * (1 - label.risk)), "votes": label.votes_used,
+    } for label in page]
+    return render(request, "campaign_labels.html", {"campaign": campaign, "page": page, "cards": cards, "run": last})
+
+
+@login_required
+def dataset_list(request: HttpRequest) -> HttpResponse:
+    require(request.user, *STAFF)
+    rows = Dataset.objects.select_related("skeleton").annotate(image_count=Count("images")).order_by("name")
+    return render(request, "dataset_list.html", {"page": Paginator(rows, 20).get_page(request.GET.get("page"))})
+
+
+@login_required
+def dataset_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+    require(request.user, *STAFF)
+    dataset = get_object_or_404(Dataset.objects.select_related("skeleton"), uuid=identity)
+    page = Paginator(dataset.images.annotate(n=Count("people")).order_by("pk"), 48).get_page(request.GET.get("page"))
+    return render(request, "dataset.html", {"dataset": dataset, "page": page})
+
+
+@login_required
+def dataset_import(request: HttpRequest) -> HttpResponse:
+    """Upload annotations and pictures."""
+    require(request.user, Role.ADMIN)
+    report = None
+    if request.method == "POST":
+        try:
+            for field in ("annotations", "pictures"):
+                if field not in request.FILES:
+                    raise Invalid("Choose a file.", field=field)
+            fields = ("dataset", "format", "licence", "attribution", "description")
+            plan = read(storing.ImportConfig, {k: request.POST.get(k, "") for k in fields})
+            return redirect("job", storing.receive(request.user, plan, request.FILES["annotations"], request.FILES["pictures"]).uuid)
+        except Refusal as error:
+            messages.error(request, str(error))
+            report = error.more.get("report")
+    return render(request, "dataset_import.html", {"formats": catalogs.import_formats, "report": report, "post": request.POST})
+
+
+@login_required
+def thumbnail(request: HttpRequest, identity: UUID) -> HttpResponse:
+    require(request.user, *STAFF)
+    image = get_object_or_404(Image, uuid=identity)
+    response = HttpResponse(pictures.thumbnail_of(image).read_bytes(), content_type="image/jpeg")
+    response["Cache-Control"] = "private, max-age=86400"
+    return response
+
+
+@login_required
+def release_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+    require(request.user, *SEES)
+    release = get_object_or_404(Release.objects.select_related("campaign", "crowd_run"), uuid=identity)
+    return render(request, "release.html", {
+        "release": release, "files": release.manifest["files"].items(), "runs": release.training_runs.select_related("job"),
+        "can_train": request.user.is_one_of(Role.ADMIN, Role.RESEARCHER),
+    })
+
+
+@login_required
+def release_list(request: HttpRequest) -> HttpResponse:
+    require(request.user, *SEES)
+    rows = Release.objects.select_related("campaign").order_by("-created_at")
+    return render(request, "release_list.html", {"page": Paginator(rows, 20).get_page(request.GET.get("page"))})
+
+
+@login_required
+def release_download(request: HttpRequest, identity: UUID, name: str) -> HttpResponse:
+    require(request.user, *SEES)
+    release = get_object_or_404(Release, uuid=identity)
+    if name not in release.manifest["files"]:
+        raise Http404
+    return release_file(release, name)
+
+
+urls = [
+    path("work/", work, name="work"),
+    path("annotate/<uuid:identity>/", annotate, name="annotate"),
+    path("join/<str:key>/", join, name="join"),
+    path("enter/<str:key>/", enter, name="enter"),
+    path("campaigns/", campaign_list, name="campaign-list"),
+    path("campaigns/new/", campaign_new, name="campaign-new"),
+    path("campaigns/<uuid:identity>/", campaign_page, name="campaign"),
+    path("campaigns/<uuid:identity>/act/", campaign_act, name="campaign-act"),
+    path("campaigns/<uuid:identity>/labels/", campaign_labels, name="campaign-labels"),
+    path("datasets/", dataset_list, name="dataset-list"),
+    path("datasets/import/", dataset_import, name="dataset-import"),
+    path("datasets/<uuid:identity>/", dataset_page, name="dataset"),
+    path("images/<uuid:identity>/thumbnail.jpg", thumbnail, name="thumbnail"),
+    path("releases/", release_list, name="release-list"),
+    path("releases/<uuid:identity>/", release_page, name="release"),
+    path("releases/<uuid:identity>/<str:name>", release_download, name="release-file"),
+]

@@ -1,0 +1,44 @@
+"""Front door, health check, and the answers to addresses that do not exist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.db import connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import redirect, render
+from rest_framework.exceptions import NotFound
+from rest_framework.permissions import AllowAny
+
+from rest_framework.decorators import api_view, permission_classes
+from drf_spectacular.utils import extend_schema
+
+from webapp.accounts.roles import Role
+
+
+@login_required
+def index(request: HttpRequest) -> HttpResponse:
+    """Everybody lands where their work is."""
+    return redirect("campaign-list" if request.user.role != Role.ANNOTATOR else "work")
+
+
+def health(request: HttpRequest) -> HttpResponse:
+    """200 when the database answers; for load balancers and containers."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    return HttpResponse("ok", content_type="text/plain")
+
+
+@extend_schema(exclude=True)
+@api_view(["GET", "POST", "PUT", "PATCH", "DELETE"])
+@permission_classes([AllowAny])
+def nothing_here(request: Any) -> HttpResponse:
+    raise NotFound
+
+
+def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        problem = {"type": "/docs/errors#not_found", "code": "not_found", "status": 404, "detail": "There is nothing here."}
+        return JsonResponse(problem, status=404, content_type="application/problem+json")
+    return render(request, "404.html", status=404)

@@ -1,0 +1,52 @@
+# Two commands: `make demo` and `make test`. Everything they need is installed below .venv and frontend/node_modules.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+VAR := var
+
+.PHONY: demo test lint bench shape clean setup
+
+# --- installation: stamps make a second start quick ---
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Nearer needs Python 3.11 or newer")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	touch $@
+
+FRONT := $(shell find frontend/src -type f) frontend/package.json frontend/package-lock.json frontend/build.mjs
+frontend/dist/.built: $(FRONT) | $(VENV)/.installed
+	BIN=$(abspath $(BIN)) sh frontend/build.sh
+	touch $@
+
+$(VAR)/static/.collected: frontend/dist/.built $(VENV)/.installed
+	$(BIN)/python manage.py collectstatic --noinput --verbosity 0
+	touch $@
+
+setup: $(VENV)/.installed $(VAR)/static/.collected
+
+# --- the two commands ---
+demo: setup
+	NEARER_DEMO=1 $(BIN)/python manage.py serve --demo
+
+test: setup $(VENV)/.installed-test
+	cd frontend && PATH=$(abspath $(BIN)):$$PATH npm test --silent
+	BIN=$(abspath $(BIN)) sh tests/chromium.sh
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+bench: setup $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.annotator_loop
+
+shape:
+	@for d in webapp labeling training; do printf '%s: ' $$d; find $$d -name '*.py' -not -path '*/migrations/*' | xargs wc -l | sort -n | tail -4 | tr '\n' ' '; echo; done
+
+clean:
+	rm -rf $(VENV) frontend/node_modules frontend/dist $(VAR)

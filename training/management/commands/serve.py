@@ -1,0 +1,134 @@
+"""Run the whole site in the foreground: web server, two Celery workers and the schedule. Ctrl-C ends all of it."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from types import FrameType
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webapp.accounts import people
+from webapp.accounts.models import Account
+
+LOGINS = (("ada", "admin"), ("rea", "reviewer"), ("resi", "researcher"), ("ann", "annotator"), ("ben", "annotator"))
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--demo", action="store_true", help="load the sample campaign and print demo log-ins")
+        parser.add_argument("--host", default=settings.SITE_HOST)
+        parser.add_argument("--port", type=int, default=settings.SITE_PORT)
+
+    def handle(self, **options: Any) -> None:
+        host, port = options["host"], options["port"]
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                raise CommandError(f"{host}:{port} is in use; choose another with NEARER_PORT=8001") from None
+        call_command("migrate", verbosity=0, interactive=False)
+        if options["demo"]:
+            if not settings.DEMO:
+                raise CommandError("the demo needs NEARER_DEMO=1 and is never run in production")
+            call_command("load_sample", verbosity=0)
+        signal.signal(signal.SIGTERM, _interrupt)
+        running = {name: self._start(name, command) for name, command in self._commands(host, port).items()}
+        try:
+            self._wait_for_page(host, port, running["web"])
+            self._welcome(host, port, options["demo"])
+            self._watch(running, host, port)
+        except KeyboardInterrupt:
+            self.stdout.write("\nStopping …")
+        finally:
+            _stop(running)
+
+    def _commands(self, host: str, port: int) -> dict[str, list[str]]:
+        python = sys.executable
+        worker = [python, "-m", "celery", "-A", "webapp", "worker", "--loglevel", "WARNING", "--without-gossip",
+                  "--without-mingle", "--concurrency", "1", "--pool", "prefork"]
+        return {
+            "web": [python, "-m", "gunicorn", "webapp.wsgi", "--bind", f"{host}:{port}", "--workers", str(settings.WEB_PROCESSES),
+                    "--threads", str(settings.WEB_THREADS), "--worker-class", "gthread", "--timeout", "120",
+                    "--log-level", "warning", "--preload"],
+            "light": [*worker, "-Q", "light", "-n", f"light-{port}@%h", "-B"],
+            "heavy": [*worker, "-Q", "heavy", "-n", f"heavy-{port}@%h"],
+        }
+
+    def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
+        return subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, start_new_session=True)
+
+    def _wait_for_page(self, host: str, port: int, web: subprocess.Popen[bytes]) -> None:
+        for _ in range(300):
+            if web.poll() is not None:
+                raise CommandError("the web server did not start; its message is above")
+            try:
+                urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=2).close()  # noqa: S310
+                return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.05)
+        raise CommandError("the web server does not answer")
+
+    def _welcome(self, host: str, port: int, demo: bool) -> None:
+        self.stdout.write(f"\n  Nearer is ready: http://{host}:{port}/\n")
+        if demo:
+            self.stdout.write("\n  Demo log-ins (name / password):")
+            for name, role in LOGINS:
+                self.stdout.write(f"    {name:5} / {demo_password()}   {role}")
+        self.stdout.write("\n  Ctrl-C stops everything.\n")
+        self.stdout.flush()
+
+    def _watch(self, running: dict[str, subprocess.Popen[bytes]], host: str, port: int) -> None:
+        commands = self._commands(host, port)
+        while True:
+            time.sleep(0.5)
+            for name, process in running.items():
+                if process.poll() is not None:
+                    self.stderr.write(f"{name} ended with {process.returncode}; starting it again")
+                    time.sleep(1)
+                    running[name] = self._start(name, commands[name])
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _stop(running: dict[str, subprocess.Popen[bytes]]) -> None:
+    for process in running.values():
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
+    deadline = time.monotonic() + 8
+    for process in running.values():
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def demo_password() -> str:
+    """One random password for the demo accounts of this copy, kept beside its database."""
+    path = settings.VAR / "demo_password"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(f"closer-{secrets.token_hex(4)}")
+    return path.read_text()
+
+
+def make_logins() -> None:
+    for name, role in LOGINS:
+        if not Account.objects.filter(username=name).exists():
+            people.create(None, username=name, role=role, password=demo_password())

@@ -1,0 +1,69 @@
+"""Train a lifter on a release and print its measures; a Celery worker does it, or this process with --here."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from labeling.models import Release
+from training import runs
+from training.lifter.config import PRESETS, LifterConfig
+from training.models import Run
+from webapp.accounts.models import Account
+from webapp.jobs import run as jobs
+from webapp.refusal import Refusal
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("release", help="uuid of a release, or the name of a campaign (its latest release)")
+        parser.add_argument("--actor", required=True, help="name of the admin or researcher who starts it")
+        parser.add_argument("--name", default="")
+        parser.add_argument("--preset", choices=list(PRESETS), default="nearer")
+        parser.add_argument("--start-from", help="uuid of a model to fine-tune")
+        parser.add_argument("--here", action="store_true", help="train in this process, without a worker")
+        for name, field in LifterConfig.model_fields.items():
+            parser.add_argument(f"--{name.replace('_', '-')}", dest=f"option_{name}", help=field.description or "")
+
+    def handle(self, **options: Any) -> None:
+        releases = Release.objects.select_related("campaign__dataset__skeleton").order_by("-created_at")
+        wanted = options["release"]
+        release = releases.filter(campaign__name=wanted).first()
+        if release is None and len(wanted) == 36:
+            release = releases.filter(uuid=wanted).first()
+        actor = Account.objects.filter(username=options["actor"]).first()
+        if release is None or actor is None:
+            raise CommandError(f"no such {'release' if release is None else 'account'}")
+        given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
+        try:
+            run = runs.start(
+                actor, release, name=options["name"], preset=options["preset"], options=given, start_from=options["start_from"]
+            )
+        except Refusal as error:
+            raise CommandError(str(error)) from None
+        if options["here"]:
+            jobs.perform(run.job.pk)
+        self._follow(run)
+
+    def _follow(self, run: Run) -> None:
+        job = run.job
+        shown = -1.0
+        while True:
+            job.refresh_from_db()
+            if job.finished:
+                break
+            share = job.share_done or 0.0
+            if share >= shown + 0.1:
+                shown = share
+                self.stdout.write(f"{share:.0%}")
+            time.sleep(0.5)
+        if job.state != "done":
+            raise CommandError(f"{job.state}: {(job.error or {}).get('detail', '')}")
+        self.stdout.write(f"run {run.uuid}")
+        self.stdout.write(f"model {job.result['model']}")
+        self.stdout.write(json.dumps(job.result["metrics"], indent=1))

@@ -130,7 +130,9 @@ def _turns(pose: Pose, labels: list[str], parents: list[int], heads: Array) -> A
         elif name == "lowerleg01":
             turns[bone] = base @ rotation("x", pose.knee[index])
         elif name == "foot":
-            turns[bone] = np.eye(3) if pose.flat else base @ rotation("x", 22 if pose.lift_m else 6)
+            toes = pose.toes[index]
+            standing = pose.flat or toes is None
+            turns[bone] = np.eye(3) if standing else base @ rotation("x", 22.0 if pose.lift_m else float(toes or 0.0))
         else:
             turns[bone] = base
     return turns

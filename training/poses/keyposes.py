@@ -6,7 +6,7 @@ angle about the thigh's own hinge, so that no mixture bends them the wrong way. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ DOWN: Vector = (0.05, 0.12, -1.0)
 class Pose:
     """`lean`: whole body forward, to its left; `spine`: bend forward, to the left, twist to the left; `head`: nod, turn.
 
-    `lift_m` raises the lowest point off the floor (jumps). `flat` feet stand on the floor, else they point.
+    `lift_m` raises the lowest point off the floor (jumps). `flat` feet stand on the floor, else they point
+    by `toes` (left, right; None = flat on the floor).
     """
 
     name: str
@@ -32,7 +33,7 @@ class Pose:
     head: tuple[float, float] = (0.0, 0.0)
     lift_m: float = 0.0
     flat: bool = True
-    tags: tuple[str, ...] = field(default=())
+    toes: tuple[float | None, float | None] = (6.0, 6.0)
 
 
 KEY_POSES = (
@@ -55,11 +56,11 @@ KEY_POSES = (
          thigh=((0.98, 0.15, 0.12), (0.98, -0.15, 0.12)), knee=(18, 18), lean=(-14, 0), flat=False),
     Pose("sitting, one knee up", arm=((-0.5, 0.35, -0.8), (0.7, -0.1, -0.55)), forearm=((-0.2, 0.2, -1), (0.85, 0.15, -0.25)),
          thigh=((0.97, 0.2, 0.1), (0.75, -0.1, 0.65)), knee=(12, 115), lean=(-12, 0), flat=False),
-    Pose("kneeling", thigh=((0.05, 0.12, -1), (0.05, -0.12, -1)), knee=(92, 92), forearm=((0.8, -0.1, -0.4), (0.8, 0.1, -0.4)), flat=False),
+    Pose("kneeling", thigh=((0.05, 0.12, -1), (0.05, -0.12, -1)), knee=(92, 92), forearm=((0.8, -0.1, -0.4), (0.8, 0.1, -0.4)), flat=False, toes=(72, 72)),
     Pose("kneeling on one knee", thigh=((0.97, 0.12, -0.1), (-0.05, -0.1, -1)), knee=(88, 88),
-         arm=((0.55, 0.1, -0.8), (0.1, -0.2, -1)), forearm=((0.8, -0.3, -0.2), (0.35, -0.05, -0.9)), flat=False),
-    Pose("forward lunge", thigh=((0.85, 0.08, -0.5), (-0.6, -0.08, -0.8)), knee=(75, 25), arm=((0.1, 0.5, -0.8), (0.1, -0.5, -0.8)), spine=(8, 0, 0), flat=False),
-    Pose("side lunge", thigh=((0.25, 0.75, -0.6), (0.0, -0.6, -0.8)), knee=(62, 4), spine=(14, 6, 0), arm=((0.6, 0.3, -0.5), (0.3, -0.7, -0.5)), flat=False),
+         arm=((0.55, 0.1, -0.8), (0.1, -0.2, -1)), forearm=((0.8, -0.3, -0.2), (0.35, -0.05, -0.9)), flat=False, toes=(None, 72)),
+    Pose("forward lunge", thigh=((0.85, 0.08, -0.5), (-0.6, -0.08, -0.8)), knee=(75, 25), arm=((0.1, 0.5, -0.8), (0.1, -0.5, -0.8)), spine=(8, 0, 0), flat=False, toes=(None, -20)),
+    Pose("side lunge", thigh=((0.25, 0.75, -0.6), (0.0, -0.6, -0.8)), knee=(62, 4), spine=(14, 6, 0), arm=((0.6, 0.3, -0.5), (0.3, -0.7, -0.5)), flat=False, toes=(None, None)),
     Pose("throwing overarm", arm=((0.75, 0.5, 0.2), (-0.5, -0.8, 0.25)), forearm=((0.95, 0.1, 0.25), (-0.35, -0.35, 0.9)),
          thigh=((0.5, 0.1, -0.85), (-0.35, -0.12, -0.95)), knee=(22, 22), spine=(-6, 8, -30), flat=False),
     Pose("throwing, release", arm=((-0.1, 0.4, -0.85), (0.8, -0.35, 0.5)), forearm=((-0.2, 0.3, -0.8), (0.95, -0.1, 0.3)),
@@ -130,7 +131,7 @@ def mirrored(pose: Pose) -> Pose:
         return (rf, -rl, ru), (lf, -ll, lu)
 
     return replace(
-        pose, arm=swap(pose.arm), forearm=swap(pose.forearm), thigh=swap(pose.thigh), knee=pose.knee[::-1],
+        pose, arm=swap(pose.arm), forearm=swap(pose.forearm), thigh=swap(pose.thigh), knee=pose.knee[::-1], toes=pose.toes[::-1],
         lean=(pose.lean[0], -pose.lean[1]), spine=(pose.spine[0], -pose.spine[1], -pose.spine[2]),
         head=(pose.head[0], -pose.head[1]),
     )

@@ -1,0 +1,138 @@
+"""The cast and the stage: ada admin, rea reviewer, resi researcher, ann and ben annotators, eve who belongs elsewhere."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.test import Client
+from PIL import Image
+
+from labeling import assignment, campaigns, voting
+from labeling.importing import storing
+from labeling.models import Campaign, Dataset, Participation
+from labeling.skeletons import LSP_14
+from webapp.accounts import people
+from webapp.accounts.models import Account
+from webapp.jobs import run
+
+NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+def jpeg(seed: int = 0, size: tuple[int, int] = (96, 128)) -> bytes:
+    noise = np.random.default_rng(seed).integers(0, 255, (size[1] // 8, size[0] // 8, 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).resize(size).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def people_json(count: int, seed: int = 1) -> dict[str, Any]:
+    """`count` pictures with one LSP-14 person each; depths known, one joint occluded, one absent in every third."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for n in range(count):
+        xy, depth = rng.uniform(8, 88, (14, 2)).round(2), rng.normal(3000, 250, 14).round(1)
+        keypoints = {
+            name: [*xy[j].tolist(), 1 if j == n % 14 else 0 if n % 3 == 2 and j == (n + 5) % 14 else 2]
+            for j, name in enumerate(LSP_14.keypoints)
+        }
+        truth = {name: [*(xy[j] * 10).round(1).tolist(), depth[j].item()] for j, name in enumerate(LSP_14.keypoints)}
+        images.append({"file": f"p{n + 1:04d}.jpg", "split": "test" if n % 4 == 3 else "train",
+                       "people": [{"keypoints": keypoints, "truth_mm": truth}]})
+    return {"skeleton": "lsp-14", "images": images}
+
+
+def write_dataset(folder: Path, count: int) -> tuple[Path, Path]:
+    pictures = folder / "images"
+    pictures.mkdir(parents=True, exist_ok=True)
+    for n in range(count):
+        (pictures / f"p{n + 1:04d}.jpg").write_bytes(jpeg(n))
+    (folder / "people.json").write_text(json.dumps(people_json(count)))
+    return folder / "people.json", pictures
+
+
+@dataclass
+class World:
+    folder: Path
+    ada: Account = field(init=False)
+    rea: Account = field(init=False)
+    resi: Account = field(init=False)
+    ann: Account = field(init=False)
+    ben: Account = field(init=False)
+    eve: Account = field(init=False)
+    password: str = "a-long-Password-7"
+
+    def __post_init__(self) -> None:
+        for name, role in (("ada", "admin"), ("rea", "reviewer"), ("resi", "researcher"), ("ann", "annotator"),
+                           ("ben", "annotator"), ("eve", "annotator")):
+            setattr(self, name, people.create(None, username=name, role=role))
+
+    def client(self, account: Account) -> Client:
+        client = Client()
+        client.force_login(account)
+        return client
+
+    def dataset(self, count: int = 5, name: str = "pictures") -> Dataset:
+        annotations, pictures = write_dataset(self.folder / name, count)
+        plan = storing.ImportConfig(dataset=name, format="json", annotations=str(annotations), pictures=str(pictures))
+        storing.store(self.ada, plan, lambda *_: None)
+        return Dataset.objects.select_related("skeleton").get(name=name)
+
+    def campaign(self, dataset: Dataset | None = None, *, opened: bool = True, pairs: int = 3, **plan: Any) -> Campaign:
+        plan = {"name": "campaign", "votes_per_pair": 2, "delay_ms": 0, "tutorial_questions": 0} | plan
+        policy = campaigns.PairPolicy(per_person=pairs, seed=4)
+        campaign, job = campaigns.create(
+            self.ada, dataset or self.dataset(), campaigns.CampaignPlan(pair_policy=policy, **plan)
+        )
+        run.perform(job.pk)
+        return campaigns.move(self.ada, campaign, "open") if opened else campaign
+
+    def seat(self, account: Account, campaign: Campaign) -> Participation:
+        from labeling import access
+
+        return access.participate(account, campaign, invited=True)
+
+    def lease(self, account: Account, campaign: Campaign, *, now: datetime = NOON, have: tuple[str, ...] = ()) -> assignment.Lease:
+        self.seat(account, campaign)
+        return assignment.next_pair(account, campaign.uuid, now=now, rng=random.Random(7), have=frozenset(have))
+
+    def vote(self, account: Account, lease: assignment.Lease, closer: str = "first", *, now: datetime = NOON, key: Any = None) -> voting.Accepted:
+        import uuid
+
+        return voting.accept(account, lease.token, closer=closer, key=key or uuid.uuid4(), now=now)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(settings: Any, tmp_path: Path) -> None:
+    settings.MEDIA_ROOT = tmp_path / "media"
+    settings.VAR = tmp_path
+    settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "uploads"
+    settings.MEDIA_ROOT.mkdir()
+    settings.FILE_UPLOAD_TEMP_DIR.mkdir()
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    }
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+
+
+@pytest.fixture(autouse=True)
+def _quiet_bell(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """Tests perform jobs themselves; the end-to-end test rings the real bell of a real worker."""
+    settings.CELERY_BROKER_URL = "memory://"
+    from webapp.celery import app
+
+    app.conf.broker_url = "memory://"
+
+
+@pytest.fixture
+def world(db: None, tmp_path: Path) -> World:
+    return World(tmp_path / "world")

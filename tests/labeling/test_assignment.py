@@ -1,0 +1,219 @@
+"""The queue keeps its promises: fair, never twice, never over quota, leases return."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+
+import pytest
+from django.db import IntegrityError, transaction
+
+from labeling import access, assignment, voting
+from labeling.models import Assignment, GoldAnswer, Pair, Participation, Vote
+from tests.conftest import NOON, SECOND, World
+from webapp.refusal import Conflict, Invalid, NotAllowed, NotFound
+
+
+def test_the_same_unanswered_question_comes_again_after_a_reload(world: World) -> None:
+    campaign = world.campaign()
+    first, again = world.lease(world.ann, campaign), world.lease(world.ann, campaign, now=NOON + SECOND)
+    assert first.assignment.pk == again.assignment.pk
+    assert Pair.objects.filter(taken=1).count() == 1
+
+
+def test_one_can_hold_three_questions_and_no_more(world: World) -> None:
+    campaign = world.campaign()
+    have: tuple[str, ...] = ()
+    for _ in range(3):
+        have += (str(world.lease(world.ann, campaign, have=have).assignment.uuid),)
+    assert len(set(have)) == 3
+    with pytest.raises(assignment.Refusal, match="too many"):
+        world.lease(world.ann, campaign, have=have)
+
+
+def test_no_pair_is_asked_of_one_person_twice_and_every_pair_is_asked(world: World) -> None:
+    campaign = world.campaign(votes_per_pair=3)
+    asked = []
+    with pytest.raises(assignment.NothingLeft):
+        while True:
+            lease = world.lease(world.ann, campaign)
+            asked.append(lease.assignment.pair_id)
+            world.vote(world.ann, lease)
+    assert len(asked) == len(set(asked)) == campaign.pairs.count() == 15
+
+
+def test_pairs_with_fewer_takers_come_first(world: World) -> None:
+    campaign = world.campaign(votes_per_pair=2)
+    for _ in range(6):
+        world.vote(world.ann, world.lease(world.ann, campaign))
+    for _ in range(9):
+        lease = world.lease(world.ben, campaign)
+        assert lease.assignment.pair.votes_counted == 0
+        world.vote(world.ben, lease)
+
+
+def test_a_returned_pair_is_found_again_behind_the_cursor(world: World) -> None:
+    campaign = world.campaign(votes_per_pair=1, lease_s=10)
+    lost = world.lease(world.ben, campaign).assignment.pair_id
+    seen = []
+    for _ in range(14):
+        lease = world.lease(world.ann, campaign)
+        seen.append(lease.assignment.pair_id)
+        world.vote(world.ann, lease)
+    assert lost not in seen
+    later = NOON + 30 * SECOND
+    assert assignment.return_expired(later) == 1
+    assert world.lease(world.ann, campaign, now=later).assignment.pair_id == lost
+
+
+def test_a_vote_after_its_lease_expired_is_refused_and_not_counted(world: World) -> None:
+    campaign = world.campaign(lease_s=10)
+    lease = world.lease(world.ann, campaign)
+    with pytest.raises(voting.LeaseExpired):
+        world.vote(world.ann, lease, now=NOON + 11 * SECOND)
+    assert Vote.objects.count() == 0
+
+
+def test_the_schema_itself_refuses_a_vote_over_quota(world: World) -> None:
+    campaign = world.campaign(votes_per_pair=1)
+    pair = campaign.pairs.first()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Pair.objects.filter(pk=pair.pk).update(taken=2)
+
+
+def test_an_answer_sent_twice_counts_once(world: World) -> None:
+    campaign, key = world.campaign(), uuid.uuid4()
+    lease = world.lease(world.ann, campaign)
+    one, two = world.vote(world.ann, lease, key=key), world.vote(world.ann, lease, key=key)
+    assert (one.answered, two.answered) == (1, 1)
+    assert Vote.objects.count() == 1
+    with pytest.raises(Conflict):
+        world.vote(world.ann, lease, "second", key=key)
+    with pytest.raises(Conflict):
+        world.vote(world.ann, lease)
+
+
+def test_a_key_cannot_be_used_for_two_questions(world: World) -> None:
+    campaign, key = world.campaign(), uuid.uuid4()
+    world.vote(world.ann, world.lease(world.ann, campaign), key=key)
+    with pytest.raises(Conflict, match="key"):
+        world.vote(world.ann, world.lease(world.ann, campaign), key=key)
+    assert Vote.objects.count() == 1
+
+
+def test_an_answer_before_the_delay_is_refused_with_the_time_to_wait(world: World) -> None:
+    campaign = world.campaign(delay_ms=750)
+    lease = world.lease(world.ann, campaign)
+    with pytest.raises(voting.TooEarly) as refused:
+        world.vote(world.ann, lease, now=NOON + timedelta(milliseconds=500))
+    assert 250 <= refused.value.more["retry_after_ms"] <= 252
+    world.vote(world.ann, lease, now=NOON + timedelta(milliseconds=751))
+
+
+def test_a_preloaded_question_does_not_get_around_the_delay(world: World) -> None:
+    campaign = world.campaign(delay_ms=750)
+    first = world.lease(world.ann, campaign)
+    ahead = world.lease(world.ann, campaign, have=(str(first.assignment.uuid),))
+    world.vote(world.ann, first, now=NOON + SECOND)
+    with pytest.raises(voting.TooEarly):
+        world.vote(world.ann, ahead, now=NOON + SECOND + timedelta(milliseconds=700))
+
+
+def test_undo_points_at_the_vote_gives_the_question_back_and_goes_further_back(world: World) -> None:
+    campaign = world.campaign()
+    pairs = []
+    for _ in range(4):
+        lease = world.lease(world.ann, campaign)
+        pairs.append(lease.assignment.pair_id)
+        world.vote(world.ann, lease, now=NOON + len(pairs) * SECOND)
+    back = [voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=NOON + 9 * SECOND).assignment.pair_id for _ in range(3)]
+    assert back == pairs[:0:-1]
+    assert Vote.objects.count() == 4
+    assert Vote.objects.filter(retraction__isnull=True).count() == 1
+    assert sum(campaign.pairs.values_list("votes_counted", flat=True)) == 1
+
+
+def test_undo_sent_twice_with_one_key_takes_back_one_answer(world: World) -> None:
+    campaign, key = world.campaign(), uuid.uuid4()
+    for n in range(2):
+        world.vote(world.ann, world.lease(world.ann, campaign), now=NOON + n * SECOND)
+    first = voting.undo(world.ann, campaign.uuid, key=key, now=NOON + 5 * SECOND)
+    again = voting.undo(world.ann, campaign.uuid, key=key, now=NOON + 6 * SECOND)
+    assert first.assignment.pk == again.assignment.pk
+    assert Vote.objects.filter(retraction__isnull=True).count() == 1
+
+
+def test_nothing_to_undo_is_said(world: World) -> None:
+    campaign = world.campaign()
+    world.lease(world.ann, campaign)
+    with pytest.raises(voting.NothingToUndo):
+        voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=NOON)
+
+
+def test_eve_cannot_answer_anns_question(world: World) -> None:
+    campaign = world.campaign()
+    lease = world.lease(world.ann, campaign)
+    with pytest.raises(NotFound):
+        world.vote(world.eve, lease)
+    with pytest.raises(Invalid, match="token"):
+        voting.accept(world.ann, lease.token[:-2] + "xx", closer="first", key=uuid.uuid4(), now=NOON)
+
+
+def test_a_closed_door_is_closed(world: World) -> None:
+    campaign = world.campaign(access="invite")
+    with pytest.raises(NotFound):
+        access.participate(world.eve, campaign)
+
+
+def test_a_blocked_annotator_gets_the_reason_and_no_question(world: World) -> None:
+    campaign = world.campaign()
+    world.vote(world.ann, world.lease(world.ann, campaign))
+    seat = Participation.objects.get(annotator=world.ann)
+    with pytest.raises(NotAllowed):
+        access.set_standing(world.eve, seat, "blocked", "because")
+    access.set_standing(world.rea, seat, "blocked", "always says left")
+    with pytest.raises(NotAllowed, match="always says left"):
+        world.lease(world.ann, campaign)
+
+
+def test_who_saw_the_answers_cannot_answer(world: World) -> None:
+    campaign = world.campaign()
+    world.seat(world.rea, campaign)
+    access.note_answers_seen(world.rea, campaign)
+    with pytest.raises(NotAllowed, match="seen"):
+        world.lease(world.rea, campaign)
+
+
+def test_a_session_ends_after_its_length_and_the_next_one_starts(world: World) -> None:
+    campaign = world.campaign(session_length=4)
+    done = [world.vote(world.ann, world.lease(world.ann, campaign)).to_go for _ in range(4)]
+    assert done == [3, 2, 1, 0]
+    assert world.lease(world.ann, campaign).to_go == 4
+
+
+def test_the_budget_is_never_exceeded(world: World) -> None:
+    campaign = world.campaign(session_length=4, budget_votes=6)
+    for _ in range(4):
+        world.vote(world.ann, world.lease(world.ann, campaign))
+    for _ in range(2):
+        world.vote(world.ben, world.lease(world.ben, campaign))
+    with pytest.raises(assignment.BudgetSpent):
+        world.lease(world.ben, campaign)
+
+
+def test_gold_questions_look_alike_are_kept_apart_and_asked_once(world: World) -> None:
+    campaign = world.campaign(gold_share=0.5, votes_per_pair=3, session_length=100)
+    assert campaign.known_questions.filter(use="gold").exists()
+    rng_seen = set()
+    for n in range(18):
+        world.seat(world.ann, campaign)
+        import random
+
+        lease = assignment.next_pair(world.ann, campaign.uuid, now=NOON, rng=random.Random(n), have=frozenset())
+        if lease.assignment.gold_id:
+            assert lease.assignment.gold_id not in rng_seen
+            rng_seen.add(lease.assignment.gold_id)
+        world.vote(world.ann, lease)
+    assert GoldAnswer.objects.count() == len(rng_seen) > 0
+    assert Vote.objects.count() == 18 - len(rng_seen)
+    assert Assignment.objects.filter(state="answered").count() == 18

@@ -1,0 +1,107 @@
+"""Jobs: taken once, fenced by attempt, cancelled, swept, continued."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from tests.conftest import World
+from webapp.catalog import Catalog, NoOptions, Offer, UnknownOffer
+from webapp.jobs import run
+from webapp.jobs.models import Job
+from webapp.refusal import Conflict, NotAllowed
+
+seen: list[Any] = []
+
+
+def count(work: run.Work, config: NoOptions) -> dict[str, int]:
+    for n in range(5):
+        seen.append(n)
+        work.progress(n, 5, "steps")
+    return {"steps": 5}
+
+
+def cancelled_from_outside(work: run.Work, config: NoOptions) -> None:
+    run.cancel(work.actor, work.job)
+    work.progress(1, 1)
+
+
+def overtaken(work: run.Work, config: NoOptions) -> dict[str, int]:
+    Job.objects.filter(pk=work.job.pk).update(attempt=9)
+    work.progress(1, 1)
+    return {"never": 1}
+
+
+def broken(work: run.Work, config: NoOptions) -> None:
+    raise RuntimeError("the disk is full")
+
+
+@pytest.fixture(autouse=True)
+def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    catalog = Catalog("job kind")
+    for function in (count, cancelled_from_outside, overtaken, broken):
+        catalog.add(Offer(name=function.__name__, title=function.__name__, target=f"{__name__}:{function.__name__}"))
+    monkeypatch.setattr(run, "job_kinds", catalog)
+    seen.clear()
+
+
+def job_of(world: World, kind: str) -> Job:
+    job = run.enqueue(world.ada, kind, {})
+    run.perform(job.pk)
+    job.refresh_from_db()
+    return job
+
+
+def test_a_job_runs_once_however_often_the_bell_rings(world: World) -> None:
+    job = job_of(world, "count")
+    run.perform(job.pk)
+    assert seen == [0, 1, 2, 3, 4]
+    assert (job.state, job.attempt, job.result) == ("done", 1, {"steps": 5})
+
+
+def test_cancelling_stops_it_at_the_next_report(world: World) -> None:
+    assert job_of(world, "cancelled_from_outside").state == "cancelled"
+
+
+def test_a_worker_thought_dead_can_no_longer_write(world: World) -> None:
+    job = job_of(world, "overtaken")
+    assert (job.state, job.result) == ("running", None)
+
+
+def test_a_failure_is_told_and_can_be_continued(world: World) -> None:
+    job = job_of(world, "broken")
+    assert job.state == "failed"
+    assert "the disk is full" in job.error["detail"]
+    assert run.retry(world.ada, job).state == "queued"
+
+
+def test_a_silent_worker_loses_its_job_and_the_next_one_takes_it(world: World) -> None:
+    job = run.enqueue(world.ada, "count", {})
+    assert run.take(job.pk) is not None
+    Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=5))
+    run.sweep()
+    run.perform(job.pk)
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == ("done", 2)
+
+
+def test_eve_cannot_cancel(world: World) -> None:
+    job = run.enqueue(world.ada, "count", {})
+    with pytest.raises(NotAllowed):
+        run.cancel(world.eve, job)
+    run.perform(job.pk)
+    job.refresh_from_db()
+    with pytest.raises(Conflict):
+        run.cancel(world.ada, job)
+
+
+def test_names_are_unique_and_unknown_ones_list_what_there_is() -> None:
+    catalog = Catalog("thing")
+    catalog.add(Offer(name="a", title="", target=""))
+    with pytest.raises(ValueError, match="twice"):
+        catalog.add(Offer(name="a", title="", target=""))
+    with pytest.raises(UnknownOffer, match="there are: a"):
+        catalog["b"]

@@ -59,7 +59,7 @@ class Datasets(Listed):
         return datasets.none()
 
     @extend_schema(responses=shapes.ImageShape(many=True))
-    @action(detail=True, filterset_fields=["split"])
+    @action(detail=True, filterset_fields=[])
     def images(self, request: Request, id: UUID) -> Response:
         """Pictures and people of a data set, page by page."""
         dataset = self.get_object()

@@ -136,3 +136,4 @@ def _quiet_bell(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 @pytest.fixture
 def world(db: None, tmp_path: Path) -> World:
     return World(tmp_path / "world")
+

@@ -308,5 +308,7 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    # kombu says on every connection that the filesystem broker has no host name.
+    "loggers": {"kombu.connection": {"level": "ERROR"}, "django.request": {"level": "ERROR"}},
     "root": {"handlers": ["console"], "level": os.environ.get("NEARER_LOG_LEVEL", "WARNING")},
 }

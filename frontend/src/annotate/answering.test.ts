@@ -40,6 +40,11 @@ describe("answering", () => {
     const [, again] = step(next, { kind: "answer", closer: "second", by: "keyboard", at: 1351 });
     expect(again).toEqual([]);
   });
+  it("tells the server about questions whose answers it may not have seen", () => {
+    const [state] = play([{ kind: "got", question: q("a"), at: 0 }, { kind: "got", question: q("b"), at: 1 }, { kind: "picture", at: 2 }, { kind: "delay-over" }]);
+    const [, effects] = step(state, { kind: "answer", closer: "first", by: "mouse", at: 900 });
+    expect(effects[1]).toEqual({ do: "fetch", have: ["a", "b"] });
+  });
   it("does not fetch more than the sitting has", () => {
     const [, did] = play([{ kind: "got", question: q("a", 1), at: 0 }]);
     expect(did).toEqual([]);
@@ -54,7 +59,7 @@ describe("answering", () => {
     expect(state.toGo).toBe(25);
   });
   it("waits with undo until every answer has arrived", () => {
-    const [, did] = play([{ kind: "undo" }], { ...start, unsent: 1 });
+    const [, did] = play([{ kind: "undo" }], { ...start, sending: ["a"] });
     expect(did).toEqual([]);
   });
 });

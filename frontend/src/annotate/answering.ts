@@ -8,7 +8,7 @@ export interface State {
   rings: boolean;
   toggles: number;
   toGo: number | null;
-  unsent: number;              // answers on their way
+  sending: string[];           // questions whose answers are on their way
   shownAt: number;
   finished: boolean;           // the sitting is over
   stopped: string;             // why there is no question: shown to the annotator
@@ -19,7 +19,7 @@ export type Event =
   | { kind: "picture"; at: number }                     // the picture on the screen has loaded
   | { kind: "delay-over" }
   | { kind: "answer"; closer: Closer; by: string; at: number }
-  | { kind: "sent"; toGo: number; finished: boolean }
+  | { kind: "sent"; id: string; toGo: number; finished: boolean }
   | { kind: "lost"; id: string }                        // the server took the question back
   | { kind: "toggle" }
   | { kind: "undo" }
@@ -34,12 +34,15 @@ export type Effect =
   | { do: "send"; question: Question; closer: Closer; by: string; responseMs: number; toggles: number }
   | { do: "undo" };
 
+const MOST_HELD = 3; // the server's limit
+
 export const start: State = {
-  now: null, ahead: [], answerable: false, rings: true, toggles: 0, toGo: null, unsent: 0, shownAt: 0, finished: false,
+  now: null, ahead: [], answerable: false, rings: true, toggles: 0, toGo: null, sending: [], shownAt: 0, finished: false,
   stopped: "", undoing: false,
 };
 
-const have = (s: State): string[] => [...(s.now ? [s.now.id] : []), ...s.ahead.map((q) => q.id)];
+/** What the server holds for us: also the questions whose answers it has not seen yet, or it would hand them out again. */
+const have = (s: State): string[] => [...s.sending, ...(s.now ? [s.now.id] : []), ...s.ahead.map((q) => q.id)];
 
 function show(s: State, question: Question | null, at: number): State {
   return { ...s, now: question, answerable: false, rings: true, toggles: 0, shownAt: at };
@@ -47,7 +50,7 @@ function show(s: State, question: Question | null, at: number): State {
 
 /** One more question ahead, unless the sitting has no more. */
 function more(s: State): Effect[] {
-  const enough = s.toGo !== null && have(s).length >= s.toGo - s.unsent;
+  const enough = have(s).length >= Math.min(MOST_HELD, s.toGo ?? MOST_HELD);
   return s.ahead.length < 1 && !enough && !s.stopped ? [{ do: "fetch", have: have(s) }] : [];
 }
 
@@ -72,21 +75,21 @@ export function step(s: State, e: Event): [State, Effect[]] {
         do: "send", question: s.now, closer: e.closer, by: e.by, responseMs: Math.round(e.at - s.shownAt), toggles: s.toggles,
       };
       const [following, ...rest] = s.ahead;
-      const next = { ...show(s, following ?? null, e.at), ahead: rest, unsent: s.unsent + 1 };
+      const next = { ...show(s, following ?? null, e.at), ahead: rest, sending: [...s.sending, s.now.id] };
       return [next, [sent, ...more(next)]];
     }
     case "sent": {
-      const next = { ...s, unsent: s.unsent - 1, toGo: e.toGo, finished: e.finished };
-      return [next, e.finished || s.now ? [] : more(next)];
+      const next = { ...s, sending: s.sending.filter((id) => id !== e.id), toGo: e.toGo, finished: e.finished };
+      return [next, e.finished ? [] : more(next)];
     }
     case "lost": {
-      const next = { ...s, unsent: Math.max(0, s.unsent - 1), ahead: s.ahead.filter((q) => q.id !== e.id) };
+      const next = { ...s, sending: s.sending.filter((id) => id !== e.id) };
       return [next, more(next)];
     }
     case "toggle":
       return s.now ? [{ ...s, rings: !s.rings, toggles: s.toggles + 1 }, []] : [s, []];
     case "undo":
-      return s.undoing || s.unsent > 0 ? [s, []] : [{ ...s, undoing: true }, [{ do: "undo" }]];
+      return s.undoing || s.sending.length > 0 ? [s, []] : [{ ...s, undoing: true }, [{ do: "undo" }]];
     case "undone": {
       const kept = [...(s.now ? [s.now] : []), ...s.ahead].filter((q) => q.id !== e.question.id);
       return [{ ...show(s, e.question, e.at), ahead: kept, undoing: false, finished: false, stopped: "", toGo: e.question.to_go }, []];

@@ -127,7 +127,7 @@ function Answering({ api, home, campaign, openHelp, helpOpen }: Common) {
   const run = (effect: Effect): void => {
     if (effect.do === "fetch") {
       call<Question>(`${api}next/`, { have: effect.have }).then((question) => send({ kind: "got", question, at: performance.now() }), (e: Problem) => {
-        if (e.passing) { setNotice(e.message); setTimeout(() => run(effect), e.retryAfterMs); }
+        if (e.passing) { if (!box.current?.size) setNotice(e.message); setTimeout(() => run(effect), e.retryAfterMs); }
         else if (e.code !== "session_full") send({ kind: "none", why: e.message });
       });
     } else if (effect.do === "preload") new Image().src = effect.url;
@@ -141,12 +141,12 @@ function Answering({ api, home, campaign, openHelp, helpOpen }: Common) {
   };
   useEffect(() => {
     box.current = new Outbox(`${api}vote/`, `nearer-outbox-${campaign.id}`, {
-      sent: (_, done) => { setNotice(""); send({ kind: "sent", toGo: done.to_go, finished: done.session_finished }); },
+      sent: (letter, done) => { setNotice(""); send({ kind: "sent", id: letter.id, toGo: done.to_go, finished: done.session_finished }); },
       refused: (letter, problem) => { setNotice(problem.message); send({ kind: "lost", id: letter.id }); },
       waiting: (count, problem) => { if (problem) setNotice(`${problem.message} ${count} answer${count === 1 ? "" : "s"} kept here, sending again…`); },
     });
-    const left = box.current.size; // answers of an earlier visit go first, or their questions would be asked again
-    if (left) { ref.current = { ...ref.current, unsent: left }; void box.current.flush().then(() => send({ kind: "again" })); } else send({ kind: "again" });
+    // Answers of an earlier visit go first, or their questions would be asked again.
+    void box.current.flush().then(() => send({ kind: "again" }));
     const online = () => void box.current?.flush();
     addEventListener("online", online);
     return () => removeEventListener("online", online);
@@ -155,7 +155,7 @@ function Answering({ api, home, campaign, openHelp, helpOpen }: Common) {
   useEffect(() => setZoom(1), [shown?.id]);
   const answer = (closer: Closer, by: string) => send({ kind: "answer", closer, by, at: performance.now() });
   useKeys({ left: () => shown && answer(leftOf(shown), "keyboard"), right: () => shown && answer(rightOf(shown), "keyboard"), toggle: () => send({ kind: "toggle" }), undo: () => send({ kind: "undo" }), help: openHelp, zoom: () => setZoom(zoom === 1 ? 2 : 1) }, !helpOpen);
-  const toGo = state.toGo === null ? null : Math.max(0, state.toGo - state.unsent);
+  const toGo = state.toGo === null ? null : Math.max(0, state.toGo - state.sending.length);
   const answered = toGo !== null && toGo < campaign.session_length;
   if (!shown && state.finished) return <div class="card narrow" role="status"><h2>Thank you!</h2><p>This session's {campaign.session_length} comparisons are done.</p>
     <p class="row"><button class="primary" onClick={() => send({ kind: "again" })}>Another session</button><button onClick={() => send({ kind: "undo" })}>Undo Last</button>

@@ -58,7 +58,7 @@ class Command(BaseCommand):
 
     def _commands(self, host: str, port: int) -> dict[str, list[str]]:
         python = sys.executable
-        worker = [python, "-m", "celery", "-A", "webapp", "worker", "--loglevel", "WARNING", "--without-gossip",
+        worker = [python, "-W", "ignore::UserWarning", "-m", "celery", "--quiet", "-A", "webapp", "worker", "--loglevel", "WARNING", "--without-gossip",
                   "--without-mingle", "--concurrency", "1", "--pool", "prefork"]
         return {
             "web": [python, "-m", "gunicorn", "webapp.wsgi", "--bind", f"{host}:{port}", "--workers", str(settings.WEB_PROCESSES),

@@ -1,0 +1,165 @@
+"""From the sample campaign to a trained lifter, in real Chromium, against the real web server and workers."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.drivers import Annotator, finish_job, json_of, sign_in, violations
+from tests.site import CHROMIUM, CHROMIUM_FLAGS, Site
+
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: browser tests left out")]
+SHOTS = os.environ.get("NEARER_SCREENSHOTS", "")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("site"), "e2e")
+    try:
+        yield site.start()
+    finally:
+        site.stop()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[object]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+def look(page, name: str) -> None:  # noqa: ANN001
+    """axe-core at both widths, no sideways scrolling at 360 px, and a screenshot where one is asked for."""
+    for width in (360, 1280):
+        page.set_viewport_size({"width": width, "height": 800})
+        assert violations(page) == [], (name, width)
+        if width == 360:
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, name
+        if SHOTS:
+            Path(SHOTS).mkdir(exist_ok=True)
+            page.screenshot(path=f"{SHOTS}/{name}-{width}.png", full_page=True)
+
+
+@pytest.mark.parametrize(("name", "by"), [("ann", "mouse"), ("ben", "keyboard")])
+def test_an_annotator_passes_the_tutorial_and_answers_a_session(site: Site, browser, name: str, by: str) -> None:  # noqa: ANN001
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    page.on("console", lambda m: errors.append(m.text) if m.type == "error" and "425" not in m.text else None)
+    sign_in(page, site, name)
+    if by == "mouse":
+        look(page, "work")
+        page.get_by_role("link", name="Start").click()
+    else:
+        page.keyboard.press("Tab")
+        while page.evaluate("document.activeElement.textContent") != "Start":
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+    someone = Annotator(page, site, by)
+    page.wait_for_selector(".answers button")
+    if by == "mouse":
+        look(page, "tutorial")
+    someone.pass_tutorial()
+    for n in range(3):
+        someone.answer(left=n % 2 == 0)
+    page.wait_for_function("() => Object.values(localStorage).every((v) => v === '[]')")  # undo waits for what is on its way
+    someone.undo()
+    page.wait_for_selector("[data-to-go='23']")
+    page.reload()
+    page.wait_for_selector("[data-to-go='23']")
+    page.keyboard.press("t")
+    page.wait_for_selector("[data-rings]", state="detached")
+    page.keyboard.press("t")
+    if by == "mouse":
+        look(page, "annotate")
+    while someone.to_go() > 1:
+        someone.answer(left=someone.to_go() % 3 == 0)
+    someone.answer()
+    page.get_by_text("Thank you!").wait_for()
+    if by == "mouse":
+        look(page, "thanks")
+    assert errors == []
+    context.close()
+
+
+def test_an_answer_given_offline_arrives_once_the_network_is_back(site: Site, browser) -> None:  # noqa: ANN001
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    sign_in(page, site, "ann")
+    page.get_by_role("link", name="Continue").click()
+    someone = Annotator(page, site, "keyboard")
+    someone.answer()
+    page.wait_for_selector(".answers button:not([disabled])")
+    before = someone.to_go()
+    context.set_offline(True)
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("text=/kept here/")
+    context.set_offline(False)
+    page.wait_for_selector(f"[data-to-go='{before - 1}']")
+    page.wait_for_function("() => Object.entries(localStorage).every(([k, v]) => !k.startsWith('nearer-outbox') || v === '[]')")
+    page.reload()
+    page.wait_for_selector(f"[data-to-go='{before - 1}']")
+    context.close()
+
+
+def test_an_admin_merges_releases_and_trains_and_the_command_line_says_the_same(site: Site, browser) -> None:  # noqa: ANN001
+    site.manage("simulate_annotators", "Sample campaign", "--url", site.url, "--annotators", "4", "--most", "60")
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    sign_in(page, site, "ada")
+    look(page, "campaigns")
+    page.get_by_role("link", name="Sample campaign").click()
+    look(page, "campaign")
+    page.get_by_role("button", name="Merge the votes").click()
+    finish_job(page, site)
+    look(page, "job")
+    page.get_by_role("link", name="Back to the campaign").click()
+    page.get_by_role("button", name="Make a release").click()
+    finish_job(page, site)
+    page.get_by_role("link", name="Open the release").click()
+    look(page, "release")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="ordinal.json").click()
+    assert '"joint_names"' in Path(download.value.path()).read_text()[:300]
+    page.get_by_role("link", name="Train a lifter").click()
+    look(page, "new-run")
+    page.get_by_label("Epochs").fill("25")
+    page.get_by_role("button", name="Train").click()
+    page.wait_for_url("**/runs/*-*/")
+    finish_job(page, site, 240)
+    page.wait_for_selector("#measures")
+    page.wait_for_selector(".uplot")
+    look(page, "run")
+    rows = [r.inner_text().split("\t") for r in page.locator("#measures tbody tr").all()]
+    printed = json_of(site.manage("train_lifter", "Sample campaign", "--actor", "resi", "--epochs", "25", "--here"))
+    shown = {r[0]: r[1:3] for r in rows}
+    assert float(shown["this run"][0]) == printed["true_error"]
+    assert float(shown["this run"][1]) == printed["label_error"]
+    assert float(next(v for k, v in shown.items() if "noise-free" in k)[0]) == printed["noise_free"]["true_error"]
+    assert float(shown["chance"][0]) == 0.5
+    for link in ("Data sets", "Releases", "Training", "Jobs", "People"):
+        page.get_by_role("navigation", name="Main").get_by_role("link", name=link).click()
+        page.wait_for_load_state()
+        look(page, link.lower().replace(" ", "-"))
+    page.goto(site.url + "/campaigns/new/")
+    look(page, "new-campaign")
+    page.goto(site.url + "/datasets/import/")
+    look(page, "import")
+    context.close()
+
+
+def test_every_answer_was_counted_once(site: Site) -> None:
+    if site.database:
+        pytest.skip("read from SQLite only; tests/labeling/test_race.py counts on PostgreSQL")
+    with sqlite3.connect(site.folder / "var" / "nearer.sqlite3") as db:
+        counted = db.execute("SELECT SUM(votes_counted) FROM labeling_pair").fetchone()[0]
+        votes = db.execute("SELECT COUNT(*) FROM labeling_vote v LEFT JOIN labeling_retraction r ON r.vote_id = v.id WHERE r.id IS NULL").fetchone()[0]
+    assert counted == votes > 100

@@ -20,9 +20,11 @@ def visible_to(account: Account) -> QuerySet[Campaign]:
         return campaigns
     if account.is_one_of(Role.RESEARCHER):
         return campaigns.filter(releases__isnull=False).distinct()
-    return campaigns.filter(~Q(state="draft")).filter(
-        Q(access=Campaign.Access.OPEN, state__in=["open", "paused"]) | Q(participations__annotator=account)
-    ).distinct()
+    return (
+        campaigns.filter(~Q(state="draft"))
+        .filter(Q(access=Campaign.Access.OPEN, state__in=["open", "paused"]) | Q(participations__annotator=account))
+        .distinct()
+    )
 
 
 def participate(account: Account, campaign: Campaign, *, invited: bool = False) -> Participation:

@@ -31,12 +31,14 @@ class AggregateConfig(Config):
 
 def counted_votes(campaign: Campaign) -> Any:
     """Votes that were not taken back, of annotators who are not blocked."""
-    return Vote.objects.filter(
-        pair__campaign=campaign, retraction__isnull=True
-    ).exclude(participation__standing=Participation.Standing.BLOCKED)
+    return Vote.objects.filter(pair__campaign=campaign, retraction__isnull=True).exclude(
+        participation__standing=Participation.Standing.BLOCKED
+    )
 
 
-def start(actor: Account | None, campaign: Campaign, model: str = DEFAULT_MODEL, options: dict[str, Any] | None = None) -> Job:
+def start(
+    actor: Account | None, campaign: Campaign, model: str = DEFAULT_MODEL, options: dict[str, Any] | None = None
+) -> Job:
     """Enqueue a run of a crowd model. Raises Invalid for an unknown model or wrong options."""
     if actor is not None:
         require(actor, *STAFF)
@@ -46,7 +48,9 @@ def start(actor: Account | None, campaign: Campaign, model: str = DEFAULT_MODEL,
         raise Invalid(str(error), field="model", value=model) from None
     except ValidationError as error:
         first = error.errors()[0]
-        raise Invalid(first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")) from None
+        raise Invalid(
+            first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")
+        ) from None
     if not counted_votes(campaign).exists():
         raise Conflict("There are no votes yet.", field="campaign", fix="wait for the first answers")
     config = AggregateConfig(campaign=str(campaign.uuid), model=model, options=options or {})
@@ -57,8 +61,11 @@ def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
     """Job: fit the model, write one CrowdRun with its labels and annotator scores in one transaction."""
     campaign = Campaign.objects.get(uuid=config.campaign)
     rows = list(
-        counted_votes(campaign).exclude(closer=SAME).order_by("pk")
-        .values_list("pk", "pair_id", "participation_id", "closer").iterator(chunk_size=10_000)
+        counted_votes(campaign)
+        .exclude(closer=SAME)
+        .order_by("pk")
+        .values_list("pk", "pair_id", "participation_id", "closer")
+        .iterator(chunk_size=10_000)
     )
     if not rows:
         raise Conflict("There are no votes yet.", field="campaign")
@@ -77,8 +84,13 @@ def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
         Campaign.objects.select_for_update().get(pk=campaign.pk)
         number = (campaign.crowd_runs.aggregate(n=Max("number"))["n"] or 0) + 1
         crowd_run = CrowdRun.objects.create(
-            campaign=campaign, number=number, model=config.model, config=options.model_dump(),
-            votes_used=len(rows), last_vote=int(table[:, 0].max()), created_by=work.actor,
+            campaign=campaign,
+            number=number,
+            model=config.model,
+            config=options.model_dump(),
+            votes_used=len(rows),
+            last_vote=int(table[:, 0].max()),
+            created_by=work.actor,
             measures={
                 "mean_risk": round(float(result.risk.mean()), 6),
                 "pairs": len(pair_ids),
@@ -95,7 +107,10 @@ def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
         )
         AnnotatorScore.objects.bulk_create(
             AnnotatorScore(
-                run=crowd_run, participation_id=int(seat), votes=int(n), agreement=float(a),
+                run=crowd_run,
+                participation_id=int(seat),
+                votes=int(n),
+                agreement=float(a),
                 skill=None if np.isnan(s) else float(s),
             )
             for seat, n, a, s in zip(seat_ids, made, agreed, result.skill)
@@ -109,7 +124,9 @@ def aggregate_open_campaigns() -> int:
     for campaign in Campaign.objects.filter(state=Campaign.State.OPEN):
         newest = counted_votes(campaign).aggregate(n=Max("pk"))["n"]
         last = campaign.crowd_runs.first()
-        waiting = Job.objects.filter(kind="aggregate", config__campaign=str(campaign.uuid), state__in=["queued", "running"])
+        waiting = Job.objects.filter(
+            kind="aggregate", config__campaign=str(campaign.uuid), state__in=["queued", "running"]
+        )
         if newest and (last is None or last.last_vote < newest) and not waiting.exists():
             start(None, campaign, last.model if last and last.model in crowd_models else DEFAULT_MODEL)
             rung += 1
@@ -119,18 +136,26 @@ def aggregate_open_campaigns() -> int:
 def progress_of(campaign: Campaign) -> dict[str, Any]:
     """Where a campaign stands, in two queries: pairs, votes counted and needed, finished pairs."""
     sums = campaign.pairs.aggregate(
-        pairs=Count("pk"), counted=Sum("votes_counted"), needed=Sum("votes_needed"),
-        finished=Count("pk", filter=Q(votes_counted=F("votes_needed"))), leased=Sum(F("taken") - F("votes_counted")),
+        pairs=Count("pk"),
+        counted=Sum("votes_counted"),
+        needed=Sum("votes_needed"),
+        finished=Count("pk", filter=Q(votes_counted=F("votes_needed"))),
+        leased=Sum(F("taken") - F("votes_counted")),
     )
     counted, needed = sums["counted"] or 0, sums["needed"] or 0
     return {
-        "pairs": sums["pairs"], "pairs_finished": sums["finished"], "votes_counted": counted, "votes_needed": needed,
-        "leased": sums["leased"] or 0, "share_done": round(counted / needed, 4) if needed else 0.0,
+        "pairs": sums["pairs"],
+        "pairs_finished": sums["finished"],
+        "votes_counted": counted,
+        "votes_needed": needed,
+        "leased": sums["leased"] or 0,
+        "share_done": round(counted / needed, 4) if needed else 0.0,
     }
 
 
 def annotator_table(campaign: Campaign) -> list[dict[str, Any]]:
     """One row per annotator: votes, speed, agreement with the last merge, gold accuracy, colour and side bias."""
+
     def green() -> Q:
         first_green = Q(side_seen__startswith="green", closer=0)
         return first_green | Q(side_seen__startswith="pink", closer=1)
@@ -140,30 +165,45 @@ def annotator_table(campaign: Campaign) -> list[dict[str, Any]]:
 
     votes = {
         r["participation"]: r
-        for r in Vote.objects.filter(pair__campaign=campaign, retraction__isnull=True).order_by()
+        for r in Vote.objects.filter(pair__campaign=campaign, retraction__isnull=True)
+        .order_by()
         .values("participation")
-        .annotate(n=Count("pk"), response_ms=Avg("response_ms"), green=Count("pk", filter=green()),
-                  left=Count("pk", filter=left()), last=Max("received_at"))
+        .annotate(
+            n=Count("pk"),
+            response_ms=Avg("response_ms"),
+            green=Count("pk", filter=green()),
+            left=Count("pk", filter=left()),
+            last=Max("received_at"),
+        )
     }
     gold = {
         r["seat"]: r
-        for r in GoldAnswer.objects.filter(assignment__campaign=campaign, retraction__isnull=True).order_by()
-        .values(seat=F("assignment__participation")).annotate(n=Count("pk"), right=Count("pk", filter=Q(correct=True)))
+        for r in GoldAnswer.objects.filter(assignment__campaign=campaign, retraction__isnull=True)
+        .order_by()
+        .values(seat=F("assignment__participation"))
+        .annotate(n=Count("pk"), right=Count("pk", filter=Q(correct=True)))
     }
     last = campaign.crowd_runs.first()
     scores = {s.participation_id: s for s in last.scores.all()} if last else {}
     rows = []
     for seat in campaign.participations.select_related("annotator").order_by("pk"):
         v, g, s = votes.get(seat.pk), gold.get(seat.pk), scores.get(seat.pk)
-        rows.append({
-            "seat": str(seat.pseudonym), "name": seat.annotator.username, "simulated": seat.annotator.is_simulated,
-            "standing": seat.standing, "reason": seat.standing_reason, "votes": v["n"] if v else 0,
-            "response_ms": round(v["response_ms"]) if v and v["response_ms"] is not None else None,
-            "agreement": round(s.agreement, 4) if s else None, "skill": round(s.skill, 4) if s and s.skill is not None else None,
-            "gold_answers": g["n"] if g else 0, "gold_accuracy": round(g["right"] / g["n"], 4) if g else None,
-            "green_share": round(v["green"] / v["n"], 4) if v else None,
-            "left_share": round(v["left"] / v["n"], 4) if v else None,
-            "last_vote": v["last"].isoformat() if v else None,
-        })
+        rows.append(
+            {
+                "seat": str(seat.pseudonym),
+                "name": seat.annotator.username,
+                "simulated": seat.annotator.is_simulated,
+                "standing": seat.standing,
+                "reason": seat.standing_reason,
+                "votes": v["n"] if v else 0,
+                "response_ms": round(v["response_ms"]) if v and v["response_ms"] is not None else None,
+                "agreement": round(s.agreement, 4) if s else None,
+                "skill": round(s.skill, 4) if s and s.skill is not None else None,
+                "gold_answers": g["n"] if g else 0,
+                "gold_accuracy": round(g["right"] / g["n"], 4) if g else None,
+                "green_share": round(v["green"] / v["n"], 4) if v else None,
+                "left_share": round(v["left"] / v["n"], 4) if v else None,
+                "last_vote": v["last"].isoformat() if v else None,
+            }
+        )
     return rows
-

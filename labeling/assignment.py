@@ -19,7 +19,6 @@ from django.utils import timezone
 from labeling.models import (
     Assignment,
     Campaign,
-    GoldAnswer,
     KnownQuestion,
     Pair,
     Participation,
@@ -90,7 +89,8 @@ def seat_of(account: Account, campaign_uuid: object) -> Participation:
         Participation.objects.select_related("campaign__dataset__skeleton")
         .select_for_update(of=("self",))
         .annotate(
-            has_tutorial=Exists(tutorial), saw_answers=Exists(SawAnswers.objects.filter(campaign=campaign, account=account))
+            has_tutorial=Exists(tutorial),
+            saw_answers=Exists(SawAnswers.objects.filter(campaign=campaign, account=account)),
         )
         .filter(campaign__uuid=campaign_uuid, annotator=account)
         .first()
@@ -123,8 +123,10 @@ def _next(
 def may_answer(seat: Participation) -> None:
     """Standing, blindness to others' answers, and the tutorial."""
     if seat.standing != Participation.Standing.ACTIVE:
-        raise NotAllowed(f"Your work in this campaign is {seat.standing}: {seat.standing_reason}",
-                         fix="Write to the campaign's admins.")
+        raise NotAllowed(
+            f"Your work in this campaign is {seat.standing}: {seat.standing_reason}",
+            fix="Write to the campaign's admins.",
+        )
     if seat.saw_answers:
         raise NotAllowed("You have seen other people's answers of this campaign and cannot answer in it.")
     if seat.tutorial_passed_at is None and seat.has_tutorial:
@@ -152,9 +154,8 @@ def _start_session(seat: Participation) -> Session:
     if campaign.budget_votes is not None:
         Campaign.objects.select_for_update().get(pk=campaign.pk)  # two new sittings must not share the last votes
         sittings = Session.objects.filter(participation__campaign=campaign)
-        planned = (
-            (sittings.filter(finished_at=None).aggregate(n=Sum("length"))["n"] or 0)
-            + (sittings.exclude(finished_at=None).aggregate(n=Sum("answered"))["n"] or 0)
+        planned = (sittings.filter(finished_at=None).aggregate(n=Sum("length"))["n"] or 0) + (
+            sittings.exclude(finished_at=None).aggregate(n=Sum("answered"))["n"] or 0
         )
         length = min(length, campaign.budget_votes - planned)
         if length < 1:

@@ -66,8 +66,12 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
     chosen = plan.keypoints or list(dataset.skeleton.keypoints)
     for name in chosen:
         if name not in known_names:
-            raise Invalid("No such keypoint in this skeleton.", field="keypoints", value=name,
-                          fix=f"choose from {', '.join(dataset.skeleton.keypoints)}")
+            raise Invalid(
+                "No such keypoint in this skeleton.",
+                field="keypoints",
+                value=name,
+                fix=f"choose from {', '.join(dataset.skeleton.keypoints)}",
+            )
     if len(set(chosen)) < 2 or len(set(chosen)) != len(chosen):
         raise Invalid("A campaign needs at least two different keypoints.", field="keypoints", value=chosen)
     if plan.completion_url:
@@ -113,8 +117,11 @@ def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
         work.hold()
         made = pairs.make(campaign, work.progress)
         if not made:
-            raise Invalid("No person has two of the campaign's keypoints.", field="keypoints",
-                          fix="choose other keypoints or import people with keypoints")
+            raise Invalid(
+                "No person has two of the campaign's keypoints.",
+                field="keypoints",
+                fix="choose other keypoints or import people with keypoints",
+            )
         gold = known.make_gold(campaign, config.gold_questions)
         tutorial = known.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
     pairs.refresh_statistics()
@@ -151,6 +158,8 @@ def delete(actor: Account, campaign: Campaign) -> None:
     require(actor, Role.ADMIN)
     with transaction.atomic():
         if campaign.participations.filter(votes__isnull=False).exists():
-            raise Conflict("This campaign has votes; votes are never deleted.", field="campaign", fix="close it instead")
+            raise Conflict(
+                "This campaign has votes; votes are never deleted.", field="campaign", fix="close it instead"
+            )
         audit.record(actor, "campaign.delete", campaign, name=campaign.name)
         campaign.delete()

@@ -1,9 +1,8 @@
 """Everything of the labeling app that can be chosen: import formats, crowd models, release formats, job kinds."""
 
+from labeling.crowd.config import PaperConfig, Rounds
 from webapp.catalog import Catalog, NoOptions, Offer
 from webapp.jobs.run import job_kinds
-
-from labeling.crowd.config import PaperConfig, Rounds
 
 import_formats = Catalog("import format")
 crowd_models = Catalog("crowd model")
@@ -12,7 +11,12 @@ release_formats = Catalog("release format")
 _IN = "labeling.importing"
 for name, title, target, source in (
     ("lsp", "Leeds Sports Pose, joints.mat (3 x 14 x N)", "lsp:read_lsp", "Johnson and Everingham, BMVC 2010"),
-    ("lsp-extended", "LSP extended, joints.mat (14 x 3 x N)", "lsp:read_lsp_extended", "Johnson and Everingham, CVPR 2011"),
+    (
+        "lsp-extended",
+        "LSP extended, joints.mat (14 x 3 x N)",
+        "lsp:read_lsp_extended",
+        "Johnson and Everingham, CVPR 2011",
+    ),
     ("coco", "COCO keypoints JSON", "coco:read_coco", "Lin et al., ECCV 2014"),
     ("mpii", "MPII Human Pose, MATLAB release", "mpii:read_mpii", "Andriluka et al., CVPR 2014"),
     ("csv", "Table, one keypoint a line (CSV)", "table:read_csv", "docs/admins.md"),
@@ -21,10 +25,15 @@ for name, title, target, source in (
 ):
     import_formats.add(Offer(name=name, title=title, target=f"{_IN}.{target}", source=source))
 
-crowd_models.add(Offer(
-    name="paper", title="The paper's model: two error rates per annotator, pooled priors", config=PaperConfig,
-    target="labeling.crowd.paper:fit", source="Branson et al., CVPR 2017; Ronchi et al., BMVC 2018",
-))
+crowd_models.add(
+    Offer(
+        name="paper",
+        title="The paper's model: two error rates per annotator, pooled priors",
+        config=PaperConfig,
+        target="labeling.crowd.paper:fit",
+        source="Branson et al., CVPR 2017; Ronchi et al., BMVC 2018",
+    )
+)
 for name, title, config, function, source in (
     ("majority-vote", "Majority vote", NoOptions, "majority_vote", "crowd-kit MajorityVote"),
     ("dawid-skene", "Dawid-Skene", Rounds, "dawid_skene", "Dawid and Skene 1979; crowd-kit"),
@@ -34,7 +43,9 @@ for name, title, config, function, source in (
     ("wawa", "Wawa: majority weighted by agreement", NoOptions, "wawa", "crowd-kit Wawa"),
     ("zero-based-skill", "Zero-based skill", Rounds, "zero_based_skill", "crowd-kit ZeroBasedSkill"),
 ):
-    crowd_models.add(Offer(name=name, title=title, config=config, target=f"labeling.crowd.library:{function}", source=source))
+    crowd_models.add(
+        Offer(name=name, title=title, config=config, target=f"labeling.crowd.library:{function}", source=source)
+    )
 
 _OUT = "labeling.releasing"
 for name, title, target in (
@@ -57,8 +68,13 @@ def list_job_kinds() -> None:
     from labeling.releasing.freeze import FreezeConfig
 
     for name, title, config, target, extra in (
-        ("import-dataset", "Import a data set", ImportConfig, "labeling.importing.storing:perform",
-         {"after": "labeling.importing.storing:tidy"}),
+        (
+            "import-dataset",
+            "Import a data set",
+            ImportConfig,
+            "labeling.importing.storing:perform",
+            {"after": "labeling.importing.storing:tidy"},
+        ),
         ("prepare-campaign", "Prepare a campaign", PrepareConfig, "labeling.campaigns:prepare", {}),
         ("aggregate", "Merge votes", AggregateConfig, "labeling.aggregation:perform", {}),
         ("release", "Make a release", FreezeConfig, "labeling.releasing.freeze:perform", {}),

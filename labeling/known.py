@@ -95,7 +95,8 @@ def make_tutorial(campaign: Campaign, most: int, dataset_uuid: str = "") -> int:
         kind = wanted[len(rows) % len(wanted)]
         least, largest = (20.0, CLOSE_GAP_MM) if kind == "close" else (200.0, 5000.0)
         fitting = [
-            c for c in candidates(person, dataset.skeleton.keypoints, asked)
+            c
+            for c in candidates(person, dataset.skeleton.keypoints, asked)
             if c.kind == kind and least <= abs(c.gap_mm) <= largest
         ]
         if fitting:
@@ -106,6 +107,13 @@ def make_tutorial(campaign: Campaign, most: int, dataset_uuid: str = "") -> int:
 
 def _row(campaign: Campaign, use: str, position: int, c: Candidate) -> KnownQuestion:
     return KnownQuestion(
-        campaign=campaign, use=use, position=position, person=c.person, first=c.first, second=c.second,
-        second_closer=c.second_closer, gap_mm=abs(c.gap_mm), reason=c.kind,
+        campaign=campaign,
+        use=use,
+        position=position,
+        person=c.person,
+        first=c.first,
+        second=c.second,
+        second_closer=c.second_closer,
+        gap_mm=abs(c.gap_mm),
+        reason=c.kind,
     )

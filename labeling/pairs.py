@@ -14,8 +14,16 @@ from labeling.models.dataset import ABSENT
 
 Progress = Callable[[int, int, str], None]
 COLUMNS = (
-    "campaign_id", "image_id", "first_person_id", "second_person_id", "first", "second", "rank", "votes_needed",
-    "votes_counted", "taken",
+    "campaign_id",
+    "image_id",
+    "first_person_id",
+    "second_person_id",
+    "first",
+    "second",
+    "rank",
+    "votes_needed",
+    "votes_counted",
+    "taken",
 )
 
 
@@ -49,7 +57,9 @@ def make(campaign: Campaign, progress: Progress) -> int:
     return made
 
 
-def _drawn(keypoints: list[list[float]], asked: list[int], most: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+def _drawn(
+    keypoints: list[list[float]], asked: list[int], most: int, rng: np.random.Generator
+) -> list[tuple[int, int]]:
     present = [j for j in asked if keypoints[j][2] != ABSENT]
     every = list(itertools.combinations(present, 2))
     if len(every) <= most:

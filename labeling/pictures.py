@@ -45,8 +45,10 @@ def crop_of(image: Image, people: list[Person]) -> Crop:
     half_h = max(high / 2 + pad, SMALLEST_SHARE * image.height / 2)
     x, y = (max(xs) + min(xs)) / 2, (max(ys) + min(ys)) / 2
     box = (
-        max(0, int(x - half_w)), max(0, int(y - half_h)),
-        min(image.width, int(x + half_w) + 1), min(image.height, int(y + half_h) + 1),
+        max(0, int(x - half_w)),
+        max(0, int(y - half_h)),
+        min(image.width, int(x + half_w) + 1),
+        min(image.height, int(y + half_h) + 1),
     )
     scale = min(1.0, LONGEST_PX / max(box[2] - box[0], box[3] - box[1]))
     return Crop(box, (max(1, round((box[2] - box[0]) * scale)), max(1, round((box[3] - box[1]) * scale))))

@@ -79,8 +79,22 @@ def _chain(text: str) -> tuple[tuple[str, str], ...]:
 LSP_14 = Skeleton(
     "lsp-14",
     tuple(
-        "right_ankle right_knee right_hip left_hip left_knee left_ankle right_wrist right_elbow right_shoulder "
-        "left_shoulder left_elbow left_wrist neck head".split()
+        [
+            "right_ankle",
+            "right_knee",
+            "right_hip",
+            "left_hip",
+            "left_knee",
+            "left_ankle",
+            "right_wrist",
+            "right_elbow",
+            "right_shoulder",
+            "left_shoulder",
+            "left_elbow",
+            "left_wrist",
+            "neck",
+            "head",
+        ]
     ),
     _chain(
         "right_knee-right_hip right_ankle-right_knee left_hip-left_knee left_knee-left_ankle right_hip-left_hip "
@@ -92,8 +106,24 @@ LSP_14 = Skeleton(
 MPII_16 = Skeleton(
     "mpii-16",
     tuple(
-        "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top right_wrist "
-        "right_elbow right_shoulder left_shoulder left_elbow left_wrist".split()
+        [
+            "right_ankle",
+            "right_knee",
+            "right_hip",
+            "left_hip",
+            "left_knee",
+            "left_ankle",
+            "pelvis",
+            "thorax",
+            "upper_neck",
+            "head_top",
+            "right_wrist",
+            "right_elbow",
+            "right_shoulder",
+            "left_shoulder",
+            "left_elbow",
+            "left_wrist",
+        ]
     ),
     _chain(
         "pelvis-right_hip-right_knee-right_ankle pelvis-left_hip-left_knee-left_ankle pelvis-thorax-upper_neck-head_top "
@@ -104,8 +134,25 @@ MPII_16 = Skeleton(
 COCO_17 = Skeleton(
     "coco-17",
     tuple(
-        "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
-        "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle".split()
+        [
+            "nose",
+            "left_eye",
+            "right_eye",
+            "left_ear",
+            "right_ear",
+            "left_shoulder",
+            "right_shoulder",
+            "left_elbow",
+            "right_elbow",
+            "left_wrist",
+            "right_wrist",
+            "left_hip",
+            "right_hip",
+            "left_knee",
+            "right_knee",
+            "left_ankle",
+            "right_ankle",
+        ]
     ),
     _chain(
         "nose-left_eye-left_ear nose-right_eye-right_ear left_shoulder-right_shoulder left_hip-right_hip "
@@ -118,8 +165,25 @@ COCO_17 = Skeleton(
 H36M_17 = Skeleton(
     "h36m-17",
     tuple(
-        "mid_hip right_hip right_knee right_ankle left_hip left_knee left_ankle mid_spine neck chin head left_shoulder "
-        "left_elbow left_wrist right_shoulder right_elbow right_wrist".split()
+        [
+            "mid_hip",
+            "right_hip",
+            "right_knee",
+            "right_ankle",
+            "left_hip",
+            "left_knee",
+            "left_ankle",
+            "mid_spine",
+            "neck",
+            "chin",
+            "head",
+            "left_shoulder",
+            "left_elbow",
+            "left_wrist",
+            "right_shoulder",
+            "right_elbow",
+            "right_wrist",
+        ]
     ),
     _chain(
         "mid_hip-right_hip-right_knee-right_ankle mid_hip-left_hip-left_knee-left_ankle mid_hip-mid_spine-neck-chin-head "

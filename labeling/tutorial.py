@@ -66,13 +66,24 @@ def _step(seat: Participation) -> Step:
     todo = [q for q in questions if q.pk not in answered]
     over = seat.tutorial_passed_at is not None or not questions
     return Step(
-        seat, attempt, None if over or (attempt and attempt.finished_at) else todo[0], len(answered), len(questions),
-        sum(answered.values()), over,
+        seat,
+        attempt,
+        None if over or (attempt and attempt.finished_at) else todo[0],
+        len(answered),
+        len(questions),
+        sum(answered.values()),
+        over,
     )
 
 
 def answer(
-    account: Account, campaign_uuid: object, *, question: int, closer: str, shown_at: datetime, now: datetime,
+    account: Account,
+    campaign_uuid: object,
+    *,
+    question: int,
+    closer: str,
+    shown_at: datetime,
+    now: datetime,
     response_ms: int | None = None,
 ) -> Feedback:
     """Record a tutorial answer and say whether it was right, and why. The same question is answered once per try.
@@ -92,21 +103,40 @@ def answer(
             raise TutorialOver("All tries of the tutorial are used up.", fix="write to the campaign's admins")
         asked = step.question
         if asked.position != question:
-            raise Conflict("This is not the question that is open now.", field="question", value=question,
-                           fix=f"answer question {asked.position}")
+            raise Conflict(
+                "This is not the question that is open now.",
+                field="question",
+                value=question,
+                fix=f"answer question {asked.position}",
+            )
         wait = shown_at + timedelta(milliseconds=seat.campaign.delay_ms) - now
         if wait > timedelta(0):
-            raise TooEarly("Answered before the viewing time was over.", field="shown_at",
-                           retry_after_ms=int(wait.total_seconds() * 1000) + 1)
+            raise TooEarly(
+                "Answered before the viewing time was over.",
+                field="shown_at",
+                retry_after_ms=int(wait.total_seconds() * 1000) + 1,
+            )
         correct = CLOSER[closer] == (SECOND if asked.second_closer else FIRST)
         TutorialAnswer.objects.create(
-            attempt=step.attempt, question=asked, closer=CLOSER[closer], correct=correct, shown_at=shown_at, at=now,
+            attempt=step.attempt,
+            question=asked,
+            closer=CLOSER[closer],
+            correct=correct,
+            shown_at=shown_at,
+            at=now,
             response_ms=response_ms,
         )
         if step.position + 1 == step.length:
             _finish(seat, step.attempt, step.right + correct, step.length, now)
-            after = Step(seat, step.attempt, None, step.length, step.length, step.right + correct,
-                         seat.tutorial_passed_at is not None)
+            after = Step(
+                seat,
+                step.attempt,
+                None,
+                step.length,
+                step.length,
+                step.right + correct,
+                seat.tutorial_passed_at is not None,
+            )
         else:
             after = _step(seat)
         return _feedback(asked, correct, after)

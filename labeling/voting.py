@@ -74,7 +74,9 @@ def _read(token: str) -> tuple[uuid.UUID, datetime]:
         identity, _, issued = signer.unsign(token).partition(":")
         return uuid.UUID(hex=identity), datetime.fromtimestamp(int(issued, 16) / 1000, tz=UTC)
     except (signing.BadSignature, ValueError):
-        raise Invalid("This is not a token that the server gave out.", field="token", fix="fetch the question again") from None
+        raise Invalid(
+            "This is not a token that the server gave out.", field="token", fix="fetch the question again"
+        ) from None
 
 
 def accept(
@@ -107,15 +109,24 @@ def _locked(identity: uuid.UUID, account: Account) -> Assignment:
 
 
 def _accept(
-    account: Account, identity: uuid.UUID, issued: datetime, closer: int, key: uuid.UUID, now: datetime, how: Circumstances
+    account: Account,
+    identity: uuid.UUID,
+    issued: datetime,
+    closer: int,
+    key: uuid.UUID,
+    now: datetime,
+    how: Circumstances,
 ) -> Accepted:
     lease = _locked(identity, account)
     seat, session, campaign = lease.participation, lease.session, lease.campaign
     if lease.state == Assignment.State.ANSWERED:
         return _replay(lease, key, closer)
     if lease.state == Assignment.State.RETURNED or lease.expires_at <= now:
-        raise LeaseExpired("This question was yours for a limited time and has gone back to the queue.",
-                           field="token", fix="fetch the next question")
+        raise LeaseExpired(
+            "This question was yours for a limited time and has gone back to the queue.",
+            field="token",
+            fix="fetch the next question",
+        )
     if seat.standing != Participation.Standing.ACTIVE:
         raise NotAllowed(f"Your work in this campaign is {seat.standing}: {seat.standing_reason}")
     if closer == SAME and not campaign.allow_same:
@@ -123,8 +134,9 @@ def _accept(
     earliest = max(issued, seat.last_answer_at or issued) + timedelta(milliseconds=campaign.delay_ms)
     if now < earliest:
         wait = int((earliest - now).total_seconds() * 1000) + 1
-        raise TooEarly("Answered before the viewing time was over.", field="token", fix="send it again later",
-                       retry_after_ms=wait)
+        raise TooEarly(
+            "Answered before the viewing time was over.", field="token", fix="send it again later", retry_after_ms=wait
+        )
     _write(lease, closer, key, now, how)
     Assignment.objects.filter(pk=lease.pk).update(
         state=Assignment.State.ANSWERED, answered_at=now, tries=F("tries") + 1
@@ -140,8 +152,13 @@ def _accept(
 
 def _write(lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: Circumstances) -> None:
     common: dict[str, Any] = {
-        "key": key, "assignment": lease, "number": lease.tries + 1, "closer": closer, "leased_at": lease.leased_at,
-        "received_at": now, **how.model_dump(),
+        "key": key,
+        "assignment": lease,
+        "number": lease.tries + 1,
+        "closer": closer,
+        "leased_at": lease.leased_at,
+        "received_at": now,
+        **how.model_dump(),
     }
     if lease.gold is not None:
         GoldAnswer.objects.create(correct=closer == (SECOND if lease.gold.second_closer else FIRST), **common)

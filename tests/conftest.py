@@ -45,8 +45,13 @@ def people_json(count: int, seed: int = 1) -> dict[str, Any]:
             for j, name in enumerate(LSP_14.keypoints)
         }
         truth = {name: [*(xy[j] * 10).round(1).tolist(), depth[j].item()] for j, name in enumerate(LSP_14.keypoints)}
-        images.append({"file": f"p{n + 1:04d}.jpg", "split": "test" if n % 4 == 3 else "train",
-                       "people": [{"keypoints": keypoints, "truth_mm": truth}]})
+        images.append(
+            {
+                "file": f"p{n + 1:04d}.jpg",
+                "split": "test" if n % 4 == 3 else "train",
+                "people": [{"keypoints": keypoints, "truth_mm": truth}],
+            }
+        )
     return {"skeleton": "lsp-14", "images": images}
 
 
@@ -71,8 +76,14 @@ class World:
     password: str = "a-long-Password-7"
 
     def __post_init__(self) -> None:
-        for name, role in (("ada", "admin"), ("rea", "reviewer"), ("resi", "researcher"), ("ann", "annotator"),
-                           ("ben", "annotator"), ("eve", "annotator")):
+        for name, role in (
+            ("ada", "admin"),
+            ("rea", "reviewer"),
+            ("resi", "researcher"),
+            ("ann", "annotator"),
+            ("ben", "annotator"),
+            ("eve", "annotator"),
+        ):
             setattr(self, name, people.create(None, username=name, role=role))
 
     def client(self, account: Account) -> Client:
@@ -100,11 +111,15 @@ class World:
 
         return access.participate(account, campaign, invited=True)
 
-    def lease(self, account: Account, campaign: Campaign, *, now: datetime = NOON, have: tuple[str, ...] = ()) -> assignment.Lease:
+    def lease(
+        self, account: Account, campaign: Campaign, *, now: datetime = NOON, have: tuple[str, ...] = ()
+    ) -> assignment.Lease:
         self.seat(account, campaign)
         return assignment.next_pair(account, campaign.uuid, now=now, rng=random.Random(7), have=frozenset(have))
 
-    def vote(self, account: Account, lease: assignment.Lease, closer: str = "first", *, now: datetime = NOON, key: Any = None) -> voting.Accepted:
+    def vote(
+        self, account: Account, lease: assignment.Lease, closer: str = "first", *, now: datetime = NOON, key: Any = None
+    ) -> voting.Accepted:
         import uuid
 
         return voting.accept(account, lease.token, closer=closer, key=key or uuid.uuid4(), now=now)
@@ -137,3 +152,9 @@ def _quiet_bell(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 def world(db: None, tmp_path: Path) -> World:
     return World(tmp_path / "world")
 
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests come in random order, but the end-to-end story is told last and in its own order."""
+    story = [item for item in items if "end_to_end" in item.nodeid]
+    story.sort(key=lambda item: (item.function.__code__.co_firstlineno, item.nodeid))  # type: ignore[attr-defined]
+    items[:] = [item for item in items if item not in story] + story

@@ -13,9 +13,20 @@ from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 ROOT = Path(__file__).resolve().parent.parent
-CHROMIUM = next((p for n in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (p := shutil.which(n))), None)
-CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-                  "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
+CHROMIUM = next(
+    (p for n in ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable") if (p := shutil.which(n))),
+    None,
+)
+CHROMIUM_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+]
 
 
 def free_port() -> int:
@@ -31,8 +42,14 @@ class Site:
         self.folder, self.port = folder, free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
-        self.environment |= {"NEARER_VAR": str(folder / "var"), "NEARER_DEMO": "1", "NEARER_PORT": str(self.port),
-                             "NEARER_JOB_SILENCE_S": "8", "NEARER_JOB_SWEEP_S": "2", "NEARER_TORCH_THREADS": "1"}
+        self.environment |= {
+            "NEARER_VAR": str(folder / "var"),
+            "NEARER_DEMO": "1",
+            "NEARER_PORT": str(self.port),
+            "NEARER_JOB_SILENCE_S": "8",
+            "NEARER_JOB_SWEEP_S": "2",
+            "NEARER_TORCH_THREADS": "1",
+        }
         self.database = ""
         if os.environ.get("DATABASE_URL"):
             self.database = f"nearer_{name}_{os.getpid()}"
@@ -56,16 +73,30 @@ class Site:
                 connection.execute(statement)
 
     def manage(self, *arguments: str, timeout: float = 300) -> str:
-        done = subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, text=True,
-                              capture_output=True, timeout=timeout, check=False)
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def start(self) -> Site:
         self.manage("collectstatic", "--noinput", "--verbosity", "0")
         out = self.log.open("w")
-        self.process = subprocess.Popen([sys.executable, "-u", "manage.py", "serve", "--demo"], cwd=ROOT, env=self.environment,
-                                        stdout=out, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "manage.py", "serve", "--demo"],
+            cwd=ROOT,
+            env=self.environment,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + 90
         while "is ready" not in self.log.read_text():
             assert self.process.poll() is None and time.monotonic() < deadline, self.log.read_text()

@@ -1,22 +1,32 @@
 """Everything of the training app that can be chosen: training methods, job kinds."""
 
+from training.lifter.config import PRESETS, LifterConfig
 from webapp.catalog import Catalog, Offer
 from webapp.jobs.run import job_kinds
 
-from training.lifter.config import PRESETS, LifterConfig
-
 training_methods = Catalog("training method")
-training_methods.add(Offer(
-    name="lifter", title="Lifter from ordinal labels", config=LifterConfig, target="training.work:train_lifter",
-    source="Ronchi et al., BMVC 2018", extra={"presets": PRESETS},
-))
+training_methods.add(
+    Offer(
+        name="lifter",
+        title="Lifter from ordinal labels",
+        config=LifterConfig,
+        target="training.work:train_lifter",
+        source="Ronchi et al., BMVC 2018",
+        extra={"presets": PRESETS},
+    )
+)
 
 
 def list_job_kinds() -> None:
     """Job kinds need the configuration classes of verbs, which need the catalogue above."""
     from training.runs import TrainConfig
 
-    job_kinds.add(Offer(
-        name="train", title="Train a model", config=TrainConfig, target="training.work:perform",
-        extra={"queue": "heavy", "explains": True},
-    ))
+    job_kinds.add(
+        Offer(
+            name="train",
+            title="Train a model",
+            config=TrainConfig,
+            target="training.work:perform",
+            extra={"queue": "heavy", "explains": True},
+        )
+    )

@@ -26,8 +26,14 @@ class TrainConfig(Config):
 
 
 def start(
-    actor: Account, release: Release, *, name: str = "", method: str = "lifter", preset: str = "nearer",
-    options: dict[str, Any] | None = None, start_from: UUID | None = None,
+    actor: Account,
+    release: Release,
+    *,
+    name: str = "",
+    method: str = "lifter",
+    preset: str = "nearer",
+    options: dict[str, Any] | None = None,
+    start_from: UUID | None = None,
 ) -> Run:
     """Record a run and enqueue its job. `options` override the preset. Raises NotAllowed, Invalid."""
     require(actor, Role.ADMIN, Role.RESEARCHER)
@@ -42,7 +48,9 @@ def start(
         config = offer.config.model_validate(presets[preset].model_dump() | (options or {}))
     except ValidationError as error:
         first = error.errors()[0]
-        raise Invalid(first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")) from None
+        raise Invalid(
+            first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")
+        ) from None
     parent = None
     if start_from is not None:
         parent = Model.objects.filter(uuid=start_from).first()
@@ -54,8 +62,17 @@ def start(
         raise Invalid("Longer than 120 characters.", field="name")
     with transaction.atomic():
         title = name.strip() or f"{preset} on {release.title}"[:120]
-        run = Run(name=title, release=release, method=method, config=config.model_dump(), started_from=parent, created_by=actor)
-        run.job = jobs.enqueue(actor, "train", TrainConfig(run=str(run.uuid)).model_dump(), title=f"Train {title}"[:200])
+        run = Run(
+            name=title,
+            release=release,
+            method=method,
+            config=config.model_dump(),
+            started_from=parent,
+            created_by=actor,
+        )
+        run.job = jobs.enqueue(
+            actor, "train", TrainConfig(run=str(run.uuid)).model_dump(), title=f"Train {title}"[:200]
+        )
         run.save()
         audit.record(actor, "run.start", run, release=str(release.uuid))
     return run

@@ -51,8 +51,13 @@ def train_lifter(work: Work, run: Run, config: LifterConfig) -> dict[str, Any]:
         Point.objects.update_or_create(run=run, epoch=epoch, defaults={"values": values})
 
     fitted = fitting.fit(
-        poses, config, progress=report, on_epoch=on_epoch, checkpoint=work.folder / "checkpoint.safetensors",
-        weights=parent, device=device,
+        poses,
+        config,
+        progress=report,
+        on_epoch=on_epoch,
+        checkpoint=work.folder / "checkpoint.safetensors",
+        weights=parent,
+        device=device,
     )
     aside = work.folder / "model.safetensors"
     export.save(fitted, aside)
@@ -61,8 +66,12 @@ def train_lifter(work: Work, run: Run, config: LifterConfig) -> dict[str, Any]:
     if known:
         work.say("training the noise-free reference: same pairs, true order")
         best = fitting.fit(
-            data.noise_free(poses), config, progress=lambda d, t, u: work.progress(t + d, 2 * t, u),
-            checkpoint=work.folder / "reference.safetensors", weights=parent, device=device,
+            data.noise_free(poses),
+            config,
+            progress=lambda d, t, u: work.progress(t + d, 2 * t, u),
+            checkpoint=work.folder / "reference.safetensors",
+            weights=parent,
+            device=device,
         )
         reference = work.folder / "reference_model.safetensors"
         export.save(best, reference)
@@ -98,7 +107,9 @@ def _publish(work: Work, run: Run, file: Path, found: dict[str, Any]) -> dict[st
         name = run.release.campaign.name
         version = (Model.objects.filter(name=name).aggregate(n=Max("version"))["n"] or 0) + 1
         keypoints = run.release.campaign.dataset.skeleton.keypoints
-        model = Model(name=name, version=version, run=run, sha256=digest, bytes=file.stat().st_size, keypoints=keypoints)
+        model = Model(
+            name=name, version=version, run=run, sha256=digest, bytes=file.stat().st_size, keypoints=keypoints
+        )
         target = Path(settings.MEDIA_ROOT) / model.path
         target.parent.mkdir(parents=True, exist_ok=True)
         model.save()

@@ -153,9 +153,7 @@ else:
         "polling_interval": 0.2,
     }
     # Throttles must count across web processes, so the embedded cache is the database's neighbour on disk.
-    CACHES = {
-        "default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": VAR / "cache"}
-    }
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": VAR / "cache"}}
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # the job row is the truth; the broker is only a bell
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

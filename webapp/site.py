@@ -8,11 +8,10 @@ from django.contrib.auth.decorators import login_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from drf_spectacular.utils import extend_schema
+from rest_framework.decorators import api_view, permission_classes
 from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
-
-from rest_framework.decorators import api_view, permission_classes
-from drf_spectacular.utils import extend_schema
 
 from webapp.accounts.roles import Role
 
@@ -39,6 +38,11 @@ def nothing_here(request: Any) -> HttpResponse:
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith("/api/"):
-        problem = {"type": "/docs/errors#not_found", "code": "not_found", "status": 404, "detail": "There is nothing here."}
+        problem = {
+            "type": "/docs/errors#not_found",
+            "code": "not_found",
+            "status": 404,
+            "detail": "There is nothing here.",
+        }
         return JsonResponse(problem, status=404, content_type="application/problem+json")
     return render(request, "404.html", status=404)

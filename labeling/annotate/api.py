@@ -42,8 +42,13 @@ class StateView(AnnotatorView):
             raise NotFound("There is no such campaign, or it is not open to you.", field="campaign")
         seat = access.participate(request.user, found)
         state = wire.CampaignState(
-            id=str(found.uuid), name=found.name, state=found.state, instructions=found.instructions,
-            delay_ms=found.delay_ms, session_length=found.session_length, allow_same=found.allow_same,
+            id=str(found.uuid),
+            name=found.name,
+            state=found.state,
+            instructions=found.instructions,
+            delay_ms=found.delay_ms,
+            session_length=found.session_length,
+            allow_same=found.allow_same,
             tutorial_passed=seat.tutorial_passed_at is not None,
             has_tutorial=found.known_questions.filter(use=KnownQuestion.Use.TUTORIAL).exists(),
             answered_in_all=Vote.objects.filter(participation=seat, retraction__isnull=True).count(),
@@ -73,9 +78,7 @@ class VoteView(AnnotatorView):
         """Answer. Sent twice with the same key it counts once; too early, it says when to send it again."""
         asked = read(wire.VoteRequest, request.data)
         how = voting.Circumstances(**asked.model_dump(exclude={"token", "closer", "key"}))
-        done = voting.accept(
-            request.user, asked.token, closer=asked.closer, key=asked.key, now=timezone.now(), how=how
-        )
+        done = voting.accept(request.user, asked.token, closer=asked.closer, key=asked.key, now=timezone.now(), how=how)
         return Response({"to_go": done.to_go, "answered": done.answered, "session_finished": done.to_go == 0})
 
 
@@ -98,19 +101,31 @@ class TutorialView(AnnotatorView):
         step = tutorial.where(request.user, campaign)
         return Response(wire.tutorial_state(step, timezone.now()).model_dump())
 
-    @extend_schema(operation_id="annotate_tutorial_answer", request=wire.TutorialAnswerRequest, responses=wire.TutorialFeedback)
+    @extend_schema(
+        operation_id="annotate_tutorial_answer", request=wire.TutorialAnswerRequest, responses=wire.TutorialFeedback
+    )
     def post(self, request: Request, campaign: UUID) -> Response:
         """Answer the open tutorial question; says at once whether that was right, and why."""
         asked = read(wire.TutorialAnswerRequest, request.data)
         now = timezone.now()
         feedback = tutorial.answer(
-            request.user, campaign, question=asked.number, closer=asked.closer, shown_at=_shown_at(asked.token), now=now,
+            request.user,
+            campaign,
+            question=asked.number,
+            closer=asked.closer,
+            shown_at=_shown_at(asked.token),
+            now=now,
             response_ms=asked.response_ms,
         )
         state = wire.tutorial_state(feedback.step, now)
-        return Response({
-            "correct": feedback.correct, "closer": feedback.closer, "reason": feedback.reason, "state": state.model_dump()
-        })
+        return Response(
+            {
+                "correct": feedback.correct,
+                "closer": feedback.closer,
+                "reason": feedback.reason,
+                "state": state.model_dump(),
+            }
+        )
 
 
 def _shown_at(token: str) -> datetime:
@@ -120,7 +135,9 @@ def _shown_at(token: str) -> datetime:
             raise ValueError
         return datetime.fromtimestamp(int(issued, 16) / 1000, tz=UTC)
     except (signing.BadSignature, ValueError):
-        raise Invalid("This is not a token that the server gave out.", field="token", fix="open the tutorial again") from None
+        raise Invalid(
+            "This is not a token that the server gave out.", field="token", fix="open the tutorial again"
+        ) from None
 
 
 def _served(path: Any) -> FileResponse:
@@ -136,13 +153,13 @@ class PictureView(AnnotatorView):
     def get(self, request: Request, identity: UUID) -> HttpResponse:
         """The picture of a question, for its holder and staff only."""
         held = (
-            Assignment.objects.select_related("participation", "pair__first_person__image", "pair__second_person", "gold__person__image")
+            Assignment.objects.select_related(
+                "participation", "pair__first_person__image", "pair__second_person", "gold__person__image"
+            )
             .filter(uuid=identity)
             .first()
         )
-        if held is None or not (
-            held.participation.annotator_id == request.user.pk or request.user.is_one_of(*STAFF)
-        ):
+        if held is None or not (held.participation.annotator_id == request.user.pk or request.user.is_one_of(*STAFF)):
             raise Http404
         if held.pair:
             people = list({p.pk: p for p in (held.pair.first_person, held.pair.second_person)}.values())

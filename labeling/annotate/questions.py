@@ -145,10 +145,16 @@ def question(lease: Lease) -> Question:
     crop = crop_of(first_person.image, people)
     names = campaign.dataset.skeleton.keypoints
     return Question(
-        id=str(assignment.uuid), token=lease.token, picture=reverse("picture", args=[assignment.uuid]),
-        width=crop.size[0], height=crop.size[1],
-        first=_ring(first_person, asked.first, names, crop), second=_ring(second_person, asked.second, names, crop),
-        green_is_first=assignment.green_is_first, green_on_left=assignment.green_on_left, to_go=lease.to_go,
+        id=str(assignment.uuid),
+        token=lease.token,
+        picture=reverse("picture", args=[assignment.uuid]),
+        width=crop.size[0],
+        height=crop.size[1],
+        first=_ring(first_person, asked.first, names, crop),
+        second=_ring(second_person, asked.second, names, crop),
+        green_is_first=assignment.green_is_first,
+        green_on_left=assignment.green_on_left,
+        to_go=lease.to_go,
         delay_ms=campaign.delay_ms,
     )
 
@@ -161,16 +167,27 @@ def tutorial_state(step: Step, now: datetime) -> TutorialState:
         crop = crop_of(q.person.image, [q.person])
         odd = (q.position + step.seat.pk) % 2 == 0
         asked = TutorialQuestion(
-            number=q.position, token=signer.sign(f"tutorial:{q.pk}:{step.seat.pk}:{int(now.timestamp() * 1000):x}"),
-            picture=reverse("tutorial-picture", args=[campaign.uuid, q.position]), width=crop.size[0],
-            height=crop.size[1], first=_ring(q.person, q.first, names, crop),
-            second=_ring(q.person, q.second, names, crop), green_is_first=odd, green_on_left=q.position % 3 != 1,
+            number=q.position,
+            token=signer.sign(f"tutorial:{q.pk}:{step.seat.pk}:{int(now.timestamp() * 1000):x}"),
+            picture=reverse("tutorial-picture", args=[campaign.uuid, q.position]),
+            width=crop.size[0],
+            height=crop.size[1],
+            first=_ring(q.person, q.first, names, crop),
+            second=_ring(q.person, q.second, names, crop),
+            green_is_first=odd,
+            green_on_left=q.position % 3 != 1,
             delay_ms=campaign.delay_ms,
         )
     used = step.attempt.number if step.attempt else 0
     finished = bool(step.attempt and step.attempt.finished_at)
     return TutorialState(
-        passed=step.passed, finished_try=finished, tries_left=max(0, campaign.tutorial_tries - used), try_number=used,
-        length=step.length, answered=step.position, right=step.right, pass_share=campaign.tutorial_pass_share,
+        passed=step.passed,
+        finished_try=finished,
+        tries_left=max(0, campaign.tutorial_tries - used),
+        try_number=used,
+        length=step.length,
+        answered=step.position,
+        right=step.right,
+        pass_share=campaign.tutorial_pass_share,
         question=asked,
     )

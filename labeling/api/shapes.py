@@ -31,7 +31,19 @@ class ImageShape(serializers.ModelSerializer):
 
     class Meta:
         model = Image
-        fields = ["id", "name", "sha256", "bytes", "width", "height", "split", "source", "licence", "attribution", "people"]
+        fields = [
+            "id",
+            "name",
+            "sha256",
+            "bytes",
+            "width",
+            "height",
+            "split",
+            "source",
+            "licence",
+            "attribution",
+            "people",
+        ]
 
     def get_people(self, image: Image) -> list[dict[str, Any]]:
         return [{"id": str(p.uuid), "bbox": p.bbox, "keypoints": p.keypoints} for p in image.people.all()]
@@ -44,9 +56,24 @@ class CampaignShape(serializers.ModelSerializer):
     class Meta:
         model = Campaign
         fields = [
-            "id", "name", "dataset", "state", "keypoints", "pair_policy", "votes_per_pair", "delay_ms", "session_length",
-            "lease_s", "allow_same", "gold_share", "tutorial_pass_share", "tutorial_tries", "instructions", "access",
-            "budget_votes", "created_at",
+            "id",
+            "name",
+            "dataset",
+            "state",
+            "keypoints",
+            "pair_policy",
+            "votes_per_pair",
+            "delay_ms",
+            "session_length",
+            "lease_s",
+            "allow_same",
+            "gold_share",
+            "tutorial_pass_share",
+            "tutorial_tries",
+            "instructions",
+            "access",
+            "budget_votes",
+            "created_at",
         ]
 
 

@@ -124,11 +124,17 @@ class StandingRequest(BaseModel):
     reason: str = Field("", max_length=400)
 
 
-Progress = inline_serializer("CampaignProgress", {
-    "pairs": serializers.IntegerField(), "pairs_finished": serializers.IntegerField(),
-    "votes_counted": serializers.IntegerField(), "votes_needed": serializers.IntegerField(),
-    "leased": serializers.IntegerField(), "share_done": serializers.FloatField(),
-})
+Progress = inline_serializer(
+    "CampaignProgress",
+    {
+        "pairs": serializers.IntegerField(),
+        "pairs_finished": serializers.IntegerField(),
+        "votes_counted": serializers.IntegerField(),
+        "votes_needed": serializers.IntegerField(),
+        "leased": serializers.IntegerField(),
+        "share_done": serializers.FloatField(),
+    },
+)
 
 
 class Campaigns(Listed):
@@ -257,14 +263,17 @@ class Catalogs(viewsets.ViewSet):
     @extend_schema(responses=OpenApiTypes.OBJECT)
     def list(self, request: Request) -> Response:
         """What can be chosen: import formats, crowd models, release formats, with the options of each."""
+
         def rows(catalog: Any) -> list[dict[str, Any]]:
             return [
                 {"name": o.name, "title": o.title, "source": o.source, "options": o.config.model_json_schema()}
                 for o in catalog
             ]
 
-        return Response({
-            "import_formats": rows(catalogs.import_formats),
-            "crowd_models": rows(catalogs.crowd_models),
-            "release_formats": rows(catalogs.release_formats),
-        })
+        return Response(
+            {
+                "import_formats": rows(catalogs.import_formats),
+                "crowd_models": rows(catalogs.crowd_models),
+                "release_formats": rows(catalogs.release_formats),
+            }
+        )

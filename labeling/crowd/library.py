@@ -36,15 +36,21 @@ def _fit(model: Any, votes: Votes, progress: Progress) -> CrowdResult:
 Gold = NDArray[np.float64] | None
 
 
-def majority_vote(votes: Votes, config: Any, *, gold: Gold = None, previous: Any = None, progress: Progress) -> CrowdResult:
+def majority_vote(
+    votes: Votes, config: Any, *, gold: Gold = None, previous: Any = None, progress: Progress
+) -> CrowdResult:
     return _fit(MajorityVote(), votes, progress)
 
 
-def dawid_skene(votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress) -> CrowdResult:
+def dawid_skene(
+    votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress
+) -> CrowdResult:
     return _fit(DawidSkene(n_iter=config.rounds), votes, progress)
 
 
-def one_coin(votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress) -> CrowdResult:
+def one_coin(
+    votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress
+) -> CrowdResult:
     return _fit(OneCoinDawidSkene(n_iter=config.rounds), votes, progress)
 
 
@@ -60,5 +66,7 @@ def wawa(votes: Votes, config: Any, *, gold: Gold = None, previous: Any = None, 
     return _fit(Wawa(), votes, progress)
 
 
-def zero_based_skill(votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress) -> CrowdResult:
+def zero_based_skill(
+    votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress
+) -> CrowdResult:
     return _fit(ZeroBasedSkill(n_iter=config.rounds), votes, progress)

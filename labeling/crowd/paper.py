@@ -53,7 +53,12 @@ def fit(
 
 
 def _rate(
-    hits: NDArray[np.float64], chances: NDArray[np.float64], who: NDArray[np.int64], annotators: int, prior: float, strength: float
+    hits: NDArray[np.float64],
+    chances: NDArray[np.float64],
+    who: NDArray[np.int64],
+    annotators: int,
+    prior: float,
+    strength: float,
 ) -> NDArray[np.float64]:
     top = np.bincount(who, weights=hits, minlength=annotators)
     bottom = np.bincount(who, weights=chances, minlength=annotators)

@@ -29,8 +29,11 @@ class Votes:
     def __post_init__(self) -> None:
         if not len(self.question) == len(self.annotator) == len(self.second):
             raise BadVotes("question, annotator and second have different lengths")
-        for name, index, count in (("question", self.question, self.questions), ("annotator", self.annotator, self.annotators)):
-            if len(index) and not (0 <= index.min() and index.max() < count):
+        for name, index, count in (
+            ("question", self.question, self.questions),
+            ("annotator", self.annotator, self.annotators),
+        ):
+            if len(index) and not (index.min() >= 0 and index.max() < count):
                 raise BadVotes(f"{name} outside 0..{count - 1}")
 
     def per_question(self) -> NDArray[np.int64]:

@@ -33,13 +33,17 @@ def work(request: HttpRequest) -> HttpResponse:
     """The annotator's entrance: campaigns that can be worked on."""
     rows = access.visible_to(request.user).filter(state__in=["open", "paused"]).order_by("name")
     done = dict(
-        Vote.objects.filter(participation__annotator=request.user, retraction__isnull=True).order_by()
-        .values_list("participation__campaign").annotate(n=Count("pk"))
+        Vote.objects.filter(participation__annotator=request.user, retraction__isnull=True)
+        .order_by()
+        .values_list("participation__campaign")
+        .annotate(n=Count("pk"))
     )
     seats = {s.campaign_id: s for s in Participation.objects.filter(annotator=request.user)}
-    return render(request, "work.html", {
-        "rows": [{"campaign": c, "votes": done.get(c.pk, 0), "seat": seats.get(c.pk)} for c in rows]
-    })
+    return render(
+        request,
+        "work.html",
+        {"rows": [{"campaign": c, "votes": done.get(c.pk, 0), "seat": seats.get(c.pk)} for c in rows]},
+    )
 
 
 @login_required
@@ -87,7 +91,11 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
             return redirect("campaign", campaign.uuid)
         except Refusal as error:
             messages.error(request, str(error))
-    context = {"datasets": Dataset.objects.order_by("name"), "plan": campaigns.CampaignPlan(name="x"), "post": request.POST}
+    context = {
+        "datasets": Dataset.objects.order_by("name"),
+        "plan": campaigns.CampaignPlan(name="x"),
+        "post": request.POST,
+    }
     return render(request, "campaign_new.html", context)
 
 
@@ -97,8 +105,16 @@ def _plan(request: HttpRequest) -> dict[str, Any]:
     for name in ("name", "instructions", "access", "completion_url"):
         if post.get(name):
             plan[name] = post[name]
-    for name in ("votes_per_pair", "delay_ms", "session_length", "gold_share", "tutorial_questions", "tutorial_pass_share",
-                 "tutorial_tries", "budget_votes"):
+    for name in (
+        "votes_per_pair",
+        "delay_ms",
+        "session_length",
+        "gold_share",
+        "tutorial_questions",
+        "tutorial_pass_share",
+        "tutorial_tries",
+        "budget_votes",
+    ):
         if post.get(name, "").strip():
             plan[name] = post[name]
     for name in ("per_person", "seed"):
@@ -117,13 +133,22 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     campaign = get_object_or_404(access.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity)
     staff = request.user.is_one_of(*STAFF)
     jobs = Job.objects.filter(config__campaign=str(campaign.uuid))[:5]
-    return render(request, "campaign.html", {
-        "campaign": campaign, "staff": staff, "admin": request.user.is_one_of(Role.ADMIN),
-        "progress": aggregation.progress_of(campaign), "crowd_runs": campaign.crowd_runs.all()[:10],
-        "releases": campaign.releases.all()[:10], "models": catalogs.crowd_models,
-        "annotators": aggregation.annotator_table(campaign) if staff else [], "jobs": jobs if staff else [],
-        "known": campaign.known_questions.values("use").annotate(n=Count("pk")).order_by("use"),
-    })
+    return render(
+        request,
+        "campaign.html",
+        {
+            "campaign": campaign,
+            "staff": staff,
+            "admin": request.user.is_one_of(Role.ADMIN),
+            "progress": aggregation.progress_of(campaign),
+            "crowd_runs": campaign.crowd_runs.all()[:10],
+            "releases": campaign.releases.all()[:10],
+            "models": catalogs.crowd_models,
+            "annotators": aggregation.annotator_table(campaign) if staff else [],
+            "jobs": jobs if staff else [],
+            "known": campaign.known_questions.values("use").annotate(n=Count("pk")).order_by("use"),
+        },
+    )
 
 
 @login_required
@@ -163,11 +188,17 @@ def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
     names = campaign.dataset.skeleton.keypoints
     rows = last.labels.select_related("pair__image").order_by("-risk", "pk") if last else []
     page = Paginator(rows, 48).get_page(request.GET.get("page"))
-    cards = [{
-        "image": label.pair.image, "first": names[label.pair.first], "second": names[label.pair.second],
-        "closer": names[label.pair.first if label.p_first_closer >= 0.5 else label.pair.second],
-        "sure": round(100 * (1 - label.risk)), "votes": label.votes_used,
-    } for label in page]
+    cards = [
+        {
+            "image": label.pair.image,
+            "first": names[label.pair.first],
+            "second": names[label.pair.second],
+            "closer": names[label.pair.first if label.p_first_closer >= 0.5 else label.pair.second],
+            "sure": round(100 * (1 - label.risk)),
+            "votes": label.votes_used,
+        }
+        for label in page
+    ]
     return render(request, "campaign_labels.html", {"campaign": campaign, "page": page, "cards": cards, "run": last})
 
 
@@ -198,11 +229,15 @@ def dataset_import(request: HttpRequest) -> HttpResponse:
                     raise Invalid("Choose a file.", field=field)
             fields = ("dataset", "format", "licence", "attribution", "description")
             plan = read(storing.ImportConfig, {k: request.POST.get(k, "") for k in fields})
-            return redirect("job", storing.receive(request.user, plan, request.FILES["annotations"], request.FILES["pictures"]).uuid)
+            return redirect(
+                "job", storing.receive(request.user, plan, request.FILES["annotations"], request.FILES["pictures"]).uuid
+            )
         except Refusal as error:
             messages.error(request, str(error))
             report = error.more.get("report")
-    return render(request, "dataset_import.html", {"formats": catalogs.import_formats, "report": report, "post": request.POST})
+    return render(
+        request, "dataset_import.html", {"formats": catalogs.import_formats, "report": report, "post": request.POST}
+    )
 
 
 @login_required
@@ -218,10 +253,16 @@ def thumbnail(request: HttpRequest, identity: UUID) -> HttpResponse:
 def release_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     require(request.user, *SEES)
     release = get_object_or_404(Release.objects.select_related("campaign", "crowd_run"), uuid=identity)
-    return render(request, "release.html", {
-        "release": release, "files": release.manifest["files"].items(), "runs": release.training_runs.select_related("job"),
-        "can_train": request.user.is_one_of(Role.ADMIN, Role.RESEARCHER),
-    })
+    return render(
+        request,
+        "release.html",
+        {
+            "release": release,
+            "files": release.manifest["files"].items(),
+            "runs": release.training_runs.select_related("job"),
+            "can_train": request.user.is_one_of(Role.ADMIN, Role.RESEARCHER),
+        },
+    )
 
 
 @login_required

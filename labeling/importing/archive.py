@@ -75,14 +75,20 @@ class Zip(Pictures):
 
     def _checked(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         if len(infos) > self.limits.archive_files:
-            raise BadInput(f"{len(infos)} files in the archive, at most {self.limits.archive_files} are taken", field=FIELD)
+            raise BadInput(
+                f"{len(infos)} files in the archive, at most {self.limits.archive_files} are taken", field=FIELD
+            )
         if sum(i.file_size for i in infos) > self.limits.archive_bytes:
-            raise BadInput("unpacked, the archive is too large", field=FIELD, fix="split it, or raise NEARER_MAX_ARCHIVE_MB")
+            raise BadInput(
+                "unpacked, the archive is too large", field=FIELD, fix="split it, or raise NEARER_MAX_ARCHIVE_MB"
+            )
         members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
             name = info.orig_filename.replace("\\", "/")
             if name.startswith("/") or ".." in name.split("/") or ":" in name or "\0" in name:
-                raise BadInput("a name that leads out of the archive", field=FIELD, value=name, fix="use plain file names")
+                raise BadInput(
+                    "a name that leads out of the archive", field=FIELD, value=name, fix="use plain file names"
+                )
             if stat.S_ISLNK(info.external_attr >> 16):
                 raise BadInput("a symbolic link", field=FIELD, value=name, fix="put the file itself into the archive")
             if info.flag_bits & 1:
@@ -101,7 +107,9 @@ class Zip(Pictures):
             with self.file.open(self.members[name]) as member:
                 data = member.read(self.limits.image_bytes + 1)
         except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-            raise BadInput(f"damaged in the archive: {error}", field=FIELD, value=name, fix="make the archive again") from None
+            raise BadInput(
+                f"damaged in the archive: {error}", field=FIELD, value=name, fix="make the archive again"
+            ) from None
         return _bounded(data, name, self.limits)
 
     def close(self) -> None:

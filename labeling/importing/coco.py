@@ -15,7 +15,11 @@ from labeling.skeletons import Skeleton
 def read_coco(path: Path, pictures: Pictures, limits: Limits, report: Report) -> Parsed:
     """Annotations without keypoints are left out and counted. Crowds (`iscrowd`) too."""
     data = load(path, limits)
-    if not isinstance(data, dict) or not isinstance(data.get("images"), list) or not isinstance(data.get("annotations"), list):
+    if (
+        not isinstance(data, dict)
+        or not isinstance(data.get("images"), list)
+        or not isinstance(data.get("annotations"), list)
+    ):
         raise BadInput("needs the lists 'images' and 'annotations'", fix="give a COCO keypoints file")
     skeleton = _skeleton(data.get("categories"))
     by_id: dict[Any, Entry] = {}
@@ -29,7 +33,9 @@ def read_coco(path: Path, pictures: Pictures, limits: Limits, report: Report) ->
             report.row(row, "id", f"{identity!r} occurs twice")
         else:
             split = image.get("split", "train")
-            by_id[identity] = Entry(row, name, [], split if isinstance(split, str) else "", str(image.get("coco_url") or "")[:400])
+            by_id[identity] = Entry(
+                row, name, [], split if isinstance(split, str) else "", str(image.get("coco_url") or "")[:400]
+            )
     for position, annotation in enumerate(data["annotations"]):
         _annotation(annotation, f"annotations[{position}]", by_id, skeleton, report)
     empty = sum(not e.people for e in by_id.values())
@@ -64,14 +70,18 @@ def _annotation(annotation: Any, row: str, by_id: dict[Any, Entry], skeleton: Sk
     if bbox is not None and (None in bbox or bbox[2] <= 0 or bbox[3] <= 0):  # type: ignore[operator]
         return report.row(row, "bbox", "needs finite x, y and positive width, height")
     entry.people.append(ParsedPerson(keypoints, bbox))  # type: ignore[arg-type]
-    entry.questions += questions_of(annotation.get("ordinal"), row, len(entry.people) - 1, len(skeleton.keypoints), report)
+    entry.questions += questions_of(
+        annotation.get("ordinal"), row, len(entry.people) - 1, len(skeleton.keypoints), report
+    )
     return None
 
 
 def _skeleton(categories: Any) -> Skeleton:
-    person = next(
-        (c for c in categories or [] if isinstance(c, dict) and c.get("keypoints")), None
-    ) if isinstance(categories, list) else None
+    person = (
+        next((c for c in categories or [] if isinstance(c, dict) and c.get("keypoints")), None)
+        if isinstance(categories, list)
+        else None
+    )
     if person is None:
         return skeletons.COCO_17
     names = person["keypoints"]

@@ -39,8 +39,12 @@ def check(data: bytes, name: str, limits: Limits) -> Picture:
             with Image.open(io.BytesIO(data), formats=[kind]) as image:
                 width, height = image.size
                 if width * height > limits.image_pixels or max(width, height) > 32_768:
-                    raise BadInput(f"{width}x{height} px are too many", field="pictures", value=name,
-                                   fix=f"at most {limits.image_pixels // 1_000_000} megapixels")
+                    raise BadInput(
+                        f"{width}x{height} px are too many",
+                        field="pictures",
+                        value=name,
+                        fix=f"at most {limits.image_pixels // 1_000_000} megapixels",
+                    )
                 if min(width, height) < 8:
                     raise BadInput(f"{width}x{height} px are too few", field="pictures", value=name, fix="at least 8x8")
                 if getattr(image, "n_frames", 1) > 1:
@@ -48,7 +52,18 @@ def check(data: bytes, name: str, limits: Limits) -> Picture:
                 image.load()
     except BadInput:
         raise
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombWarning,
-            Image.DecompressionBombError, EOFError, TypeError, IndexError, OverflowError) as error:
+    except (
+        UnidentifiedImageError,
+        OSError,
+        ValueError,
+        SyntaxError,
+        MemoryError,
+        Image.DecompressionBombWarning,
+        Image.DecompressionBombError,
+        EOFError,
+        TypeError,
+        IndexError,
+        OverflowError,
+    ) as error:
         raise BadInput(f"a damaged picture ({error})", field="pictures", value=name, fix="save it again") from None
     return Picture(data, hashlib.sha256(data).hexdigest(), SUFFIXES[kind], width, height, len(data))

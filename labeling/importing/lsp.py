@@ -16,7 +16,17 @@ import numpy as np
 
 from labeling.importing.archive import Pictures
 from labeling.importing.matlab import load
-from labeling.importing.parts import ABSENT, OCCLUDED, VISIBLE, BadInput, Entry, Limits, Parsed, ParsedPerson, Report
+from labeling.importing.parts import (
+    ABSENT,
+    OCCLUDED,
+    VISIBLE,
+    BadInput,
+    Entry,
+    Limits,
+    Parsed,
+    ParsedPerson,
+    Report,
+)
 from labeling.skeletons import LSP_14
 
 NUMBERED = re.compile(r"^(.*?)(\d+)(\.\w+)$")
@@ -79,11 +89,18 @@ def _names(count: int, pictures: Pictures) -> list[str]:
         match = NUMBERED.match(name)
         if match:
             if int(match[2]) in numbered:
-                raise BadInput(f"two pictures are numbered {int(match[2])}", field="pictures", value=name,
-                               fix="leave only im0001.jpg, im0002.jpg, ... in the folder")
+                raise BadInput(
+                    f"two pictures are numbered {int(match[2])}",
+                    field="pictures",
+                    value=name,
+                    fix="leave only im0001.jpg, im0002.jpg, ... in the folder",
+                )
             numbered[int(match[2])] = name
     missing = [k for k in range(1, count + 1) if k not in numbered]
     if missing:
-        raise BadInput(f"picture number {missing[0]} of {count} is missing ({len(missing)} in all)", field="pictures",
-                       fix="name the pictures im0001.jpg, im0002.jpg, ...")
+        raise BadInput(
+            f"picture number {missing[0]} of {count} is missing ({len(missing)} in all)",
+            field="pictures",
+            fix="name the pictures im0001.jpg, im0002.jpg, ...",
+        )
     return [numbered[k] for k in range(1, count + 1)]

@@ -38,8 +38,20 @@ def load(path: Path, limits: Limits) -> dict[str, Any]:
 
     try:
         return {k: v for k, v in loadmat(path, struct_as_record=False, squeeze_me=False).items() if k[0] != "_"}
-    except (MatReadError, ValueError, TypeError, OSError, KeyError, IndexError, NotImplementedError, zlib.error,
-            MemoryError, AssertionError, UnicodeDecodeError, EOFError) as error:
+    except (
+        MatReadError,
+        ValueError,
+        TypeError,
+        OSError,
+        KeyError,
+        IndexError,
+        NotImplementedError,
+        zlib.error,
+        MemoryError,
+        AssertionError,
+        UnicodeDecodeError,
+        EOFError,
+    ) as error:
         raise BadInput(f"scipy cannot read this MATLAB file ({error})", fix=FIX) from None
 
 
@@ -84,7 +96,9 @@ def _matrix(body: bytes, order: str, depth: int) -> None:
     _, flags, at = _element(body, 0, order)
     mclass = struct.unpack(order + "I", flags[:4])[0] & 0xFF
     if mclass in (OBJECT, FUNCTION, OPAQUE, SPARSE):
-        raise BadInput("the MATLAB file holds objects, functions or sparse matrices", fix="save plain arrays and structs")
+        raise BadInput(
+            "the MATLAB file holds objects, functions or sparse matrices", fix="save plain arrays and structs"
+        )
     _, dims, at = _element(body, at, order)
     count = 1
     for size in struct.unpack(order + f"{len(dims) // 4}i", dims[: len(dims) // 4 * 4]):

@@ -13,7 +13,16 @@ import numpy as np
 from labeling.importing.archive import Pictures
 from labeling.importing.matlab import load
 from labeling.importing.parts import (
-    ABSENT, OCCLUDED, VISIBLE, BadInput, Entry, Limits, Parsed, ParsedPerson, Report, number,
+    ABSENT,
+    OCCLUDED,
+    VISIBLE,
+    BadInput,
+    Entry,
+    Limits,
+    Parsed,
+    ParsedPerson,
+    Report,
+    number,
 )
 from labeling.skeletons import MPII_16
 

@@ -26,7 +26,12 @@ def parse(target: str, annotations: Path, pictures: Pictures, limits: Limits, re
         if entry.name in seen:
             report.row(entry.row, "file", f"{entry.name!r} occurs twice")
         seen.add(entry.name)
-        if len(entry.name) > 255 or not entry.name.isprintable() or ".." in entry.name.split("/") or entry.name[0] == "/":
+        if (
+            len(entry.name) > 255
+            or not entry.name.isprintable()
+            or ".." in entry.name.split("/")
+            or entry.name[0] == "/"
+        ):
             report.row(entry.row, "file", "is not a plain relative file name of at most 255 characters")
         if entry.split not in ("train", "val", "test"):
             report.row(entry.row, "split", f"{entry.split!r} is not train, val or test")

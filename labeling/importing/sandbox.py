@@ -27,14 +27,24 @@ def ask(target: str, annotations: Path, pictures: Path, limits: Limits) -> dict[
     try:
         done = subprocess.run(
             [sys.executable, "-m", "labeling.importing.sandbox"],
-            input=json.dumps(question), capture_output=True, text=True, timeout=TIME_S, check=False,
+            input=json.dumps(question),
+            capture_output=True,
+            text=True,
+            timeout=TIME_S,
+            check=False,
             cwd=Path(__file__).resolve().parent.parent.parent,
         )
     except subprocess.TimeoutExpired:
         return {"timeout": True}
     if done.returncode or not done.stdout:
-        return {"refused": {"detail": "the upload could not be read within the memory it may use", "field": "annotations",
-                            "fix": "check the file with the program that wrote it", "value": ""}}
+        return {
+            "refused": {
+                "detail": "the upload could not be read within the memory it may use",
+                "field": "annotations",
+                "fix": "check the file with the program that wrote it",
+                "value": "",
+            }
+        }
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

@@ -56,8 +56,10 @@ class ImportConfig(Config):
 
 def limits() -> Limits:
     return Limits(
-        archive_bytes=settings.MAX_ARCHIVE_BYTES, archive_files=settings.MAX_ARCHIVE_FILES,
-        image_pixels=settings.MAX_IMAGE_PIXELS, image_bytes=settings.MAX_IMAGE_BYTES,
+        archive_bytes=settings.MAX_ARCHIVE_BYTES,
+        archive_files=settings.MAX_ARCHIVE_FILES,
+        image_pixels=settings.MAX_IMAGE_PIXELS,
+        image_bytes=settings.MAX_IMAGE_BYTES,
     )
 
 
@@ -81,7 +83,8 @@ def receive(actor: Account, plan: ImportConfig, annotations: UploadedFile, pictu
         if annotations.size + pictures.size <= INSPECT_BYTES:
             _inspect(offer.target, paths["annotations"], paths["pictures"])
         return run.enqueue(
-            actor, "import-dataset",
+            actor,
+            "import-dataset",
             plan.model_copy(update={k: str(v) for k, v in paths.items()} | {"discard": True}).model_dump(),
             title=f"Import {plan.dataset}",
         )
@@ -109,7 +112,9 @@ def _refuse(report: dict[str, Any]) -> None:
     first = report["rows"][0]
     raise ImportRefused(
         f"{report['bad']} bad rows, nothing was imported. First: {first['row']}, {first['field']}: {first['reason']}",
-        field=first["field"], fix="mend the rows of the report and import again", report=report,
+        field=first["field"],
+        fix="mend the rows of the report and import again",
+        report=report,
     )
 
 
@@ -135,7 +140,9 @@ def tidy(job: Job) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def store(actor: Account | None, plan: ImportConfig, progress: Progress, work: run.Work | None = None) -> dict[str, Any]:
+def store(
+    actor: Account | None, plan: ImportConfig, progress: Progress, work: run.Work | None = None
+) -> dict[str, Any]:
     """Import from files on this machine. Raises Invalid, ImportRefused, Conflict; then nothing was written."""
     offer, bounds, report = _offer(plan.format), limits(), Report()
     known = check_target(plan)
@@ -170,8 +177,12 @@ def store(actor: Account | None, plan: ImportConfig, progress: Progress, work: r
 
 def _same_skeleton(known: Dataset | None, parsed: Parsed) -> None:
     if known and tuple(known.skeleton.keypoints) != parsed.skeleton.keypoints:
-        raise Conflict(f"The data set has the skeleton {known.skeleton.name}, this file has {parsed.skeleton.name}.",
-                       field="dataset", value=known.name, fix="import under another name")
+        raise Conflict(
+            f"The data set has the skeleton {known.skeleton.name}, this file has {parsed.skeleton.name}.",
+            field="dataset",
+            value=known.name,
+            fix="import under another name",
+        )
 
 
 class _Staged:
@@ -206,12 +217,20 @@ class _Staged:
 
 
 def _write(
-    actor: Account | None, plan: ImportConfig, dataset: Dataset | None, parsed: Parsed, found: list[tuple[Entry, Picture]]
+    actor: Account | None,
+    plan: ImportConfig,
+    dataset: Dataset | None,
+    parsed: Parsed,
+    found: list[tuple[Entry, Picture]],
 ) -> dict[str, Any]:
     if dataset is None:
         dataset = Dataset.objects.create(
-            name=plan.dataset, description=plan.description, licence=plan.licence, attribution=plan.attribution,
-            skeleton=_skeleton_row(parsed), created_by=actor,
+            name=plan.dataset,
+            description=plan.description,
+            licence=plan.licence,
+            attribution=plan.attribution,
+            skeleton=_skeleton_row(parsed),
+            created_by=actor,
         )
     known = {i.name: i for i in dataset.images.prefetch_related("people")}
     fresh: list[tuple[Entry, Image]] = []
@@ -219,11 +238,24 @@ def _write(
         if entry.name in known:
             _same_picture(known[entry.name], entry, picture)
             continue
-        fresh.append((entry, Image(
-            dataset=dataset, name=entry.name, sha256=picture.sha256, suffix=picture.suffix, bytes=picture.bytes,
-            width=picture.width, height=picture.height, split=entry.split, source=entry.source,
-            licence=entry.licence or plan.licence, attribution=entry.attribution or plan.attribution,
-        )))
+        fresh.append(
+            (
+                entry,
+                Image(
+                    dataset=dataset,
+                    name=entry.name,
+                    sha256=picture.sha256,
+                    suffix=picture.suffix,
+                    bytes=picture.bytes,
+                    width=picture.width,
+                    height=picture.height,
+                    split=entry.split,
+                    source=entry.source,
+                    licence=entry.licence or plan.licence,
+                    attribution=entry.attribution or plan.attribution,
+                ),
+            )
+        )
     Image.objects.bulk_create([image for _, image in fresh], batch_size=1000)
     people = [
         (entry, Person(image=image, index=index, bbox=p.bbox, keypoints=p.keypoints, truth_mm=p.truth_mm))
@@ -234,8 +266,11 @@ def _write(
     asked = _questions(actor, plan, dataset, fresh, [p for _, p in people]) if plan.questions == "keep" else None
     audit.record(actor, "dataset.import", dataset, format=plan.format, images=len(fresh))
     return {
-        "dataset": str(dataset.uuid), "images_added": len(fresh), "images_known": len(found) - len(fresh),
-        "people_added": len(people), **(asked or {}),
+        "dataset": str(dataset.uuid),
+        "images_added": len(fresh),
+        "images_known": len(found) - len(fresh),
+        "people_added": len(people),
+        **(asked or {}),
     }
 
 
@@ -254,8 +289,12 @@ def _skeleton_row(parsed: Parsed) -> SkeletonRow:
 def _same_picture(image: Image, entry: Entry, picture: Picture) -> None:
     same_people = [p.keypoints for p in image.people.all()] == [p.keypoints for p in entry.people]
     if image.sha256 != picture.sha256 or not same_people:
-        raise Conflict(f"{entry.row}: the data set has another picture or other keypoints under {entry.name!r}.",
-                       field="file", value=entry.name, fix="import under another data set name")
+        raise Conflict(
+            f"{entry.row}: the data set has another picture or other keypoints under {entry.name!r}.",
+            field="file",
+            value=entry.name,
+            fix="import under another data set name",
+        )
 
 
 def _questions(
@@ -267,9 +306,12 @@ def _questions(
     labelled = all(q.p_second_closer is not None for entry, _ in fresh for q in entry.questions)
     number = dataset.campaigns.count() + 1
     campaign = Campaign.objects.create(
-        name=f"{plan.dataset} (imported{'' if number == 1 else f' {number}'})"[:120], dataset=dataset,
-        keypoints=dataset.skeleton.keypoints, pair_policy={"name": "imported", "per_person": 0, "seed": 0},
-        state=Campaign.State.CLOSED if labelled else Campaign.State.DRAFT, created_by=actor,
+        name=f"{plan.dataset} (imported{'' if number == 1 else f' {number}'})"[:120],
+        dataset=dataset,
+        keypoints=dataset.skeleton.keypoints,
+        pair_policy={"name": "imported", "per_person": 0, "seed": 0},
+        state=Campaign.State.CLOSED if labelled else Campaign.State.DRAFT,
+        created_by=actor,
     )
     index = {(p.image_id, p.index): p.pk for p in people}
 
@@ -297,8 +339,11 @@ def _labels(actor: Account | None, campaign: Campaign, fresh: list[tuple[Entry, 
     Label.objects.bulk_create(
         (
             Label(
-                run=crowd_run, pair_id=key, p_first_closer=round(1 - (q.p_second_closer or 0.0), 12),
-                risk=min(0.5, q.risk or 0.0), votes_used=q.votes,
+                run=crowd_run,
+                pair_id=key,
+                p_first_closer=round(1 - (q.p_second_closer or 0.0), 12),
+                risk=min(0.5, q.risk or 0.0),
+                votes_used=q.votes,
             )
             for key, q in zip(keys.iterator(chunk_size=5000), questions, strict=True)
         ),

@@ -10,7 +10,16 @@ from labeling import skeletons
 from labeling.importing.archive import Pictures
 from labeling.importing.jsonfile import load, questions_of
 from labeling.importing.parts import (
-    ABSENT, OCCLUDED, VISIBLE, BadInput, Entry, Limits, Parsed, ParsedPerson, Report, number,
+    ABSENT,
+    OCCLUDED,
+    VISIBLE,
+    BadInput,
+    Entry,
+    Limits,
+    Parsed,
+    ParsedPerson,
+    Report,
+    number,
 )
 from labeling.skeletons import BadSkeleton, Skeleton
 
@@ -31,7 +40,9 @@ def read_csv(path: Path, pictures: Pictures, limits: Limits, report: Report) -> 
     names = list(dict.fromkeys(line["keypoint"] for _, line in rows))
     skeleton = next((s for s in skeletons.BUILT_IN.values() if set(names) <= set(s.keypoints)), None)
     if skeleton is None:
-        skeleton = _custom({"name": f"custom-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]})
+        skeleton = _custom(
+            {"name": f"custom-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]}
+        )
     entries: dict[str, Entry] = {}
     people: dict[tuple[str, str], ParsedPerson] = {}
     seen: set[tuple[str, str, str]] = set()
@@ -41,8 +52,13 @@ def read_csv(path: Path, pictures: Pictures, limits: Limits, report: Report) -> 
 
 
 def _csv_line(
-    row: str, line: dict[str, Any], skeleton: Skeleton, entries: dict[str, Entry],
-    people: dict[tuple[str, str], ParsedPerson], seen: set[tuple[str, str, str]], report: Report,
+    row: str,
+    line: dict[str, Any],
+    skeleton: Skeleton,
+    entries: dict[str, Entry],
+    people: dict[tuple[str, str], ParsedPerson],
+    seen: set[tuple[str, str, str]],
+    report: Report,
 ) -> None:
     image, person, keypoint = line["image"] or "", line["person"] or "0", line["keypoint"] or ""
     if not image:
@@ -97,7 +113,9 @@ def read_json(path: Path, pictures: Pictures, limits: Limits, report: Report) ->
     elif isinstance(wanted, str) and wanted in skeletons.BUILT_IN:
         skeleton = skeletons.BUILT_IN[wanted]
     else:
-        raise BadInput("unknown skeleton", field="annotations", value=wanted, fix=f"one of {', '.join(skeletons.BUILT_IN)}")
+        raise BadInput(
+            "unknown skeleton", field="annotations", value=wanted, fix=f"one of {', '.join(skeletons.BUILT_IN)}"
+        )
     entries = []
     for position, image in enumerate(data["images"]):
         row = f"images[{position}]"
@@ -161,7 +179,11 @@ def _json_person(person: Any, row: str, skeleton: Skeleton, entry: Entry, report
 def read_ordinal(path: Path, pictures: Pictures, limits: Limits, report: Report) -> Parsed:
     """The LSP-style ordinal data set: our release's `ordinal.json` and the published `relative_depth_lsp_v1.json`."""
     data = load(path, limits)
-    if not isinstance(data, dict) or not isinstance(data.get("images"), list) or not isinstance(data.get("joint_names"), list):
+    if (
+        not isinstance(data, dict)
+        or not isinstance(data.get("images"), list)
+        or not isinstance(data.get("joint_names"), list)
+    ):
         raise BadInput("needs 'joint_names' and the list 'images'", fix="give a release's ordinal.json")
     names = [skeletons.ALIASES.get(n, n) if isinstance(n, str) else "" for n in data["joint_names"]]
     given = data.get("skeleton")
@@ -175,7 +197,9 @@ def read_ordinal(path: Path, pictures: Pictures, limits: Limits, report: Report)
             names = [n.replace("nose", "head") for n in names]
             skeleton = _custom({**skeletons.LSP_14.as_dict(), "name": "lsp-14-reordered", "keypoints": names})
         if skeleton is None:
-            skeleton = _custom({"name": f"ordinal-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]})
+            skeleton = _custom(
+                {"name": f"ordinal-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]}
+            )
     entries: dict[str, Entry] = {}
     for position, image in enumerate(data["images"]):
         _ordinal_image(image, f"images[{position}]", skeleton, entries, report)
@@ -206,7 +230,9 @@ def _ordinal_image(image: Any, row: str, skeleton: Skeleton, entries: dict[str, 
     entry = entries[image["im_file"]]
     truth = image.get("truth_mm")
     if truth is not None:
-        truth = [[number(v) for v in t] if isinstance(t, list) else [] for t in truth] if isinstance(truth, list) else []
+        truth = (
+            [[number(v) for v in t] if isinstance(t, list) else [] for t in truth] if isinstance(truth, list) else []
+        )
         if len(truth) != joints or any(len(t) != 3 or None in t for t in truth):
             return report.row(row, "truth_mm", f"needs {joints} times three finite numbers")
     box = image.get("bbox")

@@ -91,9 +91,7 @@ class Participation(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["campaign", "annotator"], name="annotator_once_per_campaign"),
-            models.CheckConstraint(
-                condition=Q(standing__in=["active", "paused", "blocked"]), name="standing_is_known"
-            ),
+            models.CheckConstraint(condition=Q(standing__in=["active", "paused", "blocked"]), name="standing_is_known"),
         ]
 
 

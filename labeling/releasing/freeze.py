@@ -16,7 +16,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from labeling.catalogs import release_formats
-from labeling.models import Campaign, CrowdRun, Release
+from labeling.models import Campaign, Release
 from labeling.releasing.source import Source
 from webapp import audit
 from webapp.accounts.models import Account
@@ -104,9 +104,15 @@ def _manifest(release: Release, folder: Path) -> dict[str, Any]:
         with path.open("rb") as file:
             files[path.name] = {"sha256": hashlib.file_digest(file, "sha256").hexdigest(), "bytes": path.stat().st_size}
     return {
-        "release": str(release.uuid), "campaign": release.campaign.name, "number": release.number, "note": release.note,
-        "created_at": timezone.now().isoformat(timespec="seconds"), "files": files,
-        "crowd_model": crowd_run.model, "crowd_run": crowd_run.number, "votes_used": crowd_run.votes_used,
+        "release": str(release.uuid),
+        "campaign": release.campaign.name,
+        "number": release.number,
+        "note": release.note,
+        "created_at": timezone.now().isoformat(timespec="seconds"),
+        "files": files,
+        "crowd_model": crowd_run.model,
+        "crowd_run": crowd_run.number,
+        "votes_used": crowd_run.votes_used,
         "measures": crowd_run.measures,
     }
 
@@ -116,7 +122,9 @@ def _data_card(source: Source) -> str:
     dataset = campaign.dataset
     simulated = campaign.participations.filter(annotator__is_simulated=True, votes__isnull=False).distinct().count()
     people = campaign.participations.filter(annotator__is_simulated=False, votes__isnull=False).distinct().count()
-    warning = f"\n**{simulated} of the annotators are simulated.** Their votes are not human data.\n" if simulated else ""
+    warning = (
+        f"\n**{simulated} of the annotators are simulated.** Their votes are not human data.\n" if simulated else ""
+    )
     return f"""# {campaign.name}
 
 Ordinal depth labels: which of two keypoints is closer to the camera.

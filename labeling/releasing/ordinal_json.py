@@ -38,7 +38,8 @@ def _image(image: Image, person: Person, anns: list[Ann]) -> dict[str, Any]:
         "keypoints": [v for k in person.keypoints for v in k[:2]],
         "occluded": occluded(person),
         "anns": [
-            {"kp0": a.kp0, "kp1": a.kp1, "label": a.label, "prob": a.prob, "risk": a.risk, "votes": a.votes} for a in anns
+            {"kp0": a.kp0, "kp1": a.kp1, "label": a.label, "prob": a.prob, "risk": a.risk, "votes": a.votes}
+            for a in anns
         ],
     }
     if any(absent(person)):

@@ -64,8 +64,10 @@ def read(path: Path) -> Poses:
     images = data["images"]
     if not images:
         raise BadRelease("there is nobody in this release")
-    skeleton = skeletons.from_dict(data["skeleton"]) if "skeleton" in data else skeletons.by_names(
-        [skeletons.ALIASES.get(n, n) for n in joints]
+    skeleton = (
+        skeletons.from_dict(data["skeleton"])
+        if "skeleton" in data
+        else skeletons.by_names([skeletons.ALIASES.get(n, n) for n in joints])
     )
     if skeleton is None:
         raise BadRelease("the release has no skeleton and its joint names are not a built-in one")
@@ -81,7 +83,9 @@ def read(path: Path) -> Poses:
         split=np.array([i.get("split") or ("train" if i.get("is_train") else "test") for i in images]),
         keypoints_px=np.array([i["keypoints"] for i in images], dtype=np.float64).reshape(len(images), len(joints), 2),
         state=np.where(absent, 0, np.where(occluded, 1, 2)).astype(np.int8),
-        pose=table[:, 0].astype(np.int64), first=table[:, 1].astype(np.int64), second=table[:, 2].astype(np.int64),
+        pose=table[:, 0].astype(np.int64),
+        first=table[:, 1].astype(np.int64),
+        second=table[:, 2].astype(np.int64),
         p_second=table[:, 3],
         truth_mm=np.array([i.get("truth_mm", unknown) for i in images], dtype=np.float64),
     )

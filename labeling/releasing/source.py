@@ -72,19 +72,62 @@ class Source:
             Vote.objects.filter(pair__campaign=self.campaign, pk__lte=self.crowd_run.last_vote)
             .order_by("pk")
             .values_list(
-                "pair__image__name", "pair__first_person__index", "pair__first", "pair__second", "closer",
-                "participation__pseudonym", "participation__annotator__is_simulated", "received_at", "leased_at",
-                "response_ms", "toggles", "zoom", "viewport", "by", "side_seen", "app_version", "retraction__at",
+                "pair__image__name",
+                "pair__first_person__index",
+                "pair__first",
+                "pair__second",
+                "closer",
+                "participation__pseudonym",
+                "participation__annotator__is_simulated",
+                "received_at",
+                "leased_at",
+                "response_ms",
+                "toggles",
+                "zoom",
+                "viewport",
+                "by",
+                "side_seen",
+                "app_version",
+                "retraction__at",
             )
         )
-        for (image, person, first, second, closer, who, simulated, received, leased, response, toggles, zoom, viewport,
-             by, side, version, retracted) in rows.iterator(chunk_size=CHUNK):
+        for (
+            image,
+            person,
+            first,
+            second,
+            closer,
+            who,
+            simulated,
+            received,
+            leased,
+            response,
+            toggles,
+            zoom,
+            viewport,
+            by,
+            side,
+            version,
+            retracted,
+        ) in rows.iterator(chunk_size=CHUNK):
             yield {
-                "image": image, "person": person, "first": names[first], "second": names[second],
-                "closer": CLOSER[closer], "annotator": str(who), "simulated": int(simulated),
-                "received_at": received.isoformat(), "leased_at": leased.isoformat(), "response_ms": response,
-                "toggles": toggles, "zoom": zoom, "viewport": viewport, "by": by, "green_and_first_side": side,
-                "app_version": version, "retracted_at": retracted.isoformat() if retracted else None,
+                "image": image,
+                "person": person,
+                "first": names[first],
+                "second": names[second],
+                "closer": CLOSER[closer],
+                "annotator": str(who),
+                "simulated": int(simulated),
+                "received_at": received.isoformat(),
+                "leased_at": leased.isoformat(),
+                "response_ms": response,
+                "toggles": toggles,
+                "zoom": zoom,
+                "viewport": viewport,
+                "by": by,
+                "green_and_first_side": side,
+                "app_version": version,
+                "retracted_at": retracted.isoformat() if retracted else None,
             }
 
     def label_rows(self) -> Iterator[dict[str, Any]]:
@@ -92,9 +135,17 @@ class Source:
         for image, person, anns in self.labelled():
             for ann in anns:
                 yield {
-                    "image": image.name, "split": image.split, "person": person.index, "kp0": ann.kp0, "kp1": ann.kp1,
-                    "first": names[ann.kp0], "second": names[ann.kp1], "label": ann.label, "prob": ann.prob,
-                    "risk": ann.risk, "votes": ann.votes,
+                    "image": image.name,
+                    "split": image.split,
+                    "person": person.index,
+                    "kp0": ann.kp0,
+                    "kp1": ann.kp1,
+                    "first": names[ann.kp0],
+                    "second": names[ann.kp1],
+                    "label": ann.label,
+                    "prob": ann.prob,
+                    "risk": ann.risk,
+                    "votes": ann.votes,
                 }
 
 

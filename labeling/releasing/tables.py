@@ -14,18 +14,42 @@ import pyarrow.parquet as pq
 from labeling.releasing.source import Source
 
 BATCH = 20_000
-LABELS = pa.schema([
-    ("image", pa.string()), ("split", pa.string()), ("person", pa.int32()), ("kp0", pa.int32()), ("kp1", pa.int32()),
-    ("first", pa.string()), ("second", pa.string()), ("label", pa.int8()), ("prob", pa.float64()), ("risk", pa.float64()),
-    ("votes", pa.int32()),
-])
-VOTES = pa.schema([
-    ("image", pa.string()), ("person", pa.int32()), ("first", pa.string()), ("second", pa.string()),
-    ("closer", pa.string()), ("annotator", pa.string()), ("simulated", pa.int8()), ("received_at", pa.string()),
-    ("leased_at", pa.string()), ("response_ms", pa.int64()), ("toggles", pa.int32()), ("zoom", pa.float64()),
-    ("viewport", pa.string()), ("by", pa.string()), ("green_and_first_side", pa.string()), ("app_version", pa.string()),
-    ("retracted_at", pa.string()),
-])
+LABELS = pa.schema(
+    [
+        ("image", pa.string()),
+        ("split", pa.string()),
+        ("person", pa.int32()),
+        ("kp0", pa.int32()),
+        ("kp1", pa.int32()),
+        ("first", pa.string()),
+        ("second", pa.string()),
+        ("label", pa.int8()),
+        ("prob", pa.float64()),
+        ("risk", pa.float64()),
+        ("votes", pa.int32()),
+    ]
+)
+VOTES = pa.schema(
+    [
+        ("image", pa.string()),
+        ("person", pa.int32()),
+        ("first", pa.string()),
+        ("second", pa.string()),
+        ("closer", pa.string()),
+        ("annotator", pa.string()),
+        ("simulated", pa.int8()),
+        ("received_at", pa.string()),
+        ("leased_at", pa.string()),
+        ("response_ms", pa.int64()),
+        ("toggles", pa.int32()),
+        ("zoom", pa.float64()),
+        ("viewport", pa.string()),
+        ("by", pa.string()),
+        ("green_and_first_side", pa.string()),
+        ("app_version", pa.string()),
+        ("retracted_at", pa.string()),
+    ]
+)
 
 
 def _csv(rows: Iterator[dict[str, Any]], columns: list[str], path: Path) -> None:

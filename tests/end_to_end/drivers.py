@@ -91,4 +91,4 @@ class Annotator:
 
 def json_of(text: str) -> Any:
     """The JSON object at the end of a command's output."""
-    return json.loads(text[text.index("{"):])
+    return json.loads(text[text.index("{") :])

@@ -31,8 +31,14 @@ def test_no_request_that_the_schema_allows_or_bends_breaks_the_server(world: Wor
             continue  # tests/hostile/test_uploads.py does it with files that mean harm
         strategy = operation.as_strategy()
 
-        @settings(max_examples=12, deadline=None, database=None, derandomize=True, phases=[Phase.generate],
-                  suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=12,
+            deadline=None,
+            database=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
         @given(case=strategy)
         def check(case: Any) -> None:
             if case.path_parameters and "campaign" in case.path_parameters:
@@ -43,4 +49,3 @@ def test_no_request_that_the_schema_allows_or_bends_breaks_the_server(world: Wor
 
         check()
     assert len(seen) >= 30
-

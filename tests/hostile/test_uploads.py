@@ -32,10 +32,16 @@ def snapshot() -> tuple[str, str]:
 
 
 def send(client: Any, kind: str, annotations: bytes, pictures: bytes, **more: str) -> Any:
-    return client.post("/api/v1/imports/", {
-        "dataset": "hostile", "format": kind, "annotations": SimpleUploadedFile("a", annotations),
-        "pictures": SimpleUploadedFile("p.zip", pictures), **more,
-    })
+    return client.post(
+        "/api/v1/imports/",
+        {
+            "dataset": "hostile",
+            "format": kind,
+            "annotations": SimpleUploadedFile("a", annotations),
+            "pictures": SimpleUploadedFile("p.zip", pictures),
+            **more,
+        },
+    )
 
 
 def test_the_corpus_is_large() -> None:
@@ -76,20 +82,35 @@ def test_the_same_upload_without_the_fault_is_imported(world: World, unthrottled
     assert not any(Path(settings.FILE_UPLOAD_TEMP_DIR).iterdir())
 
 
-@pytest.mark.parametrize(("body", "field"), [
-    ({"format": "exe"}, "format"), ({"dataset": ""}, "dataset"), ({"dataset": "x" * 200}, "dataset"), ({"licence": "x" * 300}, "licence"),
-])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"format": "exe"}, "format"),
+        ({"dataset": ""}, "dataset"),
+        ({"dataset": "x" * 200}, "dataset"),
+        ({"licence": "x" * 300}, "licence"),
+    ],
+)
 def test_wrong_form_fields_are_named(world: World, unthrottled: None, body: dict[str, str], field: str) -> None:
     answer = send(world.client(world.ada), body.pop("format", "json"), GOOD_JSON, GOOD_ZIP, **body)
     assert (answer.status_code, answer.json()["field"]) == (400, field)
 
 
-@pytest.mark.parametrize(("body", "field"), [
-    ([], "body"), ({"name": "x"}, "dataset"), ({"name": "", "dataset": "0" * 32}, "name"), ({"name": "x", "dataset": "0" * 32}, "dataset"),
-    ({"name": "x", "dataset": "0" * 32, "votes_per_pair": 0}, "votes_per_pair"), ({"name": "x", "dataset": "0" * 32, "gold_share": float("1e400")}, ""),
-    ({"name": "x", "dataset": "0" * 32, "delay_ms": -1}, "delay_ms"), ({"name": "x", "dataset": "0" * 32, "surprise": 1}, "surprise"),
-    ({"name": "x", "dataset": "0" * 32, "budget_votes": 2**40}, "budget_votes"), ({"name": "x", "dataset": "0" * 32, "pair_policy": {"per_person": 0}}, "pair_policy.per_person"),
-])
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ([], "body"),
+        ({"name": "x"}, "dataset"),
+        ({"name": "", "dataset": "0" * 32}, "name"),
+        ({"name": "x", "dataset": "0" * 32}, "dataset"),
+        ({"name": "x", "dataset": "0" * 32, "votes_per_pair": 0}, "votes_per_pair"),
+        ({"name": "x", "dataset": "0" * 32, "gold_share": float("1e400")}, ""),
+        ({"name": "x", "dataset": "0" * 32, "delay_ms": -1}, "delay_ms"),
+        ({"name": "x", "dataset": "0" * 32, "surprise": 1}, "surprise"),
+        ({"name": "x", "dataset": "0" * 32, "budget_votes": 2**40}, "budget_votes"),
+        ({"name": "x", "dataset": "0" * 32, "pair_policy": {"per_person": 0}}, "pair_policy.per_person"),
+    ],
+)
 def test_wrong_campaigns_are_named(world: World, body: Any, field: str) -> None:
     client = world.client(world.ada)
     before = snapshot()

@@ -126,7 +126,10 @@ def test_undo_points_at_the_vote_gives_the_question_back_and_goes_further_back(w
         lease = world.lease(world.ann, campaign)
         pairs.append(lease.assignment.pair_id)
         world.vote(world.ann, lease, now=NOON + len(pairs) * SECOND)
-    back = [voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=NOON + 9 * SECOND).assignment.pair_id for _ in range(3)]
+    back = [
+        voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=NOON + 9 * SECOND).assignment.pair_id
+        for _ in range(3)
+    ]
     assert back == pairs[:0:-1]
     assert Vote.objects.count() == 4
     assert Vote.objects.filter(retraction__isnull=True).count() == 1

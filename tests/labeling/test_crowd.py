@@ -40,7 +40,9 @@ class TestEveryModel:
     def test_does_not_care_about_the_order_of_votes(self, name: str) -> None:
         votes, _ = simulated()
         order = np.random.default_rng(0).permutation(len(votes.question))
-        mixed = Votes(votes.question[order], votes.annotator[order], votes.second[order], votes.questions, votes.annotators)
+        mixed = Votes(
+            votes.question[order], votes.annotator[order], votes.second[order], votes.questions, votes.annotators
+        )
         # MACE starts from random numbers drawn by position; its answers stay, its digits may move.
         assert self.fit(name, mixed) == pytest.approx(self.fit(name, votes), abs=0.2 if name == "mace" else 1e-6)
 
@@ -65,15 +67,33 @@ def _plain(votes: list[tuple[int, int, int]], questions: int, annotators: int, c
     b0 = (s * m + sum((1 - p[i]) * (1 - v) for i, _, v in votes)) / (s + zero)
     t = config.annotator_strength
     for _ in range(config.rounds):
-        a = [(t * a0 + sum(p[i] * v for i, u, v in votes if u == w)) / (t + sum(p[i] for i, u, _ in votes if u == w)) for w in range(annotators)]
-        b = [(t * b0 + sum((1 - p[i]) * (1 - v) for i, u, v in votes if u == w)) / (t + sum(1 - p[i] for i, u, _ in votes if u == w)) for w in range(annotators)]
-        logits = [math.log(prior / (1 - prior)) + sum(math.log(a[u] / (1 - b[u])) if v else math.log((1 - a[u]) / b[u]) for i, u, v in votes if i == q) for q in range(questions)]
+        a = [
+            (t * a0 + sum(p[i] * v for i, u, v in votes if u == w)) / (t + sum(p[i] for i, u, _ in votes if u == w))
+            for w in range(annotators)
+        ]
+        b = [
+            (t * b0 + sum((1 - p[i]) * (1 - v) for i, u, v in votes if u == w))
+            / (t + sum(1 - p[i] for i, u, _ in votes if u == w))
+            for w in range(annotators)
+        ]
+        logits = [
+            math.log(prior / (1 - prior))
+            + sum(math.log(a[u] / (1 - b[u])) if v else math.log((1 - a[u]) / b[u]) for i, u, v in votes if i == q)
+            for q in range(questions)
+        ]
         p = [1 / (1 + math.exp(-x)) if any(i == q for i, _, _ in votes) else 0.5 for q, x in enumerate(logits)]
     return p
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=40, unique_by=lambda v: v[:2]))
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 5), st.integers(0, 3), st.integers(0, 1)),
+        min_size=1,
+        max_size=40,
+        unique_by=lambda v: v[:2],
+    )
+)
 def test_the_papers_model_equals_its_equations_written_plainly(rows: list[tuple[int, int, int]]) -> None:
     table = np.array(rows)
     votes = Votes(table[:, 0], table[:, 1], table[:, 2] == 1, 6, 4)
@@ -84,7 +104,9 @@ def test_the_papers_model_equals_its_equations_written_plainly(rows: list[tuple[
 def test_swapping_the_two_joints_swaps_the_answer() -> None:
     votes, _ = simulated()
     other = Votes(votes.question, votes.annotator, ~votes.second, votes.questions, votes.annotators)
-    assert paper.fit(other, PaperConfig(), **QUIET).p_second == pytest.approx(1 - paper.fit(votes, PaperConfig(), **QUIET).p_second)
+    assert paper.fit(other, PaperConfig(), **QUIET).p_second == pytest.approx(
+        1 - paper.fit(votes, PaperConfig(), **QUIET).p_second
+    )
 
 
 def test_agreement_counts_by_hand() -> None:

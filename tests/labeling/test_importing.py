@@ -38,7 +38,9 @@ def lsp_files(folder: Path, extended: bool) -> tuple[Path, Path, np.ndarray]:
 
 
 @pytest.mark.parametrize("extended", [False, True])
-def test_the_third_channel_of_the_two_lsp_files_means_opposite_things(world: World, tmp_path: Path, extended: bool) -> None:
+def test_the_third_channel_of_the_two_lsp_files_means_opposite_things(
+    world: World, tmp_path: Path, extended: bool
+) -> None:
     annotations, pictures, joints = lsp_files(tmp_path / "lsp", extended)
     store(world, "lsp-extended" if extended else "lsp", annotations, pictures)
     person = Person.objects.get(image__name="im0001.jpg")
@@ -99,6 +101,7 @@ def test_mpii_reads_ids_visibility_and_split(world: World, tmp_path: Path) -> No
     (tmp_path / "pics").mkdir()
     for n in range(2):
         (tmp_path / "pics" / f"{n}.jpg").write_bytes(jpeg(n))
+
     def points(rows: list[tuple[int, float, float, str]]) -> np.ndarray:
         dtype = [("x", "O"), ("y", "O"), ("id", "O"), ("is_visible", "O")]
         return np.array([(x, y, i, v) for i, x, y, v in rows], dtype=dtype).reshape(1, -1)
@@ -109,7 +112,10 @@ def test_mpii_reads_ids_visibility_and_split(world: World, tmp_path: Path) -> No
 
     image = [np.array([(f"{n}.jpg",)], dtype=[("name", "O")]).reshape(1, 1) for n in range(2)]
     annolist = np.array(
-        [(image[0], rect(points([(0, 10.0, 20.0, "1"), (9, 30.0, 40.0, "0")]))), (image[1], rect(points([(6, 5.0, 6.0, "1")])))],
+        [
+            (image[0], rect(points([(0, 10.0, 20.0, "1"), (9, 30.0, 40.0, "0")]))),
+            (image[1], rect(points([(6, 5.0, 6.0, "1")]))),
+        ],
         dtype=[("image", "O"), ("annorect", "O")],
     ).reshape(1, -1)
     release = np.array([(annolist, np.array([[1, 0]]))], dtype=[("annolist", "O"), ("img_train", "O")]).reshape(1, 1)
@@ -127,12 +133,19 @@ def test_csv_equals_json(world: World, tmp_path: Path) -> None:
     for image in json.loads(annotations.read_text())["images"]:
         person = image["people"][0]
         for name, (x, y, v) in person["keypoints"].items():
-            lines.append(",".join(map(str, [image["file"], 0, name, x, y, v, *person["truth_mm"][name], image["split"]])))
+            lines.append(
+                ",".join(map(str, [image["file"], 0, name, x, y, v, *person["truth_mm"][name], image["split"]]))
+            )
     (tmp_path / "a.csv").write_text("\n".join(lines))
     store(world, "json", annotations, pictures, "from json")
     store(world, "csv", tmp_path / "a.csv", pictures, "from csv")
+
     def rows(name: str) -> list[Any]:
-        return list(Person.objects.filter(image__dataset__name=name).order_by("image__name").values_list("keypoints", "truth_mm", "bbox"))
+        return list(
+            Person.objects.filter(image__dataset__name=name)
+            .order_by("image__name")
+            .values_list("keypoints", "truth_mm", "bbox")
+        )
 
     assert rows("from csv") == rows("from json")
 

@@ -57,7 +57,9 @@ def test_every_file_says_the_same(world: World, labelled: Campaign) -> None:
     anns = [(i["im_file"], a["kp0"], a["kp1"], a["label"], a["prob"]) for i in data["images"] for a in i["anns"]]
     assert len(anns) == 15
     with (folder / "labels.csv").open() as file:
-        rows = [(r["image"], int(r["kp0"]), int(r["kp1"]), int(r["label"]), float(r["prob"])) for r in csv.DictReader(file)]
+        rows = [
+            (r["image"], int(r["kp0"]), int(r["kp1"]), int(r["label"]), float(r["prob"])) for r in csv.DictReader(file)
+        ]
     table = pq.read_table(folder / "labels.parquet").to_pylist()
     assert rows == anns == [(r["image"], r["kp0"], r["kp1"], r["label"], r["prob"]) for r in table]
     assert pq.read_table(folder / "votes.parquet").num_rows == 30
@@ -85,12 +87,19 @@ def test_freezing_twice_without_new_labels_gives_the_same_release(world: World, 
 
 def test_a_release_imported_and_released_again_is_identical(world: World, labelled: Campaign) -> None:
     folder = Path(settings.MEDIA_ROOT) / frozen(world, labelled).folder
-    plan = storing.ImportConfig(dataset="again", format="ordinal", annotations=str(folder / "ordinal.json"),
-                                pictures=str(world.folder / "pictures" / "images"))
+    plan = storing.ImportConfig(
+        dataset="again",
+        format="ordinal",
+        annotations=str(folder / "ordinal.json"),
+        pictures=str(world.folder / "pictures" / "images"),
+    )
     result = storing.store(world.ada, plan, lambda *_: None)
     assert result["pairs_added"] == 15
     again = freeze.freeze(world.ada, Campaign.objects.get(uuid=result["campaign"]))
-    text = [(Path(settings.MEDIA_ROOT) / r / "ordinal.json").read_text() for r in (frozen(world, labelled).folder, again.folder)]
+    text = [
+        (Path(settings.MEDIA_ROOT) / r / "ordinal.json").read_text()
+        for r in (frozen(world, labelled).folder, again.folder)
+    ]
     assert text[0] == text[1]
 
 

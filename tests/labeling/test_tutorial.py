@@ -15,7 +15,11 @@ def _answer_all(world: World, campaign: Campaign, right: bool) -> tutorial.Feedb
         truth = "second" if step.question.second_closer else "first"
         wrong = "first" if truth == "second" else "second"
         feedback = tutorial.answer(
-            world.ann, campaign.uuid, question=step.question.position, closer=truth if right else wrong, shown_at=NOON,
+            world.ann,
+            campaign.uuid,
+            question=step.question.position,
+            closer=truth if right else wrong,
+            shown_at=NOON,
             now=NOON + SECOND,
         )
         assert feedback.correct is right

@@ -30,8 +30,16 @@ def poses(count: int = 21, pairs: int = 4, seed: int = 2) -> Poses:
     state = np.full((count, 14), 2, dtype=np.int8)
     state[3, 5] = 0
     return Poses(
-        LSP_14, [f"{n}.jpg" for n in range(count)], np.where(np.arange(count) % 3 == 2, "test", "train"),
-        truth[..., :2] * 0.4 + 300, state, pose, first, second, np.where(closer, 0.9, 0.1), truth,
+        LSP_14,
+        [f"{n}.jpg" for n in range(count)],
+        np.where(np.arange(count) % 3 == 2, "test", "train"),
+        truth[..., :2] * 0.4 + 300,
+        state,
+        pose,
+        first,
+        second,
+        np.where(closer, 0.9, 0.1),
+        truth,
     )
 
 
@@ -115,7 +123,9 @@ def test_a_file_that_is_no_lifter_is_refused(tmp_path: Path) -> None:
 def test_training_lowers_the_relative_loss_for_both_presets() -> None:
     for preset in (SMALL, PAPER.model_copy(update={"hidden": 32, "batch": 8})):
         seen: list[float] = []
-        fitting.fit(poses(40), preset.model_copy(update={"epochs": 40}), on_epoch=lambda _, v, seen=seen: seen.append(v["loss"]))
+        fitting.fit(
+            poses(40), preset.model_copy(update={"epochs": 40}), on_epoch=lambda _, v, seen=seen: seen.append(v["loss"])
+        )
         assert np.mean(seen[-5:]) < 0.7 * np.mean(seen[:3])
 
 

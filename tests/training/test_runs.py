@@ -19,7 +19,7 @@ QUICK = {"hidden": 16, "epochs": 4, "batch": 4}
 
 
 @pytest.fixture
-def release(world: World):  # noqa: ANN201
+def release(world: World):
     campaign = world.campaign(world.dataset(12), votes_per_pair=1, session_length=100)
     for n in range(36):
         world.vote(world.ann, world.lease(world.ann, campaign), "first" if n % 2 else "second")
@@ -27,7 +27,7 @@ def release(world: World):  # noqa: ANN201
     return freeze.freeze(world.ada, campaign)
 
 
-def test_a_run_ends_with_curves_measures_and_a_model_with_its_checksum(world: World, release) -> None:  # noqa: ANN001
+def test_a_run_ends_with_curves_measures_and_a_model_with_its_checksum(world: World, release) -> None:
     run = runs.start(world.resi, release, options=QUICK)
     jobs.perform(run.job.pk)
     run.refresh_from_db()
@@ -43,14 +43,18 @@ def test_a_run_ends_with_curves_measures_and_a_model_with_its_checksum(world: Wo
     assert Model.objects.count() == 2
 
 
-def test_wrong_options_are_named(world: World, release) -> None:  # noqa: ANN001
-    for options, field in (({"epochs": 0}, "epochs"), ({"hiden": 3}, "hiden"), ({"skeleton_weight": 5}, "skeleton_weight")):
+def test_wrong_options_are_named(world: World, release) -> None:
+    for options, field in (
+        ({"epochs": 0}, "epochs"),
+        ({"hiden": 3}, "hiden"),
+        ({"skeleton_weight": 5}, "skeleton_weight"),
+    ):
         with pytest.raises(Invalid) as refused:
             runs.start(world.resi, release, options=options)
         assert refused.value.field == field
 
 
-def test_annotators_and_reviewers_do_not_train(world: World, release) -> None:  # noqa: ANN001
+def test_annotators_and_reviewers_do_not_train(world: World, release) -> None:
     for account in (world.eve, world.rea):
         with pytest.raises(NotAllowed):
             runs.start(account, release)

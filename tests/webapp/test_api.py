@@ -13,7 +13,17 @@ from labeling.models import Assignment, Vote
 from tests.conftest import World
 from webapp.accounts import tokens
 
-PAGES = ["/campaigns/", "/datasets/", "/releases/", "/runs/", "/jobs/", "/people/", "/campaigns/new/", "/datasets/import/", "/runs/new/"]
+PAGES = [
+    "/campaigns/",
+    "/datasets/",
+    "/releases/",
+    "/runs/",
+    "/jobs/",
+    "/people/",
+    "/campaigns/new/",
+    "/datasets/import/",
+    "/runs/new/",
+]
 ALLOWED = {
     "ada": set(PAGES),
     "rea": {"/campaigns/", "/datasets/", "/releases/", "/runs/", "/jobs/"},
@@ -47,7 +57,13 @@ def test_an_annotators_loop_over_http(world: World) -> None:
     picture = client.get(question["picture"])
     assert (picture.status_code, picture["Content-Type"]) == (200, "image/jpeg")
     assert 0 <= question["first"]["x"] <= 1
-    vote = {"token": question["token"], "closer": "first", "key": str(uuid.uuid4()), "response_ms": 900, "viewport": "360x740@2.0"}
+    vote = {
+        "token": question["token"],
+        "closer": "first",
+        "key": str(uuid.uuid4()),
+        "response_ms": 900,
+        "viewport": "360x740@2.0",
+    }
     assert post(client, base + "vote/", vote).json() == {"to_go": 24, "answered": 1, "session_finished": False}
     assert post(client, base + "undo/", {"key": str(uuid.uuid4())}).json()["id"] == question["id"]
     assert Vote.objects.get().retraction

@@ -19,13 +19,24 @@ def _key(a: str, b: str) -> frozenset[str]:
 
 
 _LENGTHS = {
-    frozenset({"hip", "knee"}): _THIGH, frozenset({"knee", "ankle"}): _SHIN, frozenset({"mid_hip", "hip"}): _HIP,
-    frozenset({"pelvis", "hip"}): _HIP, frozenset({"hip"}): 2 * _HIP, frozenset({"shoulder", "elbow"}): _UPPER_ARM,
-    frozenset({"elbow", "wrist"}): _FOREARM, frozenset({"neck", "shoulder"}): _SHOULDER,
-    frozenset({"thorax", "shoulder"}): _SHOULDER, frozenset({"shoulder"}): 2 * _SHOULDER,
-    frozenset({"mid_hip", "mid_spine"}): 11.5, frozenset({"mid_spine", "neck"}): 12.5, frozenset({"neck", "chin"}): 3.5,
-    frozenset({"chin", "head"}): 3.5, frozenset({"neck", "head"}): 7.0, frozenset({"pelvis", "thorax"}): _TORSO,
-    frozenset({"thorax", "upper_neck"}): 3.5, frozenset({"upper_neck", "head_top"}): 7.0,
+    frozenset({"hip", "knee"}): _THIGH,
+    frozenset({"knee", "ankle"}): _SHIN,
+    frozenset({"mid_hip", "hip"}): _HIP,
+    frozenset({"pelvis", "hip"}): _HIP,
+    frozenset({"hip"}): 2 * _HIP,
+    frozenset({"shoulder", "elbow"}): _UPPER_ARM,
+    frozenset({"elbow", "wrist"}): _FOREARM,
+    frozenset({"neck", "shoulder"}): _SHOULDER,
+    frozenset({"thorax", "shoulder"}): _SHOULDER,
+    frozenset({"shoulder"}): 2 * _SHOULDER,
+    frozenset({"mid_hip", "mid_spine"}): 11.5,
+    frozenset({"mid_spine", "neck"}): 12.5,
+    frozenset({"neck", "chin"}): 3.5,
+    frozenset({"chin", "head"}): 3.5,
+    frozenset({"neck", "head"}): 7.0,
+    frozenset({"pelvis", "thorax"}): _TORSO,
+    frozenset({"thorax", "upper_neck"}): 3.5,
+    frozenset({"upper_neck", "head_top"}): 7.0,
     frozenset({"hip", "shoulder"}): math.hypot(_TORSO, _SHOULDER - _HIP),
 }
 _MASKED = {frozenset({"hip", "shoulder"})}  # the trunk's sides bend; the authors leave them out too

@@ -68,8 +68,15 @@ def subset(poses: Poses, keep: NDArray[np.bool_]) -> Poses:
     number = np.cumsum(keep) - 1
     pairs = keep[poses.pose]
     return Poses(
-        poses.skeleton, [n for n, k in zip(poses.names, keep) if k], poses.split[keep], poses.keypoints_px[keep],
-        poses.state[keep], number[poses.pose[pairs]], poses.first[pairs], poses.second[pairs], poses.p_second[pairs],
+        poses.skeleton,
+        [n for n, k in zip(poses.names, keep) if k],
+        poses.split[keep],
+        poses.keypoints_px[keep],
+        poses.state[keep],
+        number[poses.pose[pairs]],
+        poses.first[pairs],
+        poses.second[pairs],
+        poses.p_second[pairs],
         poses.truth_mm[keep],
     )
 

@@ -46,8 +46,15 @@ class Fitted:
 
 
 def fit(
-    poses: Poses, config: LifterConfig, *, progress: Progress = lambda *_: None, on_epoch: OnEpoch = lambda *_: None,
-    checkpoint: Path | None = None, weights: Path | None = None, every: int = 10, device: str = "cpu",
+    poses: Poses,
+    config: LifterConfig,
+    *,
+    progress: Progress = lambda *_: None,
+    on_epoch: OnEpoch = lambda *_: None,
+    checkpoint: Path | None = None,
+    weights: Path | None = None,
+    every: int = 10,
+    device: str = "cpu",
 ) -> Fitted:
     """Train on the `train` split of a release and report losses and held-out order errors after each epoch.
 
@@ -125,7 +132,9 @@ class _Run:
         values = {k: float(v) / len(batches) for k, v in sums.items()}
         spread = values.pop("depth_spread")
         if not math.isfinite(values["loss"]) or spread < 1e-3:
-            raise Collapsed(f"The run collapsed in epoch {epoch}: loss {values['loss']:.3g}, depth spread {spread:.3g}.")
+            raise Collapsed(
+                f"The run collapsed in epoch {epoch}: loss {values['loss']:.3g}, depth spread {spread:.3g}."
+            )
         return {k: round(v, 6) for k, v in values.items()}
 
     def _step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -142,8 +151,10 @@ class _Run:
             "skeleton": losses.skeleton(pose, self.bones, self.lengths, self.unit),
         }
         total = (
-            c.relative_weight * parts["relative"] + c.reprojection_weight * parts["reprojection"]
-            + c.root_weight * parts["root"] + c.skeleton_weight * parts["skeleton"]
+            c.relative_weight * parts["relative"]
+            + c.reprojection_weight * parts["reprojection"]
+            + c.root_weight * parts["root"]
+            + c.skeleton_weight * parts["skeleton"]
         )
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
@@ -160,7 +171,9 @@ class _Run:
         points, present = self.points[batch], self.present[batch]
         flipped = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
         if self.config.rotate_deg:
-            turn = (torch.rand(len(batch), generator=generator).to(self.device) * 2 - 1) * math.radians(self.config.rotate_deg)
+            turn = (torch.rand(len(batch), generator=generator).to(self.device) * 2 - 1) * math.radians(
+                self.config.rotate_deg
+            )
             c, s = torch.cos(turn)[:, None], torch.sin(turn)[:, None]
             x, y = points[..., 0], points[..., 1]
             points = torch.stack([c * x - s * y, s * x + c * y], -1)
@@ -171,7 +184,9 @@ class _Run:
             present = torch.where(flipped[:, None], present[:, self.twins], present)
         return points, present, flipped
 
-    def _pairs(self, batch: Tensor, flipped: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _pairs(
+        self, batch: Tensor, flipped: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         count = self.pair_count[batch]
         if self.config.pairs == "one":
             draw = (torch.rand(len(batch), generator=generator).to(self.device) * count).long()
@@ -179,7 +194,9 @@ class _Run:
             which = self.pair_order[(self.pair_start[batch] + draw)[row]]
         else:
             row = torch.repeat_interleave(torch.arange(len(batch), device=self.device), count)
-            within = torch.arange(len(row), device=self.device) - torch.repeat_interleave(torch.cumsum(count, 0) - count, count)
+            within = torch.arange(len(row), device=self.device) - torch.repeat_interleave(
+                torch.cumsum(count, 0) - count, count
+            )
             which = self.pair_order[self.pair_start[batch][row] + within]
         first, second = self.first[which], self.second[which]
         swap = flipped[row]

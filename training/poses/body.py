@@ -17,7 +17,12 @@ from training.poses.keyposes import Pose, Vector
 Array = NDArray[np.float64]
 SIDES = ("L", "R")
 SEGMENTS = {  # joint -> bone whose head it is
-    "hip": "upperleg01", "knee": "lowerleg01", "ankle": "foot", "shoulder": "upperarm01", "elbow": "lowerarm01", "wrist": "wrist",
+    "hip": "upperleg01",
+    "knee": "lowerleg01",
+    "ankle": "foot",
+    "shoulder": "upperarm01",
+    "elbow": "lowerarm01",
+    "wrist": "wrist",
 }
 FLESH_M = 0.035
 
@@ -45,7 +50,8 @@ def _anny() -> Any:
 def rotation(axis: str, degrees: float) -> Array:
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return {
-        "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]), "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
+        "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
+        "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
         "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
     }[axis]
 
@@ -88,7 +94,8 @@ def pose_body(pose: Pose, shape: dict[str, float]) -> Body:
     top = max((i for i, b in enumerate(main) if b == "head"), key=lambda i: vertices[i, 2])
     joints = {
         f"{side_name}_{joint}": places[labels.index(f"{bone}.{side}")] - drop
-        for joint, bone in SEGMENTS.items() for side, side_name in zip(SIDES, ("left", "right"))
+        for joint, bone in SEGMENTS.items()
+        for side, side_name in zip(SIDES, ("left", "right"))
     }
     joints["neck"] = places[labels.index("neck01")] - drop
     joints["head"] = posed[top] - drop
@@ -158,7 +165,10 @@ def crossing(body: Body) -> bool:
     trunk, skull = (mid, j["neck"], 0.10), (j["neck"] + 0.35 * (j["head"] - j["neck"]), j["head"], 0.085)
     thighs = [(j[f"{s}_hip"], j[f"{s}_knee"], 0.06) for s in ("left", "right")]
     shins = [(j[f"{s}_knee"], j[f"{s}_ankle"], 0.05) for s in ("left", "right")]
-    arms = [(j[f"{s}_elbow"], j[f"{s}_wrist"] + 0.5 * (j[f"{s}_wrist"] - j[f"{s}_elbow"]), FLESH_M) for s in ("left", "right")]
+    arms = [
+        (j[f"{s}_elbow"], j[f"{s}_wrist"] + 0.5 * (j[f"{s}_wrist"] - j[f"{s}_elbow"]), FLESH_M)
+        for s in ("left", "right")
+    ]
     pairs = [(a, b) for a in arms for b in (trunk, skull, *thighs, *shins)] + [(arms[0], arms[1]), (shins[0], shins[1])]
     pairs += [(s, b) for s in shins for b in (trunk, skull)] + [(thighs[0], shins[1]), (thighs[1], shins[0])]
     return any(_distance(a[0], a[1], b[0], b[1]) < a[2] + b[2] for a, b in pairs)

@@ -24,8 +24,19 @@ SIZE = 512
 OVERSAMPLE = 2
 SKINS = ((241, 205, 178), (224, 172, 136), (198, 142, 101), (156, 105, 70), (112, 74, 50), (78, 52, 38))
 HAIRS = ((30, 24, 20), (66, 42, 26), (110, 78, 44), (170, 134, 84), (120, 52, 28), (140, 138, 136))
-CLOTHES = ((176, 44, 44), (38, 82, 150), (44, 110, 70), (222, 178, 60), (236, 236, 232), (44, 46, 52), (120, 74, 140),
-           (210, 112, 60), (92, 150, 170), (150, 150, 156), (196, 96, 130))
+CLOTHES = (
+    (176, 44, 44),
+    (38, 82, 150),
+    (44, 110, 70),
+    (222, 178, 60),
+    (236, 236, 232),
+    (44, 46, 52),
+    (120, 74, 140),
+    (210, 112, 60),
+    (92, 150, 170),
+    (150, 150, 156),
+    (196, 96, 130),
+)
 FLOORS = ((150, 144, 132), (96, 128, 76), (176, 158, 122), (110, 116, 126), (168, 120, 84), (120, 130, 140))
 
 
@@ -63,8 +74,12 @@ def shoot(seed: int, number: int, attempts: int = 200) -> Shot:
     for _ in range(attempts):
         pose = draw(rng, number)
         shape = {
-            "gender": rng.uniform(0, 1), "age": rng.uniform(0.5, 0.75), "muscle": rng.uniform(0.3, 0.8),
-            "weight": rng.uniform(0.3, 0.7), "height": rng.uniform(0.35, 0.7), "proportions": rng.uniform(0.4, 0.9),
+            "gender": rng.uniform(0, 1),
+            "age": rng.uniform(0.5, 0.75),
+            "muscle": rng.uniform(0.3, 0.8),
+            "weight": rng.uniform(0.3, 0.7),
+            "height": rng.uniform(0.35, 0.7),
+            "proportions": rng.uniform(0.4, 0.9),
         }
         body = bodies.pose_body(pose, shape)
         if bodies.crossing(body):
@@ -98,8 +113,14 @@ def _camera(rng: np.random.Generator, body: Body) -> Camera:
 def _part(label: str) -> str:
     name = label.partition(".")[0]
     for part, starts in {
-        "head": ("head", "eye", "neck02", "neck03", "neck01"), "hand": ("wrist", "finger", "metacarpal"), "forearm": ("lowerarm",),
-        "upperarm": ("upperarm",), "foot": ("foot", "toe"), "shin": ("lowerleg",), "thigh": ("upperleg", "pelvis"), "hips": ("root", "spine05"),
+        "head": ("head", "eye", "neck02", "neck03", "neck01"),
+        "hand": ("wrist", "finger", "metacarpal"),
+        "forearm": ("lowerarm",),
+        "upperarm": ("upperarm",),
+        "foot": ("foot", "toe"),
+        "shin": ("lowerleg",),
+        "thigh": ("upperleg", "pelvis"),
+        "hips": ("root", "spine05"),
     }.items():
         if name.startswith(starts):
             return part
@@ -107,8 +128,14 @@ def _part(label: str) -> str:
 
 
 _SEEN_AS = {  # a joint counts as visible when the first surface on its ray belongs to one of these
-    "hip": ("thigh", "hips"), "knee": ("thigh", "shin"), "ankle": ("shin", "foot"), "shoulder": ("upperarm", "trunk"),
-    "elbow": ("upperarm", "forearm"), "wrist": ("forearm", "hand"), "neck": ("head", "trunk"), "head": ("head",),
+    "hip": ("thigh", "hips"),
+    "knee": ("thigh", "shin"),
+    "ankle": ("shin", "foot"),
+    "shoulder": ("upperarm", "trunk"),
+    "elbow": ("upperarm", "forearm"),
+    "wrist": ("forearm", "hand"),
+    "neck": ("head", "trunk"),
+    "head": ("head",),
 }
 
 
@@ -177,7 +204,9 @@ def _dressed(rng: np.random.Generator, body: Body, parts: list[str]) -> tuple[Ar
     crown, face = skull[:, 2].max(), skull[:, 1].min()
     depth = np.ptp(skull[:, 1])
     line = crown - rng.uniform(0.055, 0.075)
-    cap = (part == "head") & ((rest[:, 2] > line) | ((rest[:, 1] > face + 0.52 * depth) & (rest[:, 2] > crown - rng.uniform(0.14, 0.22))))
+    cap = (part == "head") & (
+        (rest[:, 2] > line) | ((rest[:, 1] > face + 0.52 * depth) & (rest[:, 2] > crown - rng.uniform(0.14, 0.22)))
+    )
     for mask, colour, width in ((top, shirt, 0.008), (low, trousers, 0.008), (foot, shoes, 0.006), (cap, hair, 0.014)):
         colours[mask], thick[mask] = colour, width
     return body.vertices + thick[:, None] * _normals(body.vertices, body.faces), colours
@@ -190,8 +219,14 @@ def _kernels() -> Any:
     wp.config.quiet = True
 
     @wp.kernel
-    def cast(mesh: wp.uint64, origins: wp.array(dtype=wp.vec3), rays: wp.array(dtype=wp.vec3), far: wp.array(dtype=float),
-             face: wp.array(dtype=int), where: wp.array(dtype=wp.vec3)):  # type: ignore[no-untyped-def, valid-type]
+    def cast(
+        mesh: wp.uint64,
+        origins: wp.array(dtype=wp.vec3),
+        rays: wp.array(dtype=wp.vec3),
+        far: wp.array(dtype=float),
+        face: wp.array(dtype=int),
+        where: wp.array(dtype=wp.vec3),
+    ):  # type: ignore[no-untyped-def, valid-type]
         i = wp.tid()
         q = wp.mesh_query_ray(mesh, origins[i], rays[i], far[i])
         if q.result:
@@ -217,10 +252,19 @@ def _cast(scene: Any, origins: Array, rays: Array, far: float | Array) -> tuple[
     face = wp.zeros(count, dtype=int, device="cpu")
     where = wp.zeros(count, dtype=wp.vec3, device="cpu")
     limit = np.broadcast_to(np.asarray(far, dtype=np.float32), (count,)).copy()
-    wp.launch(kernel, dim=count, device="cpu", inputs=[
-        scene.id, wp.array(origins.astype(np.float32), dtype=wp.vec3, device="cpu"),
-        wp.array(rays.astype(np.float32), dtype=wp.vec3, device="cpu"), wp.array(limit, dtype=float, device="cpu"), face, where,
-    ])
+    wp.launch(
+        kernel,
+        dim=count,
+        device="cpu",
+        inputs=[
+            scene.id,
+            wp.array(origins.astype(np.float32), dtype=wp.vec3, device="cpu"),
+            wp.array(rays.astype(np.float32), dtype=wp.vec3, device="cpu"),
+            wp.array(limit, dtype=float, device="cpu"),
+            face,
+            where,
+        ],
+    )
     return face.numpy(), where.numpy().astype(np.float64)
 
 
@@ -238,7 +282,10 @@ def _picture(
 ) -> Image.Image:
     size = SIZE * OVERSAMPLE
     u, v = np.meshgrid(np.arange(size) + 0.5, np.arange(size) + 0.5)
-    local = np.stack([(u - size / 2) / (camera.focal * OVERSAMPLE), (v - size / 2) / (camera.focal * OVERSAMPLE), np.ones_like(u)], -1)
+    local = np.stack(
+        [(u - size / 2) / (camera.focal * OVERSAMPLE), (v - size / 2) / (camera.focal * OVERSAMPLE), np.ones_like(u)],
+        -1,
+    )
     rays = local.reshape(-1, 3) @ camera.turn
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
     origin = np.broadcast_to(camera.place, rays.shape)
@@ -256,15 +303,27 @@ def _picture(
     surface = _floor(rng, ground[floor]) * (ambient + 0.12 + bright * sun[2] * shade)[:, None]
     picture[floor] = (1 - haze) * surface + haze * picture[floor]
     hit = face >= 0
-    picture[hit] = _skinned(rng, scene, vertices, faces, colours, face[hit], where[hit], origin[hit], rays[hit], sun, bright, ambient)
+    picture[hit] = _skinned(
+        rng, scene, vertices, faces, colours, face[hit], where[hit], origin[hit], rays[hit], sun, bright, ambient
+    )
     image = picture.reshape(SIZE, OVERSAMPLE, SIZE, OVERSAMPLE, 3).mean((1, 3))
     image += rng.normal(0, rng.uniform(0.004, 0.012), image.shape)
     return Image.fromarray((np.clip(image, 0, 1) ** (1 / 1.12) * 255).astype(np.uint8))
 
 
 def _skinned(
-    rng: np.random.Generator, scene: Any, vertices: Array, faces: NDArray[np.int32], colours: Array, face: NDArray[np.int32],
-    where: Array, origin: Array, rays: Array, sun: Array, bright: float, ambient: float,
+    rng: np.random.Generator,
+    scene: Any,
+    vertices: Array,
+    faces: NDArray[np.int32],
+    colours: Array,
+    face: NDArray[np.int32],
+    where: Array,
+    origin: Array,
+    rays: Array,
+    sun: Array,
+    bright: float,
+    ambient: float,
 ) -> Array:
     corner = faces[face]
     u, v = where[:, 1:2], where[:, 2:3]

@@ -77,7 +77,9 @@ class Accounts(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Generi
         """Change a role, or switch an account off or on (admins)."""
         require(request.user, Role.ADMIN)
         asked = read(AccountChange, request.data)
-        return Response(AccountShape(people.change(request.user, self.get_object(), role=asked.role, active=asked.is_active)).data)
+        return Response(
+            AccountShape(people.change(request.user, self.get_object(), role=asked.role, active=asked.is_active)).data
+        )
 
 
 class TokenShape(serializers.ModelSerializer):

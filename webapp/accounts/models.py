@@ -23,7 +23,9 @@ class Account(AbstractUser):
     class Meta(AbstractUser.Meta):
         constraints = [
             models.UniqueConstraint(
-                fields=["recruiter", "recruiter_id"], condition=~Q(recruiter=""), name="one_account_per_recruited_person"
+                fields=["recruiter", "recruiter_id"],
+                condition=~Q(recruiter=""),
+                name="one_account_per_recruited_person",
             ),
             models.CheckConstraint(condition=Q(role__in=Role.values), name="account_role_is_known"),
         ]

@@ -14,7 +14,9 @@ from webapp.accounts.roles import Role, require
 from webapp.refusal import Conflict, Invalid
 
 
-def create(actor: Account | None, *, username: str, role: str, password: str | None = None, simulated: bool = False) -> Account:
+def create(
+    actor: Account | None, *, username: str, role: str, password: str | None = None, simulated: bool = False
+) -> Account:
     """Make an account. `actor` None is the command line of the server itself."""
     if actor is not None:
         require(actor, Role.ADMIN)

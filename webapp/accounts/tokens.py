@@ -34,7 +34,9 @@ def issue(account: Account, *, name: str, scopes: list[str]) -> tuple[ApiToken, 
         raise Invalid("Unknown or missing scope.", field="scopes", value=scopes, fix=f"choose from {', '.join(SCOPES)}")
     text = f"nearer_{secrets.token_urlsafe(32)}"
     with transaction.atomic():
-        token = ApiToken.objects.create(account=account, name=name[:80], digest=_digest(text), scopes=sorted(set(scopes)))
+        token = ApiToken.objects.create(
+            account=account, name=name[:80], digest=_digest(text), scopes=sorted(set(scopes))
+        )
         audit.record(account, "token.issue", token, scopes=token.scopes)
     return token, text
 

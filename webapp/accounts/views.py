@@ -52,7 +52,10 @@ def register(request: HttpRequest) -> HttpResponse:
     if request.method == "POST":
         try:
             made = people.create(
-                None, username=request.POST.get("username", ""), role=Role.ANNOTATOR, password=request.POST.get("password", "")
+                None,
+                username=request.POST.get("username", ""),
+                role=Role.ANNOTATOR,
+                password=request.POST.get("password", ""),
             )
         except (Refusal, ValidationError) as error:
             text = " ".join(error.messages) if isinstance(error, ValidationError) else str(error)
@@ -78,7 +81,9 @@ def account(request: HttpRequest) -> HttpResponse:
             )
         except Refusal as error:
             messages.error(request, str(error))
-    return render(request, "account.html", {"fresh": fresh, "tokens": request.user.tokens.all(), "scopes": tokens.SCOPES})
+    return render(
+        request, "account.html", {"fresh": fresh, "tokens": request.user.tokens.all(), "scopes": tokens.SCOPES}
+    )
 
 
 @login_required
@@ -90,10 +95,14 @@ def people_page(request: HttpRequest) -> HttpResponse:
             if "account" in request.POST:
                 other = get_object_or_404(Account, uuid=request.POST["account"])
                 active = request.POST.get("active")
-                people.change(request.user, other, role=request.POST.get("role"), active=None if active is None else active == "1")
+                people.change(
+                    request.user, other, role=request.POST.get("role"), active=None if active is None else active == "1"
+                )
             else:
                 people.create(
-                    request.user, username=request.POST.get("username", ""), role=request.POST.get("role", ""),
+                    request.user,
+                    username=request.POST.get("username", ""),
+                    role=request.POST.get("role", ""),
                     password=request.POST.get("password", ""),
                 )
             return redirect("people")
@@ -101,5 +110,3 @@ def people_page(request: HttpRequest) -> HttpResponse:
             messages.error(request, " ".join(error.messages) if isinstance(error, ValidationError) else str(error))
     page = Paginator(Account.objects.order_by("username"), 50).get_page(request.GET.get("page"))
     return render(request, "people.html", {"page": page, "roles": Role.values})
-
-

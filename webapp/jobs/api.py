@@ -26,8 +26,21 @@ class JobShape(serializers.ModelSerializer):
     class Meta:
         model = Job
         fields = [
-            "id", "kind", "title", "state", "attempt", "created_at", "started_at", "finished_at", "done", "total", "unit",
-            "share_done", "result", "error", "log",
+            "id",
+            "kind",
+            "title",
+            "state",
+            "attempt",
+            "created_at",
+            "started_at",
+            "finished_at",
+            "done",
+            "total",
+            "unit",
+            "share_done",
+            "result",
+            "error",
+            "log",
         ]
 
     def get_log(self, job: Job) -> list[str]:

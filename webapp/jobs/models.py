@@ -45,9 +45,7 @@ class Job(models.Model):
         ordering = ["-created_at", "-id"]
         constraints = [models.CheckConstraint(condition=Q(state__in=State.values), name="job_state_is_known")]
         indexes = [
-            models.Index(
-                fields=["state", "heartbeat_at"], name="job_unfinished", condition=~Q(state__in=FINISHED)
-            )
+            models.Index(fields=["state", "heartbeat_at"], name="job_unfinished", condition=~Q(state__in=FINISHED))
         ]
 
     @property

@@ -48,6 +48,9 @@ async function draw(box: HTMLElement): Promise<void> {
         if (!seen.length) continue;
         const place = document.createElement("div");
         place.className = "chart";
+        place.tabIndex = 0;
+        place.role = "region";
+        place.ariaLabel = title;
         box.append(place);
         const ink = getComputedStyle(document.body).color;
         const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 } };

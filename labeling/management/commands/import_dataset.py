@@ -22,7 +22,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("folder", type=Path, help="a folder with joints.mat and images/, or use the two options")
         parser.add_argument("--name", help="name of the data set (default: the folder's name)")
-        parser.add_argument("--format", choices=import_formats.names(), help="default: lsp-extended or lsp by the shape of joints.mat")
+        parser.add_argument(
+            "--format", choices=import_formats.names(), help="default: lsp-extended or lsp by the shape of joints.mat"
+        )
         parser.add_argument("--annotations", type=Path, help="default: FOLDER/joints.mat, people.json or ordinal.json")
         parser.add_argument("--pictures", type=Path, help="a folder or .zip (default: FOLDER/images)")
         parser.add_argument("--licence", default="")
@@ -35,15 +37,21 @@ class Command(BaseCommand):
         )
         pictures = options["pictures"] or folder / "images"
         if annotations is None or not Path(annotations).is_file():
-            raise CommandError("annotations: there is no joints.mat, people.json or ordinal.json here (use --annotations)")
+            raise CommandError(
+                "annotations: there is no joints.mat, people.json or ordinal.json here (use --annotations)"
+            )
         if not Path(pictures).exists():
             raise CommandError(f"pictures: {pictures} does not exist (use --pictures)")
         started = time.monotonic()
         try:
             kind = options["format"] or _format_of(Path(annotations))
             plan = storing.ImportConfig(
-                dataset=options["name"] or folder.resolve().name, format=kind, annotations=str(annotations),
-                pictures=str(pictures), licence=options["licence"], attribution=options["attribution"],
+                dataset=options["name"] or folder.resolve().name,
+                format=kind,
+                annotations=str(annotations),
+                pictures=str(pictures),
+                licence=options["licence"],
+                attribution=options["attribution"],
             )
             result = storing.store(None, plan, lambda *_: None)
         except storing.ImportRefused as error:

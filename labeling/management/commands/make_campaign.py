@@ -32,7 +32,9 @@ class Command(BaseCommand):
             raise CommandError(f"no such {'data set' if dataset is None else 'account'}")
         try:
             plan = campaigns.CampaignPlan(
-                name=options["name"], votes_per_pair=options["votes"], delay_ms=options["delay_ms"],
+                name=options["name"],
+                votes_per_pair=options["votes"],
+                delay_ms=options["delay_ms"],
                 pair_policy=campaigns.PairPolicy(per_person=options["pairs"], seed=options["seed"]),
             )
             campaign, job = campaigns.create(admin, dataset, plan)

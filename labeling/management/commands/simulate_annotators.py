@@ -32,7 +32,9 @@ class Command(BaseCommand):
         parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the running site")
         parser.add_argument("--annotators", type=int, default=8)
         parser.add_argument("--most", type=int, default=10**9, help="answers in all, at most")
-        parser.add_argument("--shared-cm", type=float, default=7.0, help="sd of the misperception that all share (cm per joint)")
+        parser.add_argument(
+            "--shared-cm", type=float, default=7.0, help="sd of the misperception that all share (cm per joint)"
+        )
         parser.add_argument("--own-cm", type=float, default=24.0, help="sd of each answer's own noise (cm)")
         parser.add_argument("--seed", type=int, default=0)
 
@@ -53,7 +55,9 @@ class Command(BaseCommand):
         if crowd.error:
             raise CommandError(str(crowd.error))
         took = time.monotonic() - started
-        self.stdout.write(f"{crowd.answers} simulated answers in {took:.1f} s ({crowd.answers / max(took, 1e-9):.0f} a second)")
+        self.stdout.write(
+            f"{crowd.answers} simulated answers in {took:.1f} s ({crowd.answers / max(took, 1e-9):.0f} a second)"
+        )
         if crowd.known:
             self.stdout.write(f"{crowd.right / crowd.known:.4f} of {crowd.known} answers with known truth are right")
         else:
@@ -81,7 +85,9 @@ class Crowd:
 
     def _annotate(self, number: int) -> None:
         name = f"simulated-{number + 1:03d}"
-        account = Account.objects.filter(username=name).first() or people.create(None, username=name, role="annotator", simulated=True)
+        account = Account.objects.filter(username=name).first() or people.create(
+            None, username=name, role="annotator", simulated=True
+        )
         _, secret = tokens.issue(account, name="simulation", scopes=["annotate", "read"])
         web = requests.Session()
         web.headers["Authorization"] = f"Bearer {secret}"
@@ -90,12 +96,19 @@ class Crowd:
         if state["has_tutorial"] and not state["tutorial_passed"]:
             self._tutorial(web)
         while self.answers < self.options["most"]:
-            question = self._call(web, "POST", "next/", {"have": []}, ends=("nothing_left", "budget_spent", "campaign_not_open"))
+            question = self._call(
+                web, "POST", "next/", {"have": []}, ends=("nothing_left", "budget_spent", "campaign_not_open")
+            )
             if question is None:
                 return
             closer = self._perceive(question["id"], rng)
-            vote = {"token": question["token"], "closer": closer, "key": str(uuid.uuid4()), "by": "simulated",
-                    "response_ms": question["delay_ms"] + rng.randrange(400, 3000)}
+            vote = {
+                "token": question["token"],
+                "closer": closer,
+                "key": str(uuid.uuid4()),
+                "by": "simulated",
+                "response_ms": question["delay_ms"] + rng.randrange(400, 3000),
+            }
             self._call(web, "POST", "vote/", vote)
             with self.lock:
                 self.answers += 1
@@ -107,9 +120,16 @@ class Crowd:
                 return
             if state["question"] is None:
                 raise CommandError("a simulated annotator failed the tutorial")
-            asked = KnownQuestion.objects.get(campaign=self.campaign, use="tutorial", position=state["question"]["number"])
+            asked = KnownQuestion.objects.get(
+                campaign=self.campaign, use="tutorial", position=state["question"]["number"]
+            )
             closer = "second" if asked.second_closer else "first"
-            self._call(web, "POST", "tutorial/", {"number": asked.position, "token": state["question"]["token"], "closer": closer})
+            self._call(
+                web,
+                "POST",
+                "tutorial/",
+                {"number": asked.position, "token": state["question"]["token"], "closer": closer},
+            )
 
     def _call(self, web: requests.Session, method: str, path: str, body: Any = None, ends: tuple[str, ...] = ()) -> Any:
         for _ in range(200):
@@ -126,7 +146,9 @@ class Crowd:
         raise CommandError(f"{path}: the server kept refusing")
 
     def _perceive(self, assignment: str, rng: random.Random) -> str:
-        held = Assignment.objects.select_related("pair__first_person", "pair__second_person", "gold__person").get(uuid=assignment)
+        held = Assignment.objects.select_related("pair__first_person", "pair__second_person", "gold__person").get(
+            uuid=assignment
+        )
         asked = held.pair or held.gold
         first_person = held.pair.first_person if held.pair else held.gold.person
         second_person = held.pair.second_person if held.pair else held.gold.person
@@ -134,7 +156,9 @@ class Crowd:
         second, _ = self._depth_cm(second_person, asked.second)
         shared = self.options["shared_cm"]
         gap = first - second
-        seen = gap + shared * (self._misperception(first_person, asked.first) - self._misperception(second_person, asked.second))
+        seen = gap + shared * (
+            self._misperception(first_person, asked.first) - self._misperception(second_person, asked.second)
+        )
         closer = "second" if seen + rng.gauss(0, self.options["own_cm"]) > 0 else "first"
         if known:
             with self.lock:

@@ -28,15 +28,21 @@ class Command(BaseCommand):
         if not Dataset.objects.filter(name=SAMPLE).exists():
             folder = settings.BASE_DIR / "labeling" / "sample"
             plan = storing.ImportConfig(
-                dataset=SAMPLE, format="json", licence=LICENCE, attribution=ATTRIBUTION,
+                dataset=SAMPLE,
+                format="json",
+                licence=LICENCE,
+                attribution=ATTRIBUTION,
                 description="People rendered by this project, with true depth.",
-                annotations=str(folder / "people.json"), pictures=str(folder / "images"),
+                annotations=str(folder / "people.json"),
+                pictures=str(folder / "images"),
             )
             storing.store(admin, plan, lambda *_: None)
         if not Campaign.objects.filter(name="Sample campaign").exists():
             dataset = Dataset.objects.select_related("skeleton").get(name=SAMPLE)
             plan_of = campaigns.CampaignPlan(
-                name="Sample campaign", votes_per_pair=3, gold_share=0.1,
+                name="Sample campaign",
+                votes_per_pair=3,
+                gold_share=0.1,
                 instructions="These people are rendered: their true depth is known.",
             )
             campaign, job = campaigns.create(admin, dataset, plan_of)

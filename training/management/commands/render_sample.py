@@ -30,13 +30,20 @@ class Command(BaseCommand):
             shot = shoot(options["seed"], number)
             name = f"sample{number + 1:04d}.jpg"
             (out / "images" / name).write_bytes(shot.jpeg)
-            images.append({
-                "file": name, "split": "test" if number % 5 == 4 else "train", "source": f"rendered: {shot.pose}",
-                "people": [{
-                    "bbox": shot.bbox, "keypoints": dict(zip(LSP_14.keypoints, shot.keypoints, strict=True)),
-                    "truth_mm": dict(zip(LSP_14.keypoints, shot.truth_mm, strict=True)),
-                }],
-            })
+            images.append(
+                {
+                    "file": name,
+                    "split": "test" if number % 5 == 4 else "train",
+                    "source": f"rendered: {shot.pose}",
+                    "people": [
+                        {
+                            "bbox": shot.bbox,
+                            "keypoints": dict(zip(LSP_14.keypoints, shot.keypoints, strict=True)),
+                            "truth_mm": dict(zip(LSP_14.keypoints, shot.truth_mm, strict=True)),
+                        }
+                    ],
+                }
+            )
             if number % 20 == 19:
                 self.stdout.write(f"{number + 1} pictures")
         rows = ",\n".join(json.dumps(image) for image in images)

@@ -58,12 +58,45 @@ class Command(BaseCommand):
 
     def _commands(self, host: str, port: int) -> dict[str, list[str]]:
         python = sys.executable
-        worker = [python, "-W", "ignore::UserWarning", "-m", "celery", "--quiet", "-A", "webapp", "worker", "--loglevel", "WARNING", "--without-gossip",
-                  "--without-mingle", "--concurrency", "1", "--pool", "prefork"]
+        worker = [
+            python,
+            "-W",
+            "ignore::UserWarning",
+            "-m",
+            "celery",
+            "--quiet",
+            "-A",
+            "webapp",
+            "worker",
+            "--loglevel",
+            "WARNING",
+            "--without-gossip",
+            "--without-mingle",
+            "--concurrency",
+            "1",
+            "--pool",
+            "prefork",
+        ]
         return {
-            "web": [python, "-m", "gunicorn", "webapp.wsgi", "--bind", f"{host}:{port}", "--workers", str(settings.WEB_PROCESSES),
-                    "--threads", str(settings.WEB_THREADS), "--worker-class", "gthread", "--timeout", "120",
-                    "--log-level", "warning", "--preload"],
+            "web": [
+                python,
+                "-m",
+                "gunicorn",
+                "webapp.wsgi",
+                "--bind",
+                f"{host}:{port}",
+                "--workers",
+                str(settings.WEB_PROCESSES),
+                "--threads",
+                str(settings.WEB_THREADS),
+                "--worker-class",
+                "gthread",
+                "--timeout",
+                "120",
+                "--log-level",
+                "warning",
+                "--preload",
+            ],
             "light": [*worker, "-Q", "light", "-n", f"light-{port}@%h", "-B"],
             "heavy": [*worker, "-Q", "heavy", "-n", f"heavy-{port}@%h"],
         }
@@ -77,7 +110,7 @@ class Command(BaseCommand):
             if web.poll() is not None:
                 raise CommandError("the web server did not start; its message is above")
             try:
-                urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=2).close()  # noqa: S310
+                urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=2).close()
                 return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)

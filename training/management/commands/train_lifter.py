@@ -42,7 +42,12 @@ class Command(BaseCommand):
         given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
         try:
             run = runs.start(
-                actor, release, name=options["name"], preset=options["preset"], options=given, start_from=options["start_from"]
+                actor,
+                release,
+                name=options["name"],
+                preset=options["preset"],
+                options=given,
+                start_from=options["start_from"],
             )
         except Refusal as error:
             raise CommandError(str(error)) from None

@@ -13,6 +13,7 @@ from labeling.models import Campaign, Pair, Person
 from labeling.models.dataset import ABSENT
 
 Progress = Callable[[int, int, str], None]
+CHUNK = 2000
 COLUMNS = (
     "campaign_id",
     "image_id",
@@ -41,19 +42,19 @@ def make(campaign: Campaign, progress: Progress) -> int:
     order = rng.permutation(total)
     per_person = policy["per_person"] if policy["name"] == "random" else len(asked) * (len(asked) - 1) // 2
     made = 0
-
-    def rows() -> Iterator[tuple[int, ...]]:
-        nonlocal made
-        listed = people.order_by("id").values_list("id", "image_id", "keypoints")
-        for number, (person, image, keypoints) in enumerate(listed.iterator(chunk_size=2000)):
+    listed = people.order_by("id").values_list("id", "image_id", "keypoints").iterator(chunk_size=CHUNK)
+    numbered = enumerate(listed)
+    # Chunk by chunk: while PostgreSQL takes a COPY, its connection can neither read people nor report progress.
+    while chunk := list(itertools.islice(numbered, CHUNK)):
+        rows = []
+        for number, (person, image, keypoints) in chunk:
             base = int(order[number]) * per_person
             for offset, (first, second) in enumerate(_drawn(keypoints, asked, per_person, rng)):
-                made += 1
-                yield (campaign.pk, image, person, person, first, second, base + offset, campaign.votes_per_pair, 0, 0)
-            if number % 200 == 0:
-                progress(number, total, "people")
-
-    write(rows())
+                rank = base + offset
+                rows.append((campaign.pk, image, person, person, first, second, rank, campaign.votes_per_pair, 0, 0))
+        write(rows)
+        made += len(rows)
+        progress(min(total, chunk[-1][0] + 1), total, "people")
     return made
 
 

@@ -47,6 +47,7 @@ class Skeletons(mixins.ListModelMixin, viewsets.GenericViewSet):
 
 
 class Datasets(Listed):
+    queryset = Dataset.objects.none()
     serializer_class = shapes.DatasetShape
     filterset_fields = ["name"]
 
@@ -138,6 +139,7 @@ Progress = inline_serializer(
 
 
 class Campaigns(Listed):
+    queryset = Campaign.objects.none()
     serializer_class = shapes.CampaignShape
     filterset_fields = ["state", "access"]
     throttle_scope = "heavy"
@@ -236,6 +238,7 @@ class Campaigns(Listed):
 
 
 class Releases(Listed):
+    queryset = Release.objects.none()
     serializer_class = shapes.ReleaseShape
 
     def get_queryset(self) -> QuerySet[Release]:

@@ -59,7 +59,11 @@ class Racer(threading.Thread):
     def call(self, path: str, body: Any = None) -> Any:
         while True:
             try:
-                response = self.web.post(self.base + path, json=body, timeout=30) if body else self.web.get(self.base, timeout=30)
+                response = (
+                    self.web.post(self.base + path, json=body, timeout=30)
+                    if body
+                    else self.web.get(self.base, timeout=30)
+                )
             except requests.RequestException:  # the server is down just now: a browser would try again
                 time.sleep(0.2)
                 continue
@@ -81,7 +85,11 @@ class Racer(threading.Thread):
             idle = 0
             if self.rng.random() < 0.03:
                 time.sleep(3.2)  # gone for a coffee: the lease runs out
-            vote = {"token": question["token"], "closer": self.rng.choice(["first", "second"]), "key": str(uuid.uuid4())}
+            vote = {
+                "token": question["token"],
+                "closer": self.rng.choice(["first", "second"]),
+                "key": str(uuid.uuid4()),
+            }
             for _ in range(1 + (self.rng.random() < 0.15)):
                 self.call("vote/", vote)
             if self.rng.random() < 0.08:
@@ -100,8 +108,22 @@ def test_exactly_every_vote_is_counted_whatever_happens(tmp_path: Path) -> None:
         site.manage("load_sample")
         lines = site.manage("shell", "-v0", "-c", MAKE).split()
         campaign, secrets = lines[-33], lines[-32:]
-        command = [sys.executable, "-m", "gunicorn", "webapp.wsgi", "--bind", f"127.0.0.1:{site.port}", "--workers", "2",
-                   "--threads", "8", "--worker-class", "gthread", "--log-level", "critical"]
+        command = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "webapp.wsgi",
+            "--bind",
+            f"127.0.0.1:{site.port}",
+            "--workers",
+            "2",
+            "--threads",
+            "8",
+            "--worker-class",
+            "gthread",
+            "--log-level",
+            "critical",
+        ]
         web = subprocess.Popen(command, cwd=ROOT, env=site.environment, start_new_session=True)
         racers = [Racer(site, campaign, secret, n, bad) for n, secret in enumerate(secrets)]
         for racer in racers:
@@ -109,13 +131,16 @@ def test_exactly_every_vote_is_counted_whatever_happens(tmp_path: Path) -> None:
         killed = 0
         while any(r.is_alive() for r in racers):
             time.sleep(1.5)
-            children = subprocess.run(["pgrep", "-P", str(web.pid)], capture_output=True, text=True, check=False).stdout.split()
+            children = subprocess.run(
+                ["pgrep", "-P", str(web.pid)], capture_output=True, text=True, check=False
+            ).stdout.split()
             if killed < 5 and children:
                 os.kill(int(random.Random(killed).choice(children)), signal.SIGKILL)
                 killed += 1
         assert killed == 5
         assert bad == []
         with psycopg.connect(site.environment["DATABASE_URL"]) as db:
+
             def one(sql: str) -> int:
                 return db.execute(sql, [campaign]).fetchone()[0]  # type: ignore[index]
 
@@ -126,7 +151,12 @@ def test_exactly_every_vote_is_counted_whatever_happens(tmp_path: Path) -> None:
             assert one(f"SELECT sum(votes_counted) {of}") == PAIRS * VOTES
             assert one(f"SELECT max(n) FROM (SELECT count(*) n {live} GROUP BY p.id) t") == VOTES
             assert one(f"SELECT max(n) FROM (SELECT count(*) n {live} GROUP BY p.id, v.participation_id) t") == 1
-            assert one(f"SELECT count(*) {of} JOIN labeling_vote v ON v.pair_id = p.id JOIN labeling_retraction r ON r.vote_id = v.id") > 20
+            assert (
+                one(
+                    f"SELECT count(*) {of} JOIN labeling_vote v ON v.pair_id = p.id JOIN labeling_retraction r ON r.vote_id = v.id"
+                )
+                > 20
+            )
     finally:
         if web:
             os.killpg(web.pid, signal.SIGKILL)

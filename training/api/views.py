@@ -63,6 +63,7 @@ class RunRequest(BaseModel):
 
 
 class Runs(Listed):
+    queryset = Run.objects.none()
     serializer_class = RunShape
     throttle_scope = "heavy"
 
@@ -102,6 +103,7 @@ def curves_of(run: Run, most: int = 600) -> dict[str, Any]:
 
 
 class Models(Listed):
+    queryset = Model.objects.none()
     serializer_class = ModelShape
 
     def get_queryset(self) -> QuerySet[Model]:

@@ -52,6 +52,7 @@ class MeView(APIView):
 
 
 class Accounts(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    queryset = Account.objects.none()
     permission_classes = [ScopeByMethod]
     serializer_class = AccountShape
     lookup_field = "uuid"
@@ -104,6 +105,7 @@ class TokenMade(TokenShape):
 
 
 class Tokens(mixins.ListModelMixin, viewsets.GenericViewSet):
+    queryset = ApiToken.objects.none()
     permission_classes = [ScopeByMethod]
     serializer_class = TokenShape
     lookup_field = "uuid"

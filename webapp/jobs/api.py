@@ -48,6 +48,7 @@ class JobShape(serializers.ModelSerializer):
 
 
 class Jobs(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    queryset = Job.objects.none()
     permission_classes = [ScopeByMethod]
     serializer_class = JobShape
     lookup_field = "uuid"

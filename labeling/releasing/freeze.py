@@ -86,8 +86,9 @@ def freeze(actor: Account | None, campaign: Campaign, *, note: str = "", work: r
 
 def _write_files(source: Source, folder: Path, work: run.Work | None) -> None:
     offers = list(release_formats)
+    outermost = not connection.in_atomic_block
     with transaction.atomic():  # one snapshot for all files
-        if connection.vendor == "postgresql":
+        if outermost and connection.vendor == "postgresql":
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         for position, offer in enumerate(offers):

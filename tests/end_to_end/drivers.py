@@ -64,6 +64,7 @@ class Annotator:
             text = feedback.inner_text()
             chosen = known.get(question, names[0])
             known[question] = chosen if text.startswith("Right.") else next(n for n in names if n != chosen)
+            expect(feedback.get_by_role("button")).to_be_focused()
             if self.by == "keyboard":
                 self.page.keyboard.press("Enter")
             else:

@@ -1,5 +1,5 @@
 // The thin skin around answering.ts: draws the state, runs the effects.
-import { useCallback, useEffect, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { call, Problem, type CampaignState, type Closer, type Feedback, type Question, type Shown, type TutorialState } from "../api";
 import { type Effect, type Event, type State, start, step } from "./answering";
 import { Outbox } from "./outbox";
@@ -97,7 +97,7 @@ function Tutorial({ api, home, openHelp, helpOpen, passed }: Common & { passed: 
   const on = () => { if (!told || !state) return; if (state.passed) passed(); else if (state.finished_try) load(); else { setTold(null); setAsked(state.question); } };
   useKeys({ left: () => asked && void answer(leftOf(asked)), right: () => asked && void answer(rightOf(asked)), toggle: () => setRings(!rings), help: openHelp, zoom: () => setZoom(zoom === 1 ? 2 : 1) }, !helpOpen);
   const next = useRef<HTMLButtonElement>(null);
-  useEffect(() => { if (told) next.current?.focus(); }, [told]);
+  useLayoutEffect(() => { if (told) next.current?.focus(); }, [told]); // at once: the next key press belongs to it
   if (error) return <p class="notice error" role="alert">{error}</p>;
   if (!state) return <p class="loading">Loading the tutorial…</p>;
   if (!asked) return <div class="card narrow"><h2>The tutorial is over</h2><p>You had {state.right} of {state.length} right; {Math.ceil(state.pass_share * state.length)} are needed.</p>

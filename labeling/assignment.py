@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from django.core import signing
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q, Sum
+from django.db.models import Exists, F, OuterRef, Sum
 from django.utils import timezone
 
 from labeling.models import (
@@ -251,7 +251,3 @@ def _return_one(pk: int, now: datetime) -> int:
         if lease.pair_id:
             Pair.objects.filter(pk=lease.pair_id).update(taken=F("taken") - 1)
     return 1
-
-
-def open_leases(campaign: Campaign) -> int:
-    return Assignment.objects.filter(Q(state=Assignment.State.LEASED), campaign=campaign).count()

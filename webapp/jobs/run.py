@@ -10,7 +10,6 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -229,6 +228,3 @@ def _beat(work: Work, stop: threading.Event) -> None:
             log.exception("heartbeat of job %s failed", work.job.uuid)
     close_old_connections()
     connection.close()
-
-
-Target = Callable[[Work, Any], Any]

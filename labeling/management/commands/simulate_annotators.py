@@ -95,11 +95,13 @@ class Crowd:
         state = self._call(web, "GET", "")
         if state["has_tutorial"] and not state["tutorial_passed"]:
             self._tutorial(web)
-        while self.answers < self.options["most"]:
+        while self._one_more():
             question = self._call(
                 web, "POST", "next/", {"have": []}, ends=("nothing_left", "budget_spent", "campaign_not_open")
             )
             if question is None:
+                with self.lock:
+                    self.answers -= 1
                 return
             closer = self._perceive(question["id"], rng)
             vote = {
@@ -110,8 +112,14 @@ class Crowd:
                 "response_ms": question["delay_ms"] + rng.randrange(400, 3000),
             }
             self._call(web, "POST", "vote/", vote)
-            with self.lock:
-                self.answers += 1
+
+    def _one_more(self) -> bool:
+        """Reserve an answer, so that all together never give more than asked for."""
+        with self.lock:
+            if self.answers >= self.options["most"]:
+                return False
+            self.answers += 1
+            return True
 
     def _tutorial(self, web: requests.Session) -> None:
         while True:

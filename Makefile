@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VAR := var
 
-.PHONY: demo test lint bench shape clean setup
+.PHONY: demo test lint bench api shape clean setup
 
 # --- installation: stamps make a second start quick ---
 $(VENV)/.installed: pyproject.toml
@@ -40,10 +40,17 @@ test: setup $(VENV)/.installed-test
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/mypy
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: setup $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.start
+	$(BIN)/python -m benchmarks.import_export
 	$(BIN)/python -m benchmarks.annotator_loop
+
+# The API as it is, for the snapshot that a test compares.
+api: setup
+	$(BIN)/python manage.py spectacular --file docs/openapi.yaml
 
 shape:
 	@for d in webapp labeling training; do printf '%s: ' $$d; find $$d -name '*.py' -not -path '*/migrations/*' | xargs wc -l | sort -n | tail -4 | tr '\n' ' '; echo; done

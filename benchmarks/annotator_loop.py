@@ -9,9 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -23,10 +20,10 @@ import aiohttp
 import numpy as np
 import psutil
 
-from tests.site import ROOT, Site
+from tests.site import Site
 
 MAKE = """
-import sys
+from django.db import connection
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 from labeling.models import Campaign, Dataset, Image, Person
@@ -47,10 +44,22 @@ plan = campaigns.CampaignPlan(name="bench {pairs}", votes_per_pair=5, delay_ms=0
 campaign, job = campaigns.create(admin, big, plan)
 run.perform(job.pk)
 campaigns.move(admin, campaign, "open")
+if connection.vendor == "postgresql":  # what the server does by itself minutes after a load, done before the clock starts
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+        cursor.execute("CHECKPOINT")
 print(campaign.uuid)
 for n in range({annotators}):
     account = Account.objects.filter(username=f"bench-{{n}}").first() or people.create(None, username=f"bench-{{n}}", role="annotator", simulated=True)
     print(tokens.issue(account, name="bench", scopes=["annotate"])[1])
+"""
+
+OVER = """
+from django.db.models import Count, F
+from labeling.models import Campaign, Vote
+campaign = Campaign.objects.get(uuid="{campaign}")
+counted = campaign.pairs.filter(votes__retraction=None).annotate(n=Count("votes"))
+print(counted.filter(n__gt=F("votes_needed")).count(), Vote.objects.filter(pair__campaign=campaign).count())
 """
 
 
@@ -110,7 +119,7 @@ def measure(site: Site, web: int, campaign: str, secrets: list[str], seconds: fl
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 1_000_000])
+    parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--annotators", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--json", action="store_true")
@@ -120,27 +129,11 @@ def main() -> int:
         site = Site(Path(folder), "bench")
         site.manage("migrate", "--verbosity", "0")
         site.manage("load_sample")
-        command = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "webapp.wsgi",
-            "--bind",
-            f"127.0.0.1:{site.port}",
-            "--workers",
-            "2",
-            "--threads",
-            "4",
-            "--worker-class",
-            "gthread",
-            "--log-level",
-            "critical",
-        ]
-        web = subprocess.Popen(command, cwd=ROOT, env=site.environment, start_new_session=True)
+        web = site.web_only()
         try:
             for pairs in options.pairs:
                 script = MAKE.format(pairs=pairs, annotators=max(options.annotators))
-                lines = site.manage("shell", "-v0", "-c", script, timeout=1200).split()
+                lines = site.manage("shell", "-v0", "-c", script, timeout=3000).split()
                 campaign, secrets = lines[-max(options.annotators) - 1], lines[-max(options.annotators) :]
                 for annotators in options.annotators:
                     row = {"pairs": pairs, "annotators": annotators}
@@ -148,8 +141,9 @@ def main() -> int:
                     rows.append(row)
                     if not options.json:
                         print(row, flush=True)
+                over = site.manage("shell", "-v0", "-c", OVER.format(campaign=campaign)).split()
+                rows[-1]["pairs_over_votes"], rows[-1]["votes"] = map(int, over)
         finally:
-            os.killpg(web.pid, signal.SIGKILL)
             site.stop()
     broken = bars(rows, bool(site.database))
     print(json.dumps({"rows": rows, "broken": broken}) if options.json else "\n".join(broken) or "every bar holds")
@@ -159,6 +153,7 @@ def main() -> int:
 def bars(rows: list[dict[str, Any]], postgres: bool) -> list[str]:
     """Bars that do not hold: CPU, loops, p95 on PostgreSQL; no error anywhere."""
     broken = [f"{r['errors']} errors in {r}" for r in rows if r["errors"]]
+    broken += [f"{r['pairs_over_votes']} pairs over their votes in {r}" for r in rows if r.get("pairs_over_votes")]
     by = {(r["pairs"], r["annotators"]): r for r in rows}
     for (pairs, annotators), row in by.items():
         if postgres and (pairs, annotators) == (100_000, 8):
@@ -169,10 +164,9 @@ def bars(rows: list[dict[str, Any]], postgres: bool) -> list[str]:
         if postgres and annotators == 32 and row["next_p95_ms"] > 360:
             broken.append(f"next p95 {row['next_p95_ms']} ms > 360 at {pairs} pairs")
         small = by.get((10_000, annotators))
-        if small and pairs == 1_000_000 and row["next_p95_ms"] > 1.5 * small["next_p95_ms"]:
-            broken.append(
-                f"next p95 at 1 million {row['next_p95_ms']} ms > 1.5 x {small['next_p95_ms']} ms at {annotators}"
-            )
+        for kind in ("next_p95_ms", "vote_p95_ms"):
+            if small and pairs == 1_000_000 and row[kind] > 1.5 * small[kind]:
+                broken.append(f"{kind} at 1 million pairs {row[kind]} > 1.5 x {small[kind]} at {annotators} annotators")
     return broken
 
 

@@ -13,6 +13,7 @@ from labeling.catalogs import crowd_models
 from labeling.crowd.votes import Votes, agreement
 from labeling.models import AnnotatorScore, Campaign, CrowdRun, GoldAnswer, Label, Participation, Vote
 from labeling.models.vote import SAME, SECOND
+from webapp import rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import STAFF, require
 from webapp.catalog import Config, UnknownOffer
@@ -60,22 +61,22 @@ def start(
 def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
     """Job: fit the model, write one CrowdRun with its labels and annotator scores in one transaction."""
     campaign = Campaign.objects.get(uuid=config.campaign)
-    rows = list(
+    given = list(
         counted_votes(campaign)
         .exclude(closer=SAME)
         .order_by("pk")
         .values_list("pk", "pair_id", "participation_id", "closer")
         .iterator(chunk_size=10_000)
     )
-    if not rows:
+    if not given:
         raise Conflict("There are no votes yet.", field="campaign")
-    table = np.array(rows, dtype=np.int64)
+    table = np.array(given, dtype=np.int64)
     pair_ids, question = np.unique(table[:, 1], return_inverse=True)
     seat_ids, annotator = np.unique(table[:, 2], return_inverse=True)
     votes = Votes(question, annotator, table[:, 3] == SECOND, len(pair_ids), len(seat_ids))
     offer = crowd_models[config.model]
     options = offer.config.model_validate(config.options)
-    work.say(f"{len(rows)} votes of {len(seat_ids)} annotators on {len(pair_ids)} pairs; {offer.title}")
+    work.say(f"{len(given)} votes of {len(seat_ids)} annotators on {len(pair_ids)} pairs; {offer.title}")
     result = offer.load()(votes, options, gold=None, previous=None, progress=work.progress)
     count, agreed = votes.per_question(), agreement(votes, result.p_second)
     made = np.bincount(annotator, minlength=len(seat_ids))
@@ -88,7 +89,7 @@ def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
             number=number,
             model=config.model,
             config=options.model_dump(),
-            votes_used=len(rows),
+            votes_used=len(given),
             last_vote=int(table[:, 0].max()),
             created_by=work.actor,
             measures={
@@ -98,12 +99,11 @@ def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
                 "mean_agreement": round(float(np.average(agreed, weights=made)), 6),
             },
         )
-        Label.objects.bulk_create(
-            (
-                Label(run=crowd_run, pair_id=int(key), p_first_closer=1 - float(p), risk=float(r), votes_used=int(n))
-                for key, p, r, n in zip(pair_ids, result.p_second, result.risk, count)
-            ),
-            batch_size=5000,
+        labels = zip(pair_ids.tolist(), result.p_second.tolist(), result.risk.tolist(), count.tolist(), strict=True)
+        rows.write(
+            Label,
+            ("run_id", "pair_id", "p_first_closer", "risk", "votes_used"),
+            ((crowd_run.pk, key, 1 - p, risk, n) for key, p, risk, n in labels),
         )
         AnnotatorScore.objects.bulk_create(
             AnnotatorScore(

@@ -13,7 +13,19 @@ from datetime import datetime, timedelta
 
 from django.core import signing
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Sum
+from django.db.models import (
+    BigIntegerField,
+    DateTimeField,
+    Exists,
+    F,
+    IntegerField,
+    JSONField,
+    OuterRef,
+    QuerySet,
+    Subquery,
+    Sum,
+    UUIDField,
+)
 from django.utils import timezone
 
 from labeling.models import (
@@ -22,10 +34,12 @@ from labeling.models import (
     KnownQuestion,
     Pair,
     Participation,
+    Person,
     SawAnswers,
     Session,
 )
 from webapp.accounts.models import Account
+from webapp.prepared import Insert, Select, Slot, Update
 from webapp.refusal import NotAllowed, NotFound, Refusal
 
 MOST_HELD = 3  # the question on the screen and two preloaded ones
@@ -81,20 +95,27 @@ def next_pair(
     return outcome
 
 
-def seat_of(account: Account, campaign_uuid: object) -> Participation:
-    """The locked seat of an annotator, with what `may_answer` needs to know. Call inside a transaction."""
-    campaign = OuterRef("campaign")
+def _seat() -> QuerySet[Participation]:
+    campaign, account = OuterRef("campaign"), Slot("account", BigIntegerField())
     tutorial = KnownQuestion.objects.filter(campaign=campaign, use=KnownQuestion.Use.TUTORIAL)
-    seat = (
+    return (
         Participation.objects.select_related("campaign__dataset__skeleton")
         .select_for_update(of=("self",))
+        .defer("campaign__instructions", "campaign__pair_policy")
         .annotate(
             has_tutorial=Exists(tutorial),
             saw_answers=Exists(SawAnswers.objects.filter(campaign=campaign, account=account)),
         )
-        .filter(campaign__uuid=campaign_uuid, annotator=account)
-        .first()
+        .filter(campaign__uuid=Slot("campaign", UUIDField()), annotator=account)
     )
+
+
+_SEAT = Select(_seat)
+
+
+def seat_of(account: Account, campaign_uuid: object) -> Participation:
+    """The locked seat of an annotator, with what `may_answer` needs to know. Call inside a transaction."""
+    seat = _SEAT.first(account=account.pk, campaign=campaign_uuid)
     if seat is None:
         raise NotFound("You have no seat in this campaign.", field="campaign", fix="open the campaign's page first")
     return seat
@@ -105,7 +126,7 @@ def _next(
 ) -> Lease | Refusal:
     seat = seat_of(account, campaign_uuid)
     may_answer(seat)
-    held = _held(seat, now)
+    held = _HELD.rows(seat=seat.pk, now=now)
     for assignment in held:
         if str(assignment.uuid) not in have:
             return lease_of(assignment, assignment.session, seat.campaign, now)
@@ -113,7 +134,7 @@ def _next(
         raise CampaignNotOpen(f"The campaign is {seat.campaign.state}.", fix="come back later")
     if len(held) >= MOST_HELD:
         raise Refusal("You hold too many unanswered questions.", field="have", fix="answer them first")
-    session = Session.objects.filter(participation=seat, finished_at=None).first() or _start_session(seat)
+    session = _OPEN_SESSION.first(seat=seat.pk) or _start_session(seat)
     if session.answered + len(held) >= session.length:
         raise SessionFull("All comparisons of this session are handed out.", fix="answer the ones you hold")
     assignment = _assign(seat, session, now, rng)
@@ -133,14 +154,21 @@ def may_answer(seat: Participation) -> None:
         raise TutorialFirst("Pass the tutorial first.", fix="open the tutorial")
 
 
-def _held(seat: Participation, now: datetime) -> list[Assignment]:
-    return list(
-        Assignment.objects.select_related(
-            "session", "pair__first_person__image", "pair__second_person", "gold__person__image"
-        )
-        .filter(participation=seat, state=Assignment.State.LEASED, expires_at__gt=now)
-        .order_by("leased_at", "id")
+_OPEN_SESSION = Select(
+    lambda: Session.objects.filter(participation=Slot("seat", BigIntegerField()), finished_at=None).order_by()
+)
+_HELD = Select(
+    lambda: Assignment.objects.filter(
+        participation=Slot("seat", BigIntegerField()),
+        state=Assignment.State.LEASED,
+        expires_at__gt=Slot("now", DateTimeField()),
+    ).order_by("leased_at", "id")
+)
+_PERSON = Select(
+    lambda: (
+        Person.objects.select_related("image").defer("truth_mm").filter(pk=Slot("person", BigIntegerField())).order_by()
     )
+)
 
 
 def lease_of(assignment: Assignment, session: Session, campaign: Campaign, now: datetime) -> Lease:
@@ -163,6 +191,9 @@ def _start_session(seat: Participation) -> Session:
     return Session.objects.create(participation=seat, length=length)
 
 
+_NEW_LEASE = Insert(Assignment)
+
+
 def _assign(seat: Participation, session: Session, now: datetime, rng: random.Random) -> Assignment | Refusal:
     campaign = seat.campaign
     assignment = Assignment(
@@ -180,8 +211,7 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
         assignment.pair = _take_pair(seat, now)
         if assignment.pair is None:
             return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
-    assignment.save(force_insert=True)
-    return assignment
+    return _NEW_LEASE.run(assignment)
 
 
 def _unseen_gold(seat: Participation, rng: random.Random) -> KnownQuestion | None:
@@ -189,6 +219,15 @@ def _unseen_gold(seat: Participation, rng: random.Random) -> KnownQuestion | Non
     unseen = KnownQuestion.objects.filter(~Exists(mine), campaign=seat.campaign, use=KnownQuestion.Use.GOLD)
     keys = list(unseen.values_list("pk", flat=True))
     return KnownQuestion.objects.select_related("person__image").get(pk=rng.choice(keys)) if keys else None
+
+
+_REMEMBER = Update(
+    lambda: (
+        Participation.objects.filter(pk=Slot("seat", BigIntegerField())),
+        {"cursors": Slot("cursors", JSONField()), "exhausted_until": Slot("until", DateTimeField())},
+    )
+)
+_TAKE = Update(lambda: (Pair.objects.filter(pk=Slot("pair", BigIntegerField())), {"taken": F("taken") + 1}))
 
 
 def _take_pair(seat: Participation, now: datetime) -> Pair | None:
@@ -200,30 +239,46 @@ def _take_pair(seat: Participation, now: datetime) -> Pair | None:
     if pair is None and any(c >= 0 for c in seat.cursors):
         seat.cursors = [-1] * levels  # leases may have come back behind the cursors: look once more from the start
         pair = _scan(seat)
-    news = {"cursors": seat.cursors, "exhausted_until": None if pair else now + NOTHING_LEFT_FOR}
-    Participation.objects.filter(pk=seat.pk).update(**news)
+    _REMEMBER.run(seat=seat.pk, cursors=seat.cursors, until=None if pair else now + NOTHING_LEFT_FOR)
     if pair:
-        Pair.objects.filter(pk=pair.pk).update(taken=F("taken") + 1)
+        _TAKE.run(pair=pair.pk)
+        pair.first_person = _PERSON.first(person=pair.first_person_id)
     return pair
 
 
+def _waiting() -> QuerySet[Pair]:
+    """Unfinished pairs with `level` takers. Compare `taken` first: that is the order of the partial index."""
+    level = Slot("level", IntegerField())
+    return Pair.objects.filter(campaign=Slot("campaign", BigIntegerField()), taken=level, taken__lt=F("votes_needed"))
+
+
+def _not_answered() -> QuerySet[Pair]:
+    mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=Slot("seat", BigIntegerField()))
+    # A scalar subquery, not EXISTS: it stays one look into the unique index per pair, whereas PostgreSQL turns EXISTS
+    # into a join that it plans for all pairs. No joins here: the plan depends on the values, so it is made anew.
+    held = Subquery(mine.exclude(state=Assignment.State.RETURNED).values("pk")[:1])
+    return (
+        _waiting()
+        .select_for_update(skip_locked=True)
+        .alias(held=held)
+        .filter(held=None, rank__gt=Slot("cursor", IntegerField()))
+        .order_by("rank")[:1]
+    )
+
+
+_NEXT_WAITING = Select(_not_answered)
+_LAST_WAITING = Select(lambda: _waiting().only("rank").order_by("-rank")[:1])
+
+
 def _scan(seat: Participation) -> Pair | None:
-    mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=seat).exclude(state=Assignment.State.RETURNED)
     for level, cursor in enumerate(seat.cursors):
-        waiting = Pair.objects.filter(campaign=seat.campaign_id, taken=level, taken__lt=F("votes_needed"))
-        found = (
-            waiting.select_related("first_person__image", "second_person")
-            .select_for_update(skip_locked=True, of=("self",))
-            .filter(~Exists(mine), rank__gt=cursor)
-            .order_by("rank")
-            .first()
-        )
+        found = _NEXT_WAITING.first(campaign=seat.campaign_id, level=level, seat=seat.pk, cursor=cursor)
         if found:
             seat.cursors[level] = found.rank
             return found
         # Nothing but this annotator's own pairs up to the last one: do not read past them again.
-        last = waiting.order_by("-rank").values_list("rank", flat=True).first()
-        seat.cursors[level] = max(cursor, -1 if last is None else last)
+        last = _LAST_WAITING.first(campaign=seat.campaign_id, level=level)
+        seat.cursors[level] = max(cursor, last.rank if last else -1)
     return None
 
 

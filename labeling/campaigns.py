@@ -10,8 +10,8 @@ from django.db import IntegrityError, transaction
 from pydantic import Field
 
 from labeling import known, pairs
-from labeling.models import Campaign, Dataset
-from webapp import audit
+from labeling.models import Campaign, Dataset, Pair
+from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
 from webapp.catalog import Config
@@ -124,7 +124,7 @@ def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
             )
         gold = known.make_gold(campaign, config.gold_questions)
         tutorial = known.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
-    pairs.refresh_statistics()
+    rows.refresh_statistics(Pair)
     work.say(f"{made} pairs, {tutorial} tutorial questions, {gold} gold questions")
     return {"pairs": made, "tutorial_questions": tutorial, "gold_questions": gold}
 

@@ -48,14 +48,15 @@ for name, title, config, function, source in (
     )
 
 _OUT = "labeling.releasing"
+# In this order: the tables come first, because the other files are made from them.
 for name, title, target in (
+    ("labels.parquet", "Labels, Parquet", "tables:write_labels_parquet"),
     ("ordinal.json", "Ordinal data set, LSP style", "ordinal_json:write"),
     ("joints.mat", "Keypoints, LSP layout (third channel 1 = occluded)", "lsp_mat:write"),
     ("coco.json", "COCO keypoints with the pairs added", "coco:write"),
     ("labels.csv", "Labels, one pair a line", "tables:write_labels_csv"),
-    ("labels.parquet", "Labels, Parquet", "tables:write_labels_parquet"),
+    ("votes.parquet", "Raw votes, Parquet; annotators pseudonymised", "tables:write_votes_parquet"),
     ("votes.csv", "Raw votes, annotators pseudonymised", "tables:write_votes_csv"),
-    ("votes.parquet", "Raw votes, Parquet", "tables:write_votes_parquet"),
 ):
     release_formats.add(Offer(name=name, title=title, target=f"{_OUT}.{target}"))
 

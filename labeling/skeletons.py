@@ -200,3 +200,8 @@ ALIASES = {"nose/head": "head", "head_top": "head"}
 def by_names(names: list[str]) -> Skeleton | None:
     """The built-in skeleton with exactly these keypoints in this order, if there is one."""
     return next((s for s in BUILT_IN.values() if s.keypoints == tuple(names)), None)
+
+
+def words(keypoint: str) -> str:
+    """'left_wrist' -> 'left wrist', for people."""
+    return keypoint.replace("_", " ")

@@ -1,15 +1,14 @@
 """What the schedule rings for: expired leases and stale merges."""
 
-from celery import shared_task
-
 from labeling import aggregation, assignment
+from webapp.jobs.bell import app
 
 
-@shared_task
+@app.task
 def return_expired_leases() -> int:
     return assignment.return_expired()
 
 
-@shared_task
+@app.task
 def aggregate_open_campaigns() -> int:
     return aggregation.aggregate_open_campaigns()

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core import signing
 from django.db import IntegrityError, transaction
-from django.db.models import F
+from django.db.models import BigIntegerField, DateTimeField, F, SmallIntegerField, UUIDField
 from pydantic import Field
 
 from labeling.assignment import Lease, lease_of, may_answer, seat_of, signer
@@ -26,6 +26,7 @@ from labeling.models import (
 from labeling.models.vote import FIRST, SAME, SECOND
 from webapp.accounts.models import Account
 from webapp.catalog import Config
+from webapp.prepared import Insert, Select, Slot, Update
 from webapp.refusal import Conflict, Invalid, NotAllowed, NotFound, Refusal
 
 CLOSER = {"first": FIRST, "second": SECOND, "same": SAME}
@@ -96,16 +97,45 @@ def accept(
         raise Conflict("This key was used for another answer.", field="key", value=key, fix="use a new key") from None
 
 
-def _locked(identity: uuid.UUID, account: Account) -> Assignment:
-    lease = (
+_LOCKED = Select(
+    lambda: (
         Assignment.objects.select_related("campaign", "participation", "session", "gold")
+        .defer("campaign__instructions", "campaign__pair_policy", "campaign__keypoints")
         .select_for_update(of=("self", "participation", "session"))
-        .filter(uuid=identity, participation__annotator=account)
-        .first()
+        .filter(uuid=Slot("identity", UUIDField()), participation__annotator=Slot("account", BigIntegerField()))
     )
+)
+
+
+def _locked(identity: uuid.UUID, account: Account) -> Assignment:
+    lease = _LOCKED.first(identity=identity, account=account.pk)
     if lease is None:
         raise NotFound("You hold no such question.", field="token", fix="fetch the next question")
     return lease
+
+
+_ANSWERED = Update(
+    lambda: (
+        Assignment.objects.filter(pk=Slot("lease", BigIntegerField())),
+        {"state": Assignment.State.ANSWERED, "answered_at": Slot("now", DateTimeField()), "tries": F("tries") + 1},
+    )
+)
+_COUNTED = Update(
+    lambda: (Pair.objects.filter(pk=Slot("pair", BigIntegerField())), {"votes_counted": F("votes_counted") + 1})
+)
+_SEAT_ANSWERED = Update(
+    lambda: (
+        Participation.objects.filter(pk=Slot("seat", BigIntegerField())),
+        {"last_answer_at": Slot("now", DateTimeField())},
+    )
+)
+_SESSION = Update(
+    lambda: (
+        Session.objects.filter(pk=Slot("session", BigIntegerField())),
+        {"answered": Slot("answered", SmallIntegerField()), "finished_at": Slot("finished", DateTimeField())},
+    )
+)
+_NEW_VOTE, _NEW_GOLD_ANSWER = Insert(Vote), Insert(GoldAnswer)
 
 
 def _accept(
@@ -138,15 +168,13 @@ def _accept(
             "Answered before the viewing time was over.", field="token", fix="send it again later", retry_after_ms=wait
         )
     _write(lease, closer, key, now, how)
-    Assignment.objects.filter(pk=lease.pk).update(
-        state=Assignment.State.ANSWERED, answered_at=now, tries=F("tries") + 1
-    )
+    _ANSWERED.run(lease=lease.pk, now=now)
     if lease.pair_id:
-        Pair.objects.filter(pk=lease.pair_id).update(votes_counted=F("votes_counted") + 1)
-    Participation.objects.filter(pk=seat.pk).update(last_answer_at=now)
+        _COUNTED.run(pair=lease.pair_id)
+    _SEAT_ANSWERED.run(seat=seat.pk, now=now)
     session.answered += 1
-    session.finished_at = now if session.answered == session.length else None
-    session.save(update_fields=["answered", "finished_at"])
+    finished = now if session.answered == session.length else None
+    _SESSION.run(session=session.pk, answered=session.answered, finished=finished)
     return Accepted(lease, session.answered, session.length)
 
 
@@ -161,13 +189,13 @@ def _write(lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: C
         **how.model_dump(),
     }
     if lease.gold is not None:
-        GoldAnswer.objects.create(correct=closer == (SECOND if lease.gold.second_closer else FIRST), **common)
+        right = SECOND if lease.gold.second_closer else FIRST
+        _NEW_GOLD_ANSWER.run(GoldAnswer(correct=closer == right, **common))
     else:
         side = "left" if lease.green_is_first == lease.green_on_left else "right"
         colour = "green" if lease.green_is_first else "pink"
-        Vote.objects.create(
-            pair_id=lease.pair_id, participation_id=lease.participation_id, side_seen=f"{colour}-{side}", **common
-        )
+        about = {"pair_id": lease.pair_id, "participation_id": lease.participation_id}
+        _NEW_VOTE.run(Vote(side_seen=f"{colour}-{side}", **about, **common))
 
 
 def _replay(lease: Assignment, key: uuid.UUID, closer: int) -> Accepted:

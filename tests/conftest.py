@@ -143,7 +143,7 @@ def _own_folders(settings: Any, tmp_path: Path) -> None:
 def _quiet_bell(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
     """Tests perform jobs themselves; the end-to-end test rings the real bell of a real worker."""
     settings.CELERY_BROKER_URL = "memory://"
-    from webapp.celery import app
+    from webapp.jobs.bell import app
 
     app.conf.broker_url = "memory://"
 

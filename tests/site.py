@@ -63,6 +63,7 @@ class Site:
 
             redis.Redis.from_url(self.environment["REDIS_URL"]).flushdb()
         self.process: subprocess.Popen[str] | None = None
+        self.web: subprocess.Popen[bytes] | None = None
         self.log = folder / "site.log"
 
     def _sql(self, *statements: str) -> None:
@@ -103,6 +104,22 @@ class Site:
             time.sleep(0.1)
         return self
 
+    def web_only(self, *, threads: int = 4) -> subprocess.Popen[bytes]:
+        """The production web server alone, without workers or schedule; ended by `stop()`."""
+        flags = {"--bind": f"127.0.0.1:{self.port}", "--workers": "2", "--threads": str(threads)}
+        flags |= {"--worker-class": "gthread", "--log-level": "critical"}
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "gunicorn",
+            "webapp.wsgi",
+            *(t for f in flags.items() for t in f),
+        ]
+        self.web = subprocess.Popen(command, cwd=ROOT, env=self.environment, start_new_session=True)
+        return self.web
+
     @property
     def password(self) -> str:
         return (self.folder / "var" / "demo_password").read_text()
@@ -111,5 +128,8 @@ class Site:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             self.process.wait(30)
+        if self.web and self.web.poll() is None:
+            os.killpg(self.web.pid, signal.SIGKILL)
+            self.web.wait(30)
         if self.database:
             self._sql(f'DROP DATABASE IF EXISTS "{self.database}" WITH (FORCE)')

@@ -1,10 +1,6 @@
-"""The Celery application: `celery -A webapp worker`."""
+"""Where `celery -A webapp worker` finds the application, with the tasks of all apps."""
 
-import os
+from webapp.jobs.bell import app
 
-from celery import Celery
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
-app = Celery("nearer")
-app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks(["webapp.jobs", "labeling"])
+__all__ = ["app"]

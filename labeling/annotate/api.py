@@ -89,7 +89,7 @@ class UndoView(AnnotatorView):
         asked = read(wire.UndoRequest, request.data)
         lease = voting.undo(request.user, campaign, key=asked.key, now=timezone.now())
         full = Assignment.objects.select_related(
-            "campaign__dataset__skeleton", "pair__first_person__image", "pair__second_person", "gold__person__image"
+            "campaign__dataset__skeleton", "pair__first_person__image", "gold__person__image"
         ).get(pk=lease.assignment.pk)
         return Response(wire.question(replace(lease, assignment=full, campaign=full.campaign)).model_dump())
 
@@ -153,19 +153,13 @@ class PictureView(AnnotatorView):
     def get(self, request: Request, identity: UUID) -> HttpResponse:
         """The picture of a question, for its holder and staff only."""
         held = (
-            Assignment.objects.select_related(
-                "participation", "pair__first_person__image", "pair__second_person", "gold__person__image"
-            )
+            Assignment.objects.select_related("participation", "pair__first_person__image", "gold__person__image")
             .filter(uuid=identity)
             .first()
         )
         if held is None or not (held.participation.annotator_id == request.user.pk or request.user.is_one_of(*STAFF)):
             raise Http404
-        if held.pair:
-            people = list({p.pk: p for p in (held.pair.first_person, held.pair.second_person)}.values())
-        else:
-            people = [held.gold.person]
-        return _served(pictures.file_of(people[0].image, people))
+        return _served(pictures.file_of(held.people[0].image, held.people))
 
 
 class TutorialPictureView(AnnotatorView):

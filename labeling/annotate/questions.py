@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from labeling.assignment import Lease, signer
 from labeling.models import Person
 from labeling.pictures import Crop, crop_of
+from labeling.skeletons import words
 from labeling.tutorial import Step
 from labeling.voting import Circumstances
 
@@ -122,11 +123,6 @@ class CampaignState(BaseModel):
     completion_url: str
 
 
-def words(keypoint: str) -> str:
-    """'left_wrist' -> 'left wrist'"""
-    return keypoint.replace("_", " ")
-
-
 def _ring(person: Person, index: int, names: list[str], crop: Crop) -> Ring:
     x, y, state = person.keypoints[index]
     left, top = crop.place(x, y)
@@ -137,11 +133,8 @@ def question(lease: Lease) -> Question:
     assignment, campaign = lease.assignment, lease.campaign
     asked = assignment.pair or assignment.gold
     assert asked is not None  # noqa: S101  (a constraint of the schema)
-    if assignment.pair:
-        first_person, second_person = assignment.pair.first_person, assignment.pair.second_person
-    else:
-        first_person = second_person = assignment.gold.person
-    people = [first_person] if first_person.pk == second_person.pk else [first_person, second_person]
+    people = assignment.people
+    first_person, second_person = people[0], people[-1]
     crop = crop_of(first_person.image, people)
     names = campaign.dataset.skeleton.keypoints
     return Question(

@@ -86,7 +86,7 @@ class CrowdRunShape(serializers.ModelSerializer):
 
 
 class LabelShape(serializers.ModelSerializer):
-    image = serializers.CharField(source="pair.image.name")
+    image = serializers.CharField(source="pair.first_person.image.name")
     first = serializers.SerializerMethodField()
     second = serializers.SerializerMethodField()
 

@@ -224,7 +224,7 @@ class Campaigns(Listed):
         if last is None:
             raise NotFound("There are no labels yet.", field="campaign", fix="merge the votes first")
         access.note_answers_seen(request.user, campaign)
-        page = self.paginate_queryset(last.labels.select_related("pair__image").order_by("pair_id"))
+        page = self.paginate_queryset(last.labels.select_related("pair__first_person__image").order_by("pair_id"))
         context = {"keypoints": campaign.dataset.skeleton.keypoints}
         return self.get_paginated_response(shapes.LabelShape(page, many=True, context=context).data)
 

@@ -33,8 +33,8 @@ def fit(
     p = posterior[item]
     s, m = config.pooled_strength, config.mean_skill
     prior = _clip((s * 0.5 + p.sum()) / (s + len(z)))
-    a0 = _clip((s * m + (p * z).sum()) / (s + p.sum()))
-    b0 = _clip((s * m + ((1 - p) * (1 - z)).sum()) / (s + (1 - p).sum()))
+    a0 = float(_clip((s * m + (p * z).sum()) / (s + p.sum())))
+    b0 = float(_clip((s * m + ((1 - p) * (1 - z)).sum()) / (s + (1 - p).sum())))
     a = b = np.zeros(votes.annotators)
     for number in range(config.rounds):
         progress(number, config.rounds, "rounds")

@@ -20,6 +20,7 @@ from labeling.api.views import release_file
 from labeling.importing import storing
 from labeling.models import Campaign, Dataset, Image, Participation, Release, Vote
 from labeling.releasing import freeze
+from labeling.skeletons import words
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.jobs.models import Job
 from webapp.refusal import Invalid, Refusal
@@ -185,12 +186,12 @@ def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
     campaign = get_object_or_404(access.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity)
     last = campaign.crowd_runs.first()
     access.note_answers_seen(request.user, campaign)
-    names = campaign.dataset.skeleton.keypoints
-    rows = last.labels.select_related("pair__image").order_by("-risk", "pk") if last else []
+    names = [words(name) for name in campaign.dataset.skeleton.keypoints]
+    rows = last.labels.select_related("pair__first_person__image").order_by("-risk", "pk") if last else []
     page = Paginator(rows, 48).get_page(request.GET.get("page"))
     cards = [
         {
-            "image": label.pair.image,
+            "image": label.pair.first_person.image,
             "first": names[label.pair.first],
             "second": names[label.pair.second],
             "closer": names[label.pair.first if label.p_first_closer >= 0.5 else label.pair.second],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import zipfile
 import zlib
@@ -47,11 +48,17 @@ class Folder(Pictures):
         if not path.is_dir():
             raise BadInput(f"{path.name} is not a folder", field=FIELD, fix="give a folder or a .zip of pictures")
         self.path, self.limits = path.resolve(), limits
-        self._index(
-            p.relative_to(self.path).as_posix()
-            for p in self.path.rglob("*")
-            if p.suffix.lower() in PICTURE_SUFFIXES and p.is_file() and self.path in p.resolve().parents
-        )
+        self._index(self._pictures())
+
+    def _pictures(self) -> Iterator[str]:
+        """Names below the folder; links that lead out of it are left alone."""
+        for folder, _, files in os.walk(self.path):
+            for file in files:
+                path = f"{folder}/{file}"
+                if os.path.splitext(file)[1].lower() not in PICTURE_SUFFIXES:
+                    continue
+                if not os.path.islink(path) or self.path in Path(path).resolve().parents:
+                    yield os.path.relpath(path, self.path).replace(os.sep, "/") if folder != str(self.path) else file
 
     def read(self, name: str) -> bytes:
         with (self.path / name).open("rb") as file:

@@ -39,6 +39,8 @@ def questions_of(anns: Any, row: str, person: int, joints: int, report: Report) 
     if not isinstance(anns, list):
         report.row(row, "anns", "is not a list")
         return []
+    if (plain := _well_formed(anns, person, joints)) is not None:
+        return plain
     found: list[ParsedQuestion] = []
     seen: set[tuple[int, int]] = set()
     for position, ann in enumerate(anns):
@@ -52,6 +54,36 @@ def questions_of(anns: Any, row: str, person: int, joints: int, report: Report) 
         seen.add((question.first, question.second))
         found.append(question)
     return found
+
+
+def _well_formed(anns: list[Any], person: int, joints: int) -> list[ParsedQuestion] | None:
+    """All at once if nothing is wrong with any of them (a tenth of the time); None if they need a closer look."""
+    try:
+        first = [a["kp0"] for a in anns]
+        second = [a["kp1"] for a in anns]
+        given = [a.get("prob", a.get("label")) for a in anns]
+        labels = {a.get("label") for a in anns}
+        votes = [a.get("votes", 0) for a in anns]
+        risks = [a.get("risk", 0.0) for a in anns]
+    except (TypeError, KeyError, AttributeError):
+        return None
+    if {*map(type, first), *map(type, second), *map(type, votes)} != {int} or not labels <= {0, 1, None}:
+        return None
+    every = first + second
+    if min(every) < 0 or max(every) >= joints or min(votes) < 0 or max(votes) > 10_000:
+        return None
+    pairs = [(a, b) if a < b else (b, a) for a, b in zip(first, second, strict=True)]
+    if len(set(pairs)) != len(pairs) or any(a == b for a, b in pairs):
+        return None
+    if set(map(type, given)) == {type(None)}:
+        return [ParsedQuestion(person, a, b, None, None, n) for (a, b), n in zip(pairs, votes, strict=True)]
+    if not {*map(type, given), *map(type, risks)} <= {float, int}:
+        return None
+    if not (min(given) >= 0 and max(given) <= 1 and min(risks) >= 0 and max(risks) <= 0.5):  # NaN fails, too
+        return None
+    prob = [float(p) if a < b else 1 - p for a, b, p in zip(first, second, given, strict=True)]
+    rest = zip(pairs, prob, risks, votes, strict=True)
+    return [ParsedQuestion(person, a, b, p, float(r), n) for (a, b), p, r, n in rest]
 
 
 def _question(ann: Any, where: str, person: int, joints: int, report: Report) -> ParsedQuestion | None:

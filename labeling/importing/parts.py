@@ -57,7 +57,7 @@ class ParsedPerson:
     truth_mm: list[list[float]] | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class ParsedQuestion:
     """A pair asked of one person (index within the image), with its label if the file has one."""
 

@@ -23,7 +23,7 @@ from labeling.importing.images import Picture
 from labeling.importing.parts import BadInput, Entry, Limits, Parsed, Report
 from labeling.importing.reading import Progress, checked_pictures, parse
 from labeling.models import Campaign, CrowdRun, Dataset, Image, Label, Pair, Person, SkeletonRow
-from webapp import audit
+from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
 from webapp.catalog import Config, UnknownOffer
@@ -192,20 +192,25 @@ class _Staged:
         self.root = Path(settings.MEDIA_ROOT)
         self.folder = self.root / "staged" / uuid.uuid4().hex
         self.folder.mkdir(parents=True)
+        self.names: set[str] = set()
         self.kept: list[Path] = []
 
     def add(self, picture: Picture) -> Picture:
-        aside = self.folder / f"{picture.sha256}{picture.suffix}"
-        if not aside.exists():
-            aside.write_bytes(picture.data)
+        name = f"{picture.sha256}{picture.suffix}"
+        if name not in self.names:
+            self.names.add(name)
+            with open(f"{self.folder}/{name}", "wb", buffering=0) as file:
+                file.write(picture.data)
         return replace(picture, data=b"")
 
     def keep(self) -> None:
-        for aside in self.folder.iterdir():
-            target = self.root / "images" / aside.name[:2] / aside.name
-            target.parent.mkdir(parents=True, exist_ok=True)
+        images = self.root / "images"
+        for prefix in {name[:2] for name in self.names}:
+            (images / prefix).mkdir(parents=True, exist_ok=True)
+        for name in self.names:
+            target = images / name[:2] / name
             if not target.exists():
-                os.replace(aside, target)
+                os.replace(f"{self.folder}/{name}", target)
                 self.kept.append(target)
 
     def undo(self) -> None:
@@ -315,15 +320,16 @@ def _questions(
     )
     index = {(p.image_id, p.index): p.pk for p in people}
 
-    def rows() -> Iterator[tuple[int, ...]]:
-        rank = 0
+    def asked() -> Iterator[tuple[int, ...]]:
+        rank, key, votes = 0, campaign.pk, campaign.votes_per_pair
         for entry, image in fresh:
+            here = [index[image.pk, n] for n in range(len(entry.people))]
             for q in entry.questions:
-                person = index[image.pk, q.person]
-                yield (campaign.pk, image.pk, person, person, q.first, q.second, rank, campaign.votes_per_pair, 0, 0)
+                yield (key, here[q.person], here[q.person], q.first, q.second, rank, votes, 0, 0)
                 rank += 1
 
-    pairs.write(rows())
+    rows.write(Pair, pairs.COLUMNS, asked())
+    rows.refresh_statistics(Pair)
     count = campaign.pairs.count()
     if labelled:
         _labels(actor, campaign, fresh)
@@ -334,18 +340,13 @@ def _labels(actor: Account | None, campaign: Campaign, fresh: list[tuple[Entry, 
     crowd_run = CrowdRun.objects.create(
         campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0, created_by=actor
     )
-    questions = [q for entry, _ in fresh for q in entry.questions]
     keys = Pair.objects.filter(campaign=campaign).order_by("rank").values_list("pk", flat=True)
-    Label.objects.bulk_create(
+    questions = (q for entry, _ in fresh for q in entry.questions)
+    rows.write(
+        Label,
+        ("run_id", "pair_id", "p_first_closer", "risk", "votes_used"),
         (
-            Label(
-                run=crowd_run,
-                pair_id=key,
-                p_first_closer=round(1 - (q.p_second_closer or 0.0), 12),
-                risk=min(0.5, q.risk or 0.0),
-                votes_used=q.votes,
-            )
-            for key, q in zip(keys.iterator(chunk_size=5000), questions, strict=True)
+            (crowd_run.pk, key, round(1 - (q.p_second_closer or 0.0), 12), min(0.5, q.risk or 0.0), q.votes)
+            for key, q in zip(list(keys), questions, strict=True)
         ),
-        batch_size=5000,
     )

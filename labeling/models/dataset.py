@@ -102,8 +102,7 @@ class Pair(models.Model):
     the assignment and voting verbs under the row's lock; the constraint makes an overdrawn pair impossible.
     """
 
-    campaign = models.ForeignKey("labeling.Campaign", models.CASCADE, related_name="pairs")
-    image = models.ForeignKey(Image, models.PROTECT)
+    campaign = models.ForeignKey("labeling.Campaign", models.CASCADE, related_name="pairs", db_index=False)
     first_person = models.ForeignKey(Person, models.PROTECT, related_name="+", db_index=False)
     second_person = models.ForeignKey(Person, models.PROTECT, related_name="+", db_index=False)
     first = models.PositiveSmallIntegerField()

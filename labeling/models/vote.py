@@ -8,7 +8,7 @@ from django.db import models
 from django.db.models import Q
 
 from labeling.models.campaign import Campaign, KnownQuestion, Participation, Session
-from labeling.models.dataset import Pair
+from labeling.models.dataset import Pair, Person
 
 FIRST, SECOND, SAME = 0, 1, 2  # which keypoint is closer to the camera
 
@@ -52,6 +52,15 @@ class Assignment(models.Model):
             models.Index(fields=["participation", "leased_at"], name="lease_open", condition=Q(state="leased")),
             models.Index(fields=["expires_at"], name="lease_expiry", condition=Q(state="leased")),
         ]
+
+    @property
+    def people(self) -> list[Person]:
+        """Whom the question is about: one person, or the first keypoint's and the second's."""
+        if self.gold is not None:
+            return [self.gold.person]
+        pair = self.pair
+        alone = pair.first_person_id == pair.second_person_id
+        return [pair.first_person] if alone else [pair.first_person, pair.second_person]
 
 
 class Answer(models.Model):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
-from labeling.models import Person
 from labeling.models.dataset import ABSENT
-from labeling.releasing.source import Ann, Source
+from labeling.releasing.source import Source, Subject
+from labeling.releasing.tables import Ann, anns_json, labelled
 
 
 def write(source: Source, path: Path) -> None:
@@ -23,38 +22,30 @@ def write(source: Source, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write('{"info": ' + json.dumps({"description": source.campaign.name}) + ', "categories": ')
         file.write(json.dumps([category]) + ', "images": [')
-        between, last = "\n", None
-        for image, _ in source.people():
-            if image.pk != last:
-                row = {
-                    "id": image.pk,
-                    "file_name": image.name,
-                    "width": image.width,
-                    "height": image.height,
-                    "split": image.split,
-                }
+        between = "\n"
+        for subject in source.people():
+            if subject.person == 0:
+                row = {"id": subject.image_id, "file_name": subject.image}
+                row |= {"width": subject.width, "height": subject.height, "split": subject.split}
                 file.write(between + json.dumps(row, ensure_ascii=False))
-                between, last = ",\n", image.pk
+                between = ",\n"
         file.write('\n], "annotations": [')
         between = "\n"
-        for image, person, anns in source.labelled():
-            file.write(between + json.dumps(_annotation(image.pk, person, anns)))
+        for subject, anns in labelled(source, path.parent):
+            file.write(between + _annotation(subject, anns))
             between = ",\n"
         file.write("\n]}\n")
 
 
-def _annotation(image: int, person: Person, anns: list[Ann]) -> dict[str, Any]:
-    return {
-        "id": person.pk,
-        "image_id": image,
+def _annotation(subject: Subject, anns: list[Ann]) -> str:
+    data = {
+        "id": subject.person_id,
+        "image_id": subject.image_id,
         "category_id": 1,
         "iscrowd": 0,
-        "bbox": person.bbox,
-        "area": round(person.bbox[2] * person.bbox[3], 2),
-        "num_keypoints": sum(k[2] != ABSENT for k in person.keypoints),
-        "keypoints": [v for k in person.keypoints for v in k],
-        "ordinal": [
-            {"kp0": a.kp0, "kp1": a.kp1, "label": a.label, "prob": a.prob, "risk": a.risk, "votes": a.votes}
-            for a in anns
-        ],
+        "bbox": subject.bbox,
+        "area": round(subject.bbox[2] * subject.bbox[3], 2),
+        "num_keypoints": sum(k[2] != ABSENT for k in subject.keypoints),
+        "keypoints": [v for k in subject.keypoints for v in k],
     }
+    return json.dumps(data)[:-1] + f', "ordinal": {anns_json(anns)}}}'

@@ -30,7 +30,7 @@ def write(source: Source, path: Path) -> None:
         file.write(struct.pack("<IIiiii", MI_INT32, 12, 3, joints, people, 0))
         file.write(struct.pack("<II8s", MI_INT8, 6, b"joints"))
         file.write(struct.pack("<II", MI_DOUBLE, numbers))
-        for _, person in source.people():
-            for x, y, state in person.keypoints:
+        for subject in source.people():
+            for x, y, state in subject.keypoints:
                 row = (NAN, NAN, NAN) if state == ABSENT else (x, y, float(state == OCCLUDED))
                 file.write(struct.pack("<3d", *row))

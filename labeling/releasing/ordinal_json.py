@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from labeling.models import Image, Person
-from labeling.releasing.source import Ann, Source, absent, occluded
+from labeling.releasing.source import Source, Subject
+from labeling.releasing.tables import Ann, anns_json, labelled
 
 
 def write(source: Source, path: Path) -> None:
@@ -19,34 +19,30 @@ def write(source: Source, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(json.dumps(head, ensure_ascii=False)[:-1] + ', "images": [')
         between = "\n"
-        for image, person, anns in source.labelled():
-            file.write(between + json.dumps(_image(image, person, anns), ensure_ascii=False))
+        for subject, anns in labelled(source, path.parent):
+            file.write(between + _image(subject, anns))
             between = ",\n"
         file.write("\n]}\n")
 
 
-def _image(image: Image, person: Person, anns: list[Ann]) -> dict[str, Any]:
+def _image(subject: Subject, anns: list[Ann]) -> str:
     data: dict[str, Any] = {
-        "im_file": image.name,
-        "is_train": image.split == "train",
-        "split": image.split,
-        "width": image.width,
-        "height": image.height,
-        "sha256": image.sha256,
-        "person": person.index,
-        "bbox": person.bbox,
-        "keypoints": [v for k in person.keypoints for v in k[:2]],
-        "occluded": occluded(person),
-        "anns": [
-            {"kp0": a.kp0, "kp1": a.kp1, "label": a.label, "prob": a.prob, "risk": a.risk, "votes": a.votes}
-            for a in anns
-        ],
+        "im_file": subject.image,
+        "is_train": subject.split == "train",
+        "split": subject.split,
+        "width": subject.width,
+        "height": subject.height,
+        "sha256": subject.sha256,
+        "person": subject.person,
+        "bbox": subject.bbox,
+        "keypoints": [v for k in subject.keypoints for v in k[:2]],
+        "occluded": subject.occluded,
     }
-    if any(absent(person)):
-        data["absent"] = absent(person)
-    if person.truth_mm:
-        data["truth_mm"] = person.truth_mm
+    if any(subject.absent):
+        data["absent"] = subject.absent
+    if subject.truth_mm:
+        data["truth_mm"] = subject.truth_mm
     for key in ("source", "licence", "attribution"):
-        if getattr(image, key):
-            data[key] = getattr(image, key)
-    return data
+        if text := getattr(subject, key):
+            data[key] = text
+    return json.dumps(data, ensure_ascii=False)[:-1] + f', "anns": {anns_json(anns)}}}'

@@ -1,33 +1,60 @@
-"""What a release is written from: people in order, each with its labels, streamed from the database."""
+"""What a release is written from: people in order, labels and votes, streamed from the database in batches."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from labeling.models import Campaign, CrowdRun, Image, Label, Person, Vote
+import numpy as np
+from django.db.models import TextField
+from django.db.models.functions import Cast
+
+from labeling.models import Campaign, CrowdRun, Label, Participation, Person, Vote
 from labeling.models.dataset import ABSENT, OCCLUDED
 from labeling.skeletons import Skeleton
+from webapp import rows
 
-CHUNK = 5000
 DIGITS = 9
-CLOSER = ("first", "second", "same")
+IN_ORDER = ("pair__first_person_id", "pair__first", "pair__second")  # one index gives this order
 
 
-@dataclass(frozen=True)
-class Ann:
-    """One labelled pair: keypoint indices, P(second closer), risk of the likelier answer, votes used."""
+class Subject(NamedTuple):
+    """One person of one picture. `keypoints` [x px, y px, visibility], `truth_mm` [x, y, z] in the camera frame."""
 
-    kp0: int
-    kp1: int
-    prob: float
-    risk: float
-    votes: int
+    image_id: int
+    image: str
+    split: str
+    width: int
+    height: int
+    sha256: str
+    source: str
+    licence: str
+    attribution: str
+    person_id: int
+    person: int
+    bbox: list[float]
+    keypoints: list[list[float]]
+    truth_mm: list[list[float]] | None
+
+    def flags(self, state: int) -> list[int]:
+        """1 for every keypoint in this state."""
+        return [int(k[2] == state) for k in self.keypoints]
 
     @property
-    def label(self) -> int:
-        return int(self.prob > 0.5)
+    def occluded(self) -> list[int]:
+        return self.flags(OCCLUDED)
+
+    @property
+    def absent(self) -> list[int]:
+        return self.flags(ABSENT)
+
+
+COLUMNS = (
+    "image_id",
+    *(f"image__{c}" for c in ("name", "split", "width", "height", "sha256", "source", "licence", "attribution")),
+    *("id", "index", "bbox", "keypoints", "truth_mm"),
+)
 
 
 class Source:
@@ -41,121 +68,84 @@ class Source:
     def count(self) -> int:
         return self._people.count()
 
-    def people(self) -> Iterator[tuple[Image, Person]]:
-        for person in self._people.select_related("image").order_by("image_id", "index").iterator(chunk_size=CHUNK):
-            yield person.image, person
+    def people(self) -> Iterator[Subject]:
+        for batch in rows.read(self._people.order_by("id").values_list(*COLUMNS)):
+            for row in batch:
+                yield Subject(*row[:-3], *(None if text is None else json.loads(text) for text in row[-3:]))
 
-    def labelled(self) -> Iterator[tuple[Image, Person, list[Ann]]]:
-        """Every person with its labels: both streams come in one order and are merged."""
-        labels = self._labels()
-        waiting = next(labels, None)
-        for image, person in self.people():
-            anns: list[Ann] = []
-            while waiting is not None and waiting[0] == person.pk:
-                anns.append(waiting[1])
-                waiting = next(labels, None)
-            yield image, person, anns
+    def label_columns(self) -> Iterator[dict[str, Any]]:
+        """Labels in batches, by column; ordered by person, kp0, kp1."""
+        names = np.array(self.skeleton.keypoints)
+        labels = Label.objects.filter(run=self.crowd_run).order_by(*IN_ORDER)
+        for batch in rows.read(labels.values_list(*IN_ORDER, "p_first_closer", "risk", "votes_used")):
+            person, kp0, kp1, p_first, risk, votes = zip(*batch, strict=True)
+            asked = {
+                pk: found for pk, *found in self._places(set(person))
+            }  # joined here, the sort carries numbers only
+            image, split, index = zip(*(asked[pk] for pk in person), strict=True)
+            # Rounded so that what is read back and written again is the same text.
+            prob = np.round(1 - np.array(p_first), DIGITS)
+            yield {
+                "image": image,
+                "split": split,
+                "person": index,
+                "kp0": kp0,
+                "kp1": kp1,
+                "first": names[list(kp0)],
+                "second": names[list(kp1)],
+                "label": prob > 0.5,
+                "prob": prob,
+                "risk": np.round(np.array(risk), DIGITS),
+                "votes": votes,
+            }
 
-    def _labels(self) -> Iterator[tuple[int, Ann]]:
-        rows = (
-            Label.objects.filter(run=self.crowd_run)
-            .order_by("pair__image_id", "pair__first_person__index", "pair__first", "pair__second")
-            .values_list("pair__first_person_id", "pair__first", "pair__second", "p_first_closer", "risk", "votes_used")
+    def _places(self, people: set[int]) -> Any:
+        wanted = Person.objects.filter(
+            pk__gte=min(people), pk__lte=max(people), image__dataset=self.campaign.dataset_id
         )
-        for person, first, second, p_first, risk, votes in rows.iterator(chunk_size=CHUNK):
-            yield person, Ann(first, second, round(1 - p_first, DIGITS), round(risk, DIGITS), votes)
+        return wanted.values_list("pk", "image__name", "image__split", "index")
 
-    def votes(self) -> Iterator[dict[str, Any]]:
-        """Every vote ever given, also those taken back; annotators under a pseudonym of this campaign."""
-        names = self.skeleton.keypoints
-        rows = (
+    def vote_columns(self) -> Iterator[dict[str, Any]]:
+        """Every vote ever given in batches, by column, also those taken back; annotators under a pseudonym."""
+        names, answers = np.array(self.skeleton.keypoints), np.array(["first", "second", "same"])
+        seats = Participation.objects.filter(campaign=self.campaign)
+        known = dict(
+            (pk, (str(pseudonym), simulated))
+            for pk, pseudonym, simulated in seats.values_list("pk", "pseudonym", "annotator__is_simulated")
+        )
+        plain = ("response_ms", "toggles", "zoom", "viewport", "by", "side_seen", "app_version")
+        votes = (
             Vote.objects.filter(pair__campaign=self.campaign, pk__lte=self.crowd_run.last_vote)
+            # As text: making 300 thousand time objects costs more than all the rest.
+            .annotate(
+                received=Cast("received_at", TextField()),
+                leased=Cast("leased_at", TextField()),
+                retracted=Cast("retraction__at", TextField()),
+            )
             .order_by("pk")
             .values_list(
-                "pair__image__name",
-                "pair__first_person__index",
-                "pair__first",
-                "pair__second",
-                "closer",
-                "participation__pseudonym",
-                "participation__annotator__is_simulated",
-                "received_at",
-                "leased_at",
-                "response_ms",
-                "toggles",
-                "zoom",
-                "viewport",
-                "by",
-                "side_seen",
-                "app_version",
-                "retraction__at",
+                *(
+                    "pair__first_person__image__name",
+                    "pair__first_person__index",
+                    "pair__first",
+                    "pair__second",
+                    "closer",
+                ),
+                *("participation_id", "received", "leased", "retracted", *plain),
             )
         )
-        for (
-            image,
-            person,
-            first,
-            second,
-            closer,
-            who,
-            simulated,
-            received,
-            leased,
-            response,
-            toggles,
-            zoom,
-            viewport,
-            by,
-            side,
-            version,
-            retracted,
-        ) in rows.iterator(chunk_size=CHUNK):
+        for batch in rows.read(votes):
+            image, person, first, second, closer, seat, received, leased, retracted, *rest = zip(*batch, strict=True)
             yield {
                 "image": image,
                 "person": person,
-                "first": names[first],
-                "second": names[second],
-                "closer": CLOSER[closer],
-                "annotator": str(who),
-                "simulated": int(simulated),
-                "received_at": received.isoformat(),
-                "leased_at": leased.isoformat(),
-                "response_ms": response,
-                "toggles": toggles,
-                "zoom": zoom,
-                "viewport": viewport,
-                "by": by,
-                "green_and_first_side": side,
-                "app_version": version,
-                "retracted_at": retracted.isoformat() if retracted else None,
+                "first": names[list(first)],
+                "second": names[list(second)],
+                "closer": answers[list(closer)],
+                "annotator": [known[s][0] for s in seat],
+                "simulated": [known[s][1] for s in seat],
+                "received_at": received,
+                "leased_at": leased,
+                "retracted_at": retracted,
+                **dict(zip(plain, rest, strict=True)),
             }
-
-    def label_rows(self) -> Iterator[dict[str, Any]]:
-        names = self.skeleton.keypoints
-        for image, person, anns in self.labelled():
-            for ann in anns:
-                yield {
-                    "image": image.name,
-                    "split": image.split,
-                    "person": person.index,
-                    "kp0": ann.kp0,
-                    "kp1": ann.kp1,
-                    "first": names[ann.kp0],
-                    "second": names[ann.kp1],
-                    "label": ann.label,
-                    "prob": ann.prob,
-                    "risk": ann.risk,
-                    "votes": ann.votes,
-                }
-
-
-def flags(person: Person, state: int) -> list[int]:
-    return [int(k[2] == state) for k in person.keypoints]
-
-
-def occluded(person: Person) -> list[int]:
-    return flags(person, OCCLUDED)
-
-
-def absent(person: Person) -> list[int]:
-    return flags(person, ABSENT)

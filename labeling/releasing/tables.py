@@ -1,19 +1,22 @@
-"""Labels and raw votes as CSV and Parquet, in batches: memory does not grow with their number."""
+"""Labels and raw votes as Parquet and CSV, batch by batch: memory does not grow with their number.
+
+The Parquet files are written first, and every other file of a release is made from them: the database is read once.
+"""
 
 from __future__ import annotations
 
-import csv
-import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 
-from labeling.releasing.source import Source
+from labeling.releasing.source import Source, Subject
 
-BATCH = 20_000
+TIME = pa.timestamp("us", "UTC")
 LABELS = pa.schema(
     [
         ("image", pa.string()),
@@ -38,44 +41,96 @@ VOTES = pa.schema(
         ("closer", pa.string()),
         ("annotator", pa.string()),
         ("simulated", pa.int8()),
-        ("received_at", pa.string()),
-        ("leased_at", pa.string()),
+        ("received_at", TIME),
+        ("leased_at", TIME),
         ("response_ms", pa.int64()),
         ("toggles", pa.int32()),
         ("zoom", pa.float64()),
         ("viewport", pa.string()),
         ("by", pa.string()),
-        ("green_and_first_side", pa.string()),
+        ("side_seen", pa.string()),
         ("app_version", pa.string()),
-        ("retracted_at", pa.string()),
+        ("retracted_at", TIME),
     ]
 )
 
 
-def _csv(rows: Iterator[dict[str, Any]], columns: list[str], path: Path) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
+def _column(values: Any, kind: pa.DataType) -> pa.Array:
+    if kind == TIME:  # text in UTC, from PostgreSQL with its offset
+        plain = ["NaT" if v is None else v.removesuffix("+00") for v in values]
+        return pa.array(np.array(plain, "datetime64[us]"), kind)
+    if kind == pa.int8():
+        values = np.asarray(values, np.int8)
+    return pa.array(values, kind)
 
 
-def _parquet(rows: Iterator[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
+def _parquet(batches: Iterable[dict[str, Any]], schema: pa.Schema, path: Path) -> None:
     with pq.ParquetWriter(path, schema) as writer:
-        while batch := list(itertools.islice(rows, BATCH)):
-            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+        for batch in batches:
+            columns = [_column(batch[field.name], field.type) for field in schema]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema))
 
 
-def write_labels_csv(source: Source, path: Path) -> None:
-    _csv(source.label_rows(), LABELS.names, path)
+def _csv(path: Path) -> None:
+    source = path.with_suffix(".parquet")
+    kinds = pq.read_schema(source)  # times without their zone, which is UTC: writing the zone takes ten times as long
+    plain = pa.schema([(f.name, pa.timestamp("us") if f.type == TIME else f.type) for f in kinds])
+    with pq.ParquetFile(source) as stored, pa.csv.CSVWriter(path, plain) as writer:
+        for batch in stored.iter_batches(batch_size=8192):
+            writer.write_batch(batch.cast(plain))
 
 
 def write_labels_parquet(source: Source, path: Path) -> None:
-    _parquet(source.label_rows(), LABELS, path)
+    _parquet(source.label_columns(), LABELS, path)
 
 
-def write_votes_csv(source: Source, path: Path) -> None:
-    _csv(source.votes(), VOTES.names, path)
+class Ann(NamedTuple):
+    """One labelled pair: keypoint indices, likelier answer (1 = kp1 closer), P(label = 1), risk, votes used."""
+
+    kp0: int
+    kp1: int
+    label: int
+    prob: float
+    risk: float
+    votes: int
+
+
+def labelled(source: Source, folder: Path) -> Iterator[tuple[Subject, list[Ann]]]:
+    """Every person with the labels in the folder's `labels.parquet`: both are in one order and are merged."""
+    labels = _stored(folder / "labels.parquet")
+    waiting = next(labels, None)
+    for subject in source.people():
+        anns: list[Ann] = []
+        while waiting is not None and waiting[0] == (subject.image, subject.person):
+            anns.append(waiting[1])
+            waiting = next(labels, None)
+        yield subject, anns
+    if waiting is not None:
+        raise AssertionError(f"labels of {waiting[0]} belong to nobody in this data set")
+
+
+def _stored(path: Path) -> Iterator[tuple[tuple[str, int], Ann]]:
+    with pq.ParquetFile(path) as stored:
+        for batch in stored.iter_batches(batch_size=8192, columns=["image", "person", *Ann._fields]):
+            image, person, *rest = (column.to_pylist() for column in batch.columns)
+            yield from zip(zip(image, person, strict=True), map(Ann, *rest), strict=True)
+
+
+def anns_json(anns: list[Ann]) -> str:
+    """As `json.dumps` would write them, several times faster."""
+    form = '{"kp0": %d, "kp1": %d, "label": %d, "prob": %r, "risk": %r, "votes": %d}'
+    return "[" + ", ".join([form % ann for ann in anns]) + "]"
+
+
+def write_labels_csv(source: Source, path: Path) -> None:
+    """The rows of labels.parquet, which is written first."""
+    _csv(path)
 
 
 def write_votes_parquet(source: Source, path: Path) -> None:
-    _parquet(source.votes(), VOTES, path)
+    _parquet(source.vote_columns(), VOTES, path)
+
+
+def write_votes_csv(source: Source, path: Path) -> None:
+    """The rows of votes.parquet, which is written first."""
+    _csv(path)

@@ -102,3 +102,9 @@ def test_compose_names_commands_that_exist_and_waits_for_health() -> None:
 
 def test_the_health_page_answers(world: World, client) -> None:
     assert client.get("/healthz").content == b"ok"
+
+
+def test_the_api_is_the_one_of_its_snapshot(tmp_path: Path) -> None:
+    """A change of the API shows in the commit. `make api` writes the snapshot anew."""
+    call_command("spectacular", "--file", str(tmp_path / "openapi.yaml"))
+    assert (tmp_path / "openapi.yaml").read_text() == (ROOT / "docs" / "openapi.yaml").read_text()

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -17,7 +16,7 @@ import psycopg
 import pytest
 import requests
 
-from tests.site import ROOT, Site
+from tests.site import Site
 
 pytestmark = [
     pytest.mark.race,
@@ -108,23 +107,7 @@ def test_exactly_every_vote_is_counted_whatever_happens(tmp_path: Path) -> None:
         site.manage("load_sample")
         lines = site.manage("shell", "-v0", "-c", MAKE).split()
         campaign, secrets = lines[-33], lines[-32:]
-        command = [
-            sys.executable,
-            "-m",
-            "gunicorn",
-            "webapp.wsgi",
-            "--bind",
-            f"127.0.0.1:{site.port}",
-            "--workers",
-            "2",
-            "--threads",
-            "8",
-            "--worker-class",
-            "gthread",
-            "--log-level",
-            "critical",
-        ]
-        web = subprocess.Popen(command, cwd=ROOT, env=site.environment, start_new_session=True)
+        web = site.web_only(threads=8)
         racers = [Racer(site, campaign, secret, n, bad) for n, secret in enumerate(secrets)]
         for racer in racers:
             racer.start()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from tests.conftest import World
+from tests.site import ROOT
 from webapp.catalog import Catalog, NoOptions, Offer, UnknownOffer
 from webapp.jobs import run
 from webapp.jobs.models import Job
@@ -105,3 +110,22 @@ def test_names_are_unique_and_unknown_ones_list_what_there_is() -> None:
         catalog.add(Offer(name="a", title="", target=""))
     with pytest.raises(UnknownOffer, match="there are: a"):
         catalog["b"]
+
+
+def test_a_job_enqueued_by_any_thread_of_a_web_process_rings_our_own_broker(tmp_path: Path) -> None:
+    """Celery keeps its current application per thread; another one's bell is heard by nobody."""
+    script = """
+import os, threading
+from django.core.management import call_command
+call_command("migrate", verbosity=0)
+from webapp.jobs import run
+thread = threading.Thread(target=lambda: run.enqueue(None, "release", {"campaign": "none"}))
+thread.start(); thread.join()
+"""
+    environment = {k: v for k, v in os.environ.items() if k not in ("DATABASE_URL", "REDIS_URL")}
+    environment |= {"NEARER_VAR": str(tmp_path / "var"), "DJANGO_SETTINGS_MODULE": "webapp.settings"}
+    code = f"import django; django.setup()\n{script}"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True, timeout=120)
+    messages = list((tmp_path / "var" / "broker" / "messages").iterdir())
+    assert [m.name.split(".")[1] for m in messages] == ["light"]
+    assert b"webapp.jobs.tasks.run_job" in messages[0].read_bytes()

@@ -44,7 +44,8 @@ _MASKED = {frozenset({"hip", "shoulder"})}  # the trunk's sides bend; the author
 
 def reference(skeleton: Skeleton) -> tuple[list[tuple[int, int]], list[float], int]:
     """Bones (index pairs) with a reference, their lengths, and which of them is the unit limb (a shin, else the first)."""
-    bones, lengths = [], []
+    bones: list[tuple[int, int]] = []
+    lengths: list[float] = []
     unit = 0
     for a, b in skeleton.bones:
         key = _key(a, b)

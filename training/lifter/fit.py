@@ -124,7 +124,7 @@ class _Run:
         generator = torch.Generator().manual_seed(self.config.seed * 7919 + epoch)
         self.network.train()
         order = torch.randperm(len(self.points), generator=generator).to(self.device)
-        batches = [b for b in order.split(self.config.batch) if len(b) > 1]
+        batches = [b for b in torch.split(order, self.config.batch) if len(b) > 1]
         sums: dict[str, Tensor] = {}
         for batch in batches:
             for key, value in self._step(batch, generator).items():
@@ -159,7 +159,7 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
-        total.backward()
+        torch.autograd.backward(total)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.clip_norm)
         self.optimiser.step()
         self.step += 1

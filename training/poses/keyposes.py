@@ -7,6 +7,7 @@ angle about the thigh's own hinge, so that no mixture bends them the wrong way. 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -337,17 +338,17 @@ def draw(rng: np.random.Generator, number: int) -> Pose:
     upright = [p for p in KEY_POSES if abs(p.lean[0] - base.lean[0]) < 15 and p.flat == base.flat]
     other = upright[rng.integers(len(upright))]
     share = float(rng.uniform(0, 0.3))
-    limbs = {}
+    limbs: dict[str, Any] = {}
     for limb in ("arm", "forearm", "thigh"):
         mixed = _mix(np.array(getattr(base, limb)), np.array(getattr(other, limb)), share)
         limbs[limb] = _vectors(mixed + rng.normal(0, 0.1 if limb != "thigh" else 0.06, mixed.shape))
     knees = (1 - share) * np.array(base.knee) + share * np.array(other.knee) + rng.normal(0, 5, 2)
+    limbs["knee"] = tuple(np.clip(knees, 2, 140).tolist())
+    limbs["spine"] = tuple((np.array(base.spine) + rng.normal(0, 4, 3)).tolist())
+    limbs["head"] = tuple((np.array(base.head) + rng.normal(0, 9, 2)).tolist())
     pose = replace(
         base,
         **limbs,
-        knee=tuple(float(k) for k in np.clip(knees, 2, 140)),
-        spine=tuple(float(s) for s in np.array(base.spine) + rng.normal(0, 4, 3)),
-        head=tuple(float(h) for h in np.array(base.head) + rng.normal(0, 9, 2)),
         lean=(base.lean[0] + float(rng.normal(0, 2)), base.lean[1] + float(rng.normal(0, 2))),
     )
     return mirrored(pose) if rng.random() < 0.5 else pose

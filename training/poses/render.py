@@ -219,14 +219,14 @@ def _kernels() -> Any:
     wp.config.quiet = True
 
     @wp.kernel
-    def cast(
+    def cast(  # type: ignore[no-untyped-def]
         mesh: wp.uint64,
-        origins: wp.array(dtype=wp.vec3),
-        rays: wp.array(dtype=wp.vec3),
-        far: wp.array(dtype=float),
-        face: wp.array(dtype=int),
-        where: wp.array(dtype=wp.vec3),
-    ):  # type: ignore[no-untyped-def, valid-type]
+        origins: wp.array(dtype=wp.vec3),  # type: ignore[valid-type]
+        rays: wp.array(dtype=wp.vec3),  # type: ignore[valid-type]
+        far: wp.array(dtype=float),  # type: ignore[valid-type]
+        face: wp.array(dtype=int),  # type: ignore[valid-type]
+        where: wp.array(dtype=wp.vec3),  # type: ignore[valid-type]
+    ):
         i = wp.tid()
         q = wp.mesh_query_ray(mesh, origins[i], rays[i], far[i])
         if q.result:

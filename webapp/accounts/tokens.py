@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import CharField
 from django.utils import timezone
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework import authentication, exceptions
@@ -17,6 +18,7 @@ from rest_framework.request import Request
 from webapp import audit
 from webapp.accounts.models import Account, ApiToken
 from webapp.accounts.roles import require
+from webapp.prepared import Select, Slot
 from webapp.refusal import Invalid
 
 SCOPES = ("read", "write", "annotate")
@@ -56,6 +58,15 @@ class SessionAuthentication(authentication.SessionAuthentication):
         return "Session"
 
 
+_BY_DIGEST = Select(
+    lambda: (
+        ApiToken.objects.select_related("account")
+        .filter(digest=Slot("digest", CharField()), revoked_at=None)
+        .order_by()
+    )
+)
+
+
 class TokenAuthentication(authentication.BaseAuthentication):
     """`Authorization: Bearer nearer_…`"""
 
@@ -63,7 +74,7 @@ class TokenAuthentication(authentication.BaseAuthentication):
         word, _, text = request.headers.get("Authorization", "").partition(" ")
         if word.lower() != "bearer":
             return None
-        token = ApiToken.objects.select_related("account").filter(digest=_digest(text.strip()), revoked_at=None).first()
+        token = _BY_DIGEST.first(digest=_digest(text.strip()))
         if token is None or not token.account.is_active:
             raise exceptions.AuthenticationFailed("This token is unknown or revoked.")
         now = timezone.now()

@@ -201,12 +201,11 @@ def _explain(error: Exception, offer: Offer) -> dict[str, Any]:
 
 def _end(work: Work, state: str, *, result: Any = None, error: Any = None) -> None:
     now = timezone.now()
+    news: dict[str, Any] = {"state": state, "result": result, "error": error, "finished_at": now, "heartbeat_at": now}
+    if state == State.DONE:  # a step may need fewer rounds than planned: nothing is left to do
+        news["done"] = F("total")
     with transaction.atomic():
-        changed = (
-            work.mine()
-            .filter(state__in=(State.RUNNING, State.CANCELLING))
-            .update(state=state, result=result, error=error, finished_at=now, heartbeat_at=now)
-        )
+        changed = work.mine().filter(state__in=(State.RUNNING, State.CANCELLING)).update(**news)
     if changed:
         work.job.refresh_from_db()
         _tell(work.job)

@@ -1,15 +1,14 @@
 """The two Celery tasks of the whole product: do a job, and look for jobs that nobody does."""
 
-from celery import shared_task
-
 from webapp.jobs import run
+from webapp.jobs.bell import app
 
 
-@shared_task
+@app.task
 def run_job(job_pk: int) -> None:
     run.perform(job_pk)
 
 
-@shared_task
+@app.task
 def sweep() -> None:
     run.sweep()

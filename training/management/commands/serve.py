@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import secrets
 import signal
@@ -11,21 +12,27 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
 
 from webapp.accounts import people
 from webapp.accounts.models import Account
 
+Process = subprocess.Popen[bytes] | BaseProcess
 LOGINS = (("ada", "admin"), ("rea", "reviewer"), ("resi", "researcher"), ("ann", "annotator"), ("ben", "annotator"))
 
 
 class Command(BaseCommand):
     help = __doc__
+    requires_system_checks = ()  # a second start is ready in seconds; `manage.py check` is there for the rest
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--demo", action="store_true", help="load the sample campaign and print demo log-ins")
@@ -40,17 +47,22 @@ class Command(BaseCommand):
                 probe.bind((host, port))
             except OSError:
                 raise CommandError(f"{host}:{port} is in use; choose another with NEARER_PORT=8001") from None
-        call_command("migrate", verbosity=0, interactive=False)
+        executor = MigrationExecutor(connection)
+        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+            call_command("migrate", verbosity=0, interactive=False)
         if options["demo"]:
             if not settings.DEMO:
                 raise CommandError("the demo needs NEARER_DEMO=1 and is never run in production")
             call_command("load_sample", verbosity=0)
         signal.signal(signal.SIGTERM, _interrupt)
-        running = {name: self._start(name, command) for name, command in self._commands(host, port).items()}
+        commands = self._commands(host, port)
+        running: dict[str, Process] = {"web": _fork_web(commands["web"])}
         try:
             self._wait_for_page(host, port, running["web"])
             self._welcome(host, port, options["demo"])
-            self._watch(running, host, port)
+            for name in ("light", "heavy"):  # after the page: starting them takes both cores
+                running[name] = self._start(commands[name])
+            self._watch(running, commands)
         except KeyboardInterrupt:
             self.stdout.write("\nStopping …")
         finally:
@@ -79,9 +91,6 @@ class Command(BaseCommand):
         ]
         return {
             "web": [
-                python,
-                "-m",
-                "gunicorn",
                 "webapp.wsgi",
                 "--bind",
                 f"{host}:{port}",
@@ -101,13 +110,13 @@ class Command(BaseCommand):
             "heavy": [*worker, "-Q", "heavy", "-n", f"heavy-{port}@%h"],
         }
 
-    def _start(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
         return subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, start_new_session=True)
 
-    def _wait_for_page(self, host: str, port: int, web: subprocess.Popen[bytes]) -> None:
-        for _ in range(300):
-            if web.poll() is not None:
+    def _wait_for_page(self, host: str, port: int, web: Process) -> None:
+        for _ in range(600):
+            if _ended(web) is not None:
                 raise CommandError("the web server did not start; its message is above")
             try:
                 urllib.request.urlopen(f"http://{host}:{port}/healthz", timeout=2).close()
@@ -125,30 +134,52 @@ class Command(BaseCommand):
         self.stdout.write("\n  Ctrl-C stops everything.\n")
         self.stdout.flush()
 
-    def _watch(self, running: dict[str, subprocess.Popen[bytes]], host: str, port: int) -> None:
-        commands = self._commands(host, port)
+    def _watch(self, running: dict[str, Process], commands: dict[str, list[str]]) -> None:
         while True:
             time.sleep(0.5)
             for name, process in running.items():
-                if process.poll() is not None:
-                    self.stderr.write(f"{name} ended with {process.returncode}; starting it again")
+                if (code := _ended(process)) is not None:
+                    self.stderr.write(f"{name} ended with {code}; starting it again")
                     time.sleep(1)
-                    running[name] = self._start(name, commands[name])
+                    running[name] = _fork_web(commands[name]) if name == "web" else self._start(commands[name])
+
+
+def _fork_web(arguments: list[str]) -> BaseProcess:
+    """gunicorn as a fork of this process, which has imported Django already."""
+    connection.close()
+    if connection.vendor == "postgresql":
+        connection.close_pool()
+    process = multiprocessing.get_context("fork").Process(target=_web, args=(arguments,))
+    process.start()
+    return process
+
+
+def _web(arguments: list[str]) -> None:
+    from gunicorn.app.wsgiapp import run
+
+    os.setsid()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    sys.argv = ["gunicorn", *arguments]
+    run()
+
+
+def _ended(process: Process) -> int | None:
+    return process.exitcode if isinstance(process, BaseProcess) else process.poll()
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _stop(running: dict[str, subprocess.Popen[bytes]]) -> None:
+def _stop(running: dict[str, Process]) -> None:
     for process in running.values():
-        if process.poll() is None:
+        if _ended(process) is None:
             os.killpg(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + 8
+    while time.monotonic() < deadline and any(_ended(p) is None for p in running.values()):
+        time.sleep(0.05)
     for process in running.values():
-        try:
-            process.wait(max(0.1, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
+        if _ended(process) is None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -162,6 +193,7 @@ def demo_password() -> str:
 
 
 def make_logins() -> None:
-    for name, role in LOGINS:
-        if not Account.objects.filter(username=name).exists():
-            people.create(None, username=name, role=role, password=demo_password())
+    known = set(Account.objects.values_list("username", flat=True))
+    fresh = [people.create(None, username=name, role=role) for name, role in LOGINS if name not in known]
+    if fresh:  # one password, hashed once: that takes a second or two
+        Account.objects.filter(pk__in=[a.pk for a in fresh]).update(password=make_password(demo_password()))

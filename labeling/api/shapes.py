@@ -12,7 +12,7 @@ from labeling.models import Campaign, CrowdRun, Dataset, Image, Label, Release, 
 class SkeletonShape(serializers.ModelSerializer):
     class Meta:
         model = SkeletonRow
-        fields = ["name", "keypoints", "bones", "root"]
+        fields = read_only_fields = ["name", "keypoints", "bones", "root"]
 
 
 class DatasetShape(serializers.ModelSerializer):
@@ -22,7 +22,16 @@ class DatasetShape(serializers.ModelSerializer):
 
     class Meta:
         model = Dataset
-        fields = ["id", "name", "description", "skeleton", "licence", "attribution", "images", "created_at"]
+        fields = read_only_fields = [
+            "id",
+            "name",
+            "description",
+            "skeleton",
+            "licence",
+            "attribution",
+            "images",
+            "created_at",
+        ]
 
 
 class ImageShape(serializers.ModelSerializer):
@@ -31,7 +40,7 @@ class ImageShape(serializers.ModelSerializer):
 
     class Meta:
         model = Image
-        fields = [
+        fields = read_only_fields = [
             "id",
             "name",
             "sha256",
@@ -55,7 +64,7 @@ class CampaignShape(serializers.ModelSerializer):
 
     class Meta:
         model = Campaign
-        fields = [
+        fields = read_only_fields = [
             "id",
             "name",
             "dataset",
@@ -82,7 +91,7 @@ class CrowdRunShape(serializers.ModelSerializer):
 
     class Meta:
         model = CrowdRun
-        fields = ["id", "number", "model", "config", "votes_used", "measures", "created_at"]
+        fields = read_only_fields = ["id", "number", "model", "config", "votes_used", "measures", "created_at"]
 
 
 class LabelShape(serializers.ModelSerializer):
@@ -92,7 +101,7 @@ class LabelShape(serializers.ModelSerializer):
 
     class Meta:
         model = Label
-        fields = ["image", "first", "second", "p_first_closer", "risk", "votes_used"]
+        fields = read_only_fields = ["image", "first", "second", "p_first_closer", "risk", "votes_used"]
 
     def _name(self, index: int) -> str:
         return str(self.context["keypoints"][index])
@@ -110,4 +119,4 @@ class ReleaseShape(serializers.ModelSerializer):
 
     class Meta:
         model = Release
-        fields = ["id", "title", "campaign", "number", "note", "manifest", "created_at"]
+        fields = read_only_fields = ["id", "title", "campaign", "number", "note", "manifest", "created_at"]

@@ -35,7 +35,18 @@ class RunShape(serializers.ModelSerializer):
 
     class Meta:
         model = Run
-        fields = ["id", "name", "release", "method", "config", "state", "job", "metrics", "model", "created_at"]
+        fields = read_only_fields = [
+            "id",
+            "name",
+            "release",
+            "method",
+            "config",
+            "state",
+            "job",
+            "metrics",
+            "model",
+            "created_at",
+        ]
 
     def get_model(self, run: Run) -> str | None:
         return str(run.model.uuid) if hasattr(run, "model") else None
@@ -47,7 +58,7 @@ class ModelShape(serializers.ModelSerializer):
 
     class Meta:
         model = Model
-        fields = ["id", "name", "version", "run", "sha256", "bytes", "keypoints", "created_at"]
+        fields = read_only_fields = ["id", "name", "version", "run", "sha256", "bytes", "keypoints", "created_at"]
 
 
 class RunRequest(BaseModel):

@@ -25,7 +25,7 @@ class JobShape(serializers.ModelSerializer):
 
     class Meta:
         model = Job
-        fields = [
+        fields = read_only_fields = [
             "id",
             "kind",
             "title",

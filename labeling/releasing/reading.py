@@ -37,6 +37,8 @@ class Poses:
     second: NDArray[np.int64]
     p_second: NDArray[np.float64]
     truth_mm: NDArray[np.float64]
+    action: NDArray[np.str_] | None = None
+    focal_px: NDArray[np.float64] | None = None
 
 
 def verify(folder: Path) -> dict[str, object]:

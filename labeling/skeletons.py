@@ -6,6 +6,7 @@ from a skeleton follow its order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -42,6 +43,38 @@ class Skeleton:
 
     def index(self, keypoint: str) -> int:
         return self.keypoints.index(keypoint)
+
+    @property
+    def tree(self) -> tuple[tuple[int, int], ...]:
+        """(parent, child) indices of a spanning tree of the bones, parents first, from the root.
+
+        Keypoints that no bone reaches hang on the root.
+        """
+        near: dict[int, list[int]] = {j: [] for j in range(len(self.keypoints))}
+        for a, b in self.bones:
+            near[self.index(a)].append(self.index(b))
+            near[self.index(b)].append(self.index(a))
+        root = self.index(self.root)
+        seen, queue, found = {root}, [root], []
+        while queue:
+            parent = queue.pop(0)
+            for child in near[parent]:
+                if child not in seen:
+                    seen.add(child)
+                    queue.append(child)
+                    found.append((parent, child))
+        return tuple(found + [(root, j) for j in near if j not in seen])
+
+    def groups(self, bones: Sequence[tuple[int, int]]) -> list[int]:
+        """A number per bone (index pairs), the same for a left bone and its right twin."""
+        twin = dict(self.twins) | {right: left for left, right in self.twins}
+        numbers: dict[frozenset[frozenset[str]], int] = {}
+        found = []
+        for bone in bones:
+            a, b = (self.keypoints[j] for j in bone)
+            key = frozenset({frozenset({a, b}), frozenset({twin.get(a, a), twin.get(b, b)})})
+            found.append(numbers.setdefault(key, len(numbers)))
+        return found
 
     def as_dict(self) -> dict[str, object]:
         return {

@@ -22,6 +22,7 @@ class Run(models.Model):
     started_from = models.ForeignKey("training.Model", models.PROTECT, null=True, related_name="fine_tunes")
     job = models.OneToOneField(Job, models.PROTECT, related_name="training_run")
     metrics = models.JSONField(null=True)
+    details = models.JSONField(null=True)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -51,6 +52,7 @@ class Model(models.Model):
     sha256 = models.CharField(max_length=64)
     bytes = models.PositiveBigIntegerField()
     keypoints = models.JSONField()
+    card = models.TextField(blank=True, default="")
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

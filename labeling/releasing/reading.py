@@ -24,7 +24,7 @@ class Poses:
 
     `keypoints_px` N x J x 2 float64; `state` N x J int8, 0 absent, 1 occluded, 2 visible; `split` N of train, val, test;
     `pose`, `first`, `second` P indices; `p_second` P, P(second keypoint is closer); `truth_mm` N x J x 3, camera frame
-    (z away from the camera), NaN where unknown.
+    (z away from the camera), NaN where unknown; `action`, `focal_px` and `principal_px` (N x 2) where the source has them.
     """
 
     skeleton: Skeleton
@@ -39,6 +39,7 @@ class Poses:
     truth_mm: NDArray[np.float64]
     action: NDArray[np.str_] | None = None
     focal_px: NDArray[np.float64] | None = None
+    principal_px: NDArray[np.float64] | None = None
 
 
 def verify(folder: Path) -> dict[str, object]:

@@ -47,7 +47,7 @@ def test_wrong_options_are_named(world: World, release) -> None:
     for options, field in (
         ({"epochs": 0}, "epochs"),
         ({"hiden": 3}, "hiden"),
-        ({"skeleton_weight": 5}, "skeleton_weight"),
+        ({"skeleton_weight": 50}, "skeleton_weight"),
     ):
         with pytest.raises(Invalid) as refused:
             runs.start(world.resi, release, options=options)

@@ -1,17 +1,28 @@
-"""Reference bone lengths: proportions of a generic person, by the names of the bone's ends.
+"""Bone lengths: of a generic person, by the names of the bone's ends, and as found in the training poses.
 
-Only ratios matter (Ronchi et al. 2018, eq. 6 and text below it). The table is the authors' generic skeleton for
-Human3.6M-17 (docs/methods/lifter.md); bones without an entry are left out of the loss.
+The paper's skeleton loss needs ratios only (Ronchi et al. 2018, eq. 6 and text below it); the table is the authors'
+generic skeleton for Human3.6M-17 (docs/methods/lifter.md). Bones without an entry are left out of that loss.
 """
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
+from numpy.typing import NDArray
+
+from labeling.releasing.reading import Poses
 from labeling.skeletons import Skeleton
+from training.lifter.config import LifterConfig
+
+MM_PER_UNIT = 445.58 / 20.0  # the authors' Human3.6M average of the shin (mm) over its entry here
 
 _HIP, _THIGH, _SHIN, _SHOULDER, _UPPER_ARM, _FOREARM = 7.0, 19.0, 20.0, 9.0, 15.0, 14.0
 _TORSO = 24.0
+
+
+class NoLengths(ValueError):
+    """Bone lengths were asked for that the data does not have."""
 
 
 def _key(a: str, b: str) -> frozenset[str]:
@@ -42,17 +53,53 @@ _LENGTHS = {
 _MASKED = {frozenset({"hip", "shoulder"})}  # the trunk's sides bend; the authors leave them out too
 
 
-def reference(skeleton: Skeleton) -> tuple[list[tuple[int, int]], list[float], int]:
-    """Bones (index pairs) with a reference, their lengths, and which of them is the unit limb (a shin, else the first)."""
-    bones: list[tuple[int, int]] = []
-    lengths: list[float] = []
-    unit = 0
-    for a, b in skeleton.bones:
-        key = _key(a, b)
-        if key not in _LENGTHS or key in _MASKED:
-            continue
-        if key == frozenset({"knee", "ankle"}) and "right" in a + b:
-            unit = len(bones)
-        bones.append((skeleton.index(a), skeleton.index(b)))
-        lengths.append(_LENGTHS[key])
-    return bones, lengths, unit
+def compared(skeleton: Skeleton) -> list[tuple[int, int]]:
+    """Bones (index pairs) that the skeleton loss compares: all but the trunk's sides and those the table lacks."""
+    keys = [(_key(a, b), skeleton.index(a), skeleton.index(b)) for a, b in skeleton.bones]
+    return [(i, j) for key, i, j in keys if key in _LENGTHS and key not in _MASKED]
+
+
+def generic_mm(poses: Poses, bones: list[tuple[int, int]]) -> NDArray[np.float64]:
+    """Lengths of bones (index pairs; mm) of a generic person.
+
+    A bone that the table lacks is as long as its 95th percentile in the picture, at the scale that the known bones have
+    (every person brought to one size).
+    """
+    names = poses.skeleton.keypoints
+    known = np.array([_LENGTHS.get(_key(*(names[j] for j in bone)), np.nan) for bone in bones])
+    parent, child = np.array(bones).T
+    present = (poses.state[:, child] > 0) & (poses.state[:, parent] > 0)
+    seen = np.linalg.norm(poses.keypoints_px[:, child] - poses.keypoints_px[:, parent], axis=-1)
+    seen = np.where(present, seen, 0.0)
+    seen = np.where(present, seen / np.maximum(seen.sum(1) / np.maximum(present.sum(1), 1), 1e-6)[:, None], np.nan)
+    wide = np.array([np.nanpercentile(c, 95) if np.isfinite(c).any() else np.nan for c in seen.T])
+    ratio = np.nanmedian(known * MM_PER_UNIT / wide) if np.isfinite(known * wide).any() else 200.0
+    return np.where(np.isfinite(known), known * MM_PER_UNIT, np.nan_to_num(wide * ratio, nan=200.0))
+
+
+def true_mm(poses: Poses, bones: list[tuple[int, int]]) -> NDArray[np.float64]:
+    """True lengths N x bones (mm); NaN where truth is unknown."""
+    first, second = np.array(bones).T
+    return np.asarray(np.linalg.norm(poses.truth_mm[:, second] - poses.truth_mm[:, first], axis=-1))
+
+
+def wanted(
+    poses: Poses, config: LifterConfig
+) -> tuple[list[tuple[int, int]], NDArray[np.float64], NDArray[np.float64] | None]:
+    """Bones that the depth model or the skeleton loss needs, their lengths (mm), and each person's own where 'given'.
+
+    Raises NoLengths.
+    """
+    bones = list(poses.skeleton.tree) if config.depth == "bones" else compared(poses.skeleton)
+    generic = generic_mm(poses, bones) if bones else np.zeros(0)
+    if config.lengths in ("generic", "learned") or not bones:
+        return bones, generic, None
+    true = true_mm(poses, bones)
+    known = np.isfinite(true).all(1)
+    if config.lengths == "auto" and not known.any():
+        return bones, generic, None
+    if not known.any() or (config.lengths == "given" and not known.all()):
+        raise NoLengths(
+            f"lengths '{config.lengths}' need true poses, and the training pictures have none; use 'generic'."
+        )
+    return bones, true[known].mean(0), true if config.lengths == "given" else None

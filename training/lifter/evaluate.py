@@ -1,11 +1,19 @@
-"""How well a lifter orders joints in depth."""
+"""How good a lifter is on people whose labels or true poses are known."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses
+from training.poses import metrics
+
+GAPS_MM = [0.0, 50.0, 100.0, 200.0, 400.0]
+BIN_MM = 10.0
+SHOWN = 12
+AT_ONCE = 20_000
 
 
 def order_errors(predicted: NDArray[np.floating], poses: Poses) -> dict[str, float]:
@@ -21,32 +29,104 @@ def order_errors(predicted: NDArray[np.floating], poses: Poses) -> dict[str, flo
         row, first, second = poses.pose[decided], poses.first[decided], poses.second[decided]
         says = predicted[row, first, 2] >= predicted[row, second, 2]
         found["label_error"] = round(float(np.mean(says != (poses.p_second[decided] > 0.5))), 6)
-    true = true_pairs(poses)
-    if len(true[0]):
-        row, first, second, closer = true
-        says = predicted[row, first, 2] >= predicted[row, second, 2]
-        found["true_error"] = round(float(np.mean(says != closer)), 6)
+    wrong, ok, _ = _orders(predicted, poses)
+    if ok.any():
+        found["true_error"] = round(float(wrong.sum() / ok.sum()), 6)
     return found
 
 
-def true_pairs(poses: Poses) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    """(person, first, second, second is closer) of all pairs of present keypoints with known, different depths."""
+def _orders(
+    predicted: NDArray[np.floating], poses: Poses
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.floating]]:
+    """N x pairs: wrongly ordered; both keypoints present with known, different depths; true gap (mm)."""
     first, second = np.triu_indices(len(poses.skeleton.keypoints), 1)
     gap = poses.truth_mm[:, first, 2] - poses.truth_mm[:, second, 2]
     present = poses.state > 0
     ok = np.isfinite(gap) & (gap != 0) & present[:, first] & present[:, second]
-    row, which = np.nonzero(ok)
-    return row, first[which], second[which], gap[row, which] > 0
+    says = predicted[:, first, 2] >= predicted[:, second, 2]
+    return ok & (says != (gap > 0)), ok, gap
 
 
 def error_by_gap(predicted: NDArray[np.floating], poses: Poses, edges_mm: list[float]) -> list[dict[str, float]]:
     """True-order error in bins of the absolute depth gap (mm)."""
-    row, first, second, closer = true_pairs(poses)
-    gap = np.abs(poses.truth_mm[row, first, 2] - poses.truth_mm[row, second, 2])
-    wrong = (predicted[row, first, 2] >= predicted[row, second, 2]) != closer
+    wrong, ok, gap = _orders(predicted, poses)
+    size = np.where(ok, np.abs(gap), -1.0)
     bins = []
     for low, high in zip(edges_mm, [*edges_mm[1:], np.inf]):
-        inside = (gap >= low) & (gap < high)
+        inside = (size >= low) & (size < high)
         if inside.any():
             bins.append({"from_mm": low, "pairs": int(inside.sum()), "error": round(float(wrong[inside].mean()), 6)})
     return bins
+
+
+def measure(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
+    """The numbers of a run: order errors and, over people with whole truth, errors in mm with bootstrap intervals."""
+    found: dict[str, Any] = dict(order_errors(predicted, poses))
+    found["held_out_people"] = len(poses.names)
+    whole = np.isfinite(poses.truth_mm).all(axis=(1, 2))
+    if not whole.any():
+        return found
+    root = poses.skeleton.index(poses.skeleton.root)
+    p, t = predicted[whole], poses.truth_mm[whole]
+    aligned = metrics.pa_mpjpe_errors(p, t)
+    per_joint = {
+        "mpjpe_mm": metrics.mpjpe_errors(p, t, root),
+        "n_mpjpe_mm": metrics.n_mpjpe_errors(p, t, root),
+        "coded_scale_mm": metrics.coded_scale_errors(p, t, root),
+        "pa_mpjpe_mm": aligned,
+    }
+    for name, errors in per_joint.items():
+        found[name] = round(float(errors.mean()), 3)
+    found["pck_150mm"] = round(metrics.pck3d(aligned), 6)
+    found["auc_150mm"] = round(metrics.auc3d(aligned), 6)
+    found["interval_95"] = {
+        name: [round(v, 3) for v in metrics.bootstrap(errors.mean(1))] for name, errors in per_joint.items()
+    }
+    found["by_gap"] = error_by_gap(predicted, poses, GAPS_MM)
+    return found
+
+
+def details(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
+    """What a run's page draws: error per joint and per action, histogram, worst and evenly chosen people with poses."""
+    found: dict[str, Any] = {"joints": list(poses.skeleton.keypoints)}
+    found["bones"] = [[poses.skeleton.index(a), poses.skeleton.index(b)] for a, b in poses.skeleton.bones]
+    wrong, ok, _ = _orders(predicted, poses)
+    whole = np.isfinite(poses.truth_mm).all(axis=(1, 2))
+    shown = np.linspace(0, len(poses.names) - 1, min(SHOWN, len(poses.names))).round().astype(int)
+    found["examples"] = [_person(predicted, poses, n, None) for n in shown]
+    if not whole.any():
+        return found
+    first, second = np.triu_indices(len(poses.skeleton.keypoints), 1)
+    order = []
+    for joint in range(len(poses.skeleton.keypoints)):
+        at = (first == joint) | (second == joint)
+        order.append(round(float(wrong[:, at].sum() / max(ok[:, at].sum(), 1)), 6))
+    errors = metrics.pa_mpjpe_errors(predicted[whole], poses.truth_mm[whole])
+    found["per_joint"] = {"pa_mpjpe_mm": [round(float(v), 3) for v in errors.mean(0)], "order_error": order}
+    people = errors.mean(1)
+    counts, _ = np.histogram(people, bins=np.arange(0, max(people.max(), BIN_MM) + BIN_MM, BIN_MM))
+    found["histogram"] = {"bin_mm": BIN_MM, "people": counts.tolist()}
+    if poses.action is not None:
+        names, which = np.unique(poses.action[whole], return_inverse=True)
+        found["per_action"] = {
+            str(n): round(float(people[which == i].mean()), 3) for i, n in enumerate(names) if (which == i).any()
+        }
+    rows = np.flatnonzero(whole)
+    found["worst"] = [_person(predicted, poses, rows[n], people[n]) for n in np.argsort(-people)[:SHOWN]]
+    return found
+
+
+def _person(predicted: NDArray[np.floating], poses: Poses, number: int, error_mm: float | None) -> dict[str, Any]:
+    truth = poses.truth_mm[number] - poses.truth_mm[number, poses.skeleton.index(poses.skeleton.root)]
+    pose = predicted[number] - predicted[number, poses.skeleton.index(poses.skeleton.root)]
+    known = bool(np.isfinite(truth).all())
+    if known:
+        pose = pose * ((pose * truth).sum() / max((pose * pose).sum(), 1e-12))
+    return {
+        "name": poses.names[number],
+        "error_mm": None if error_mm is None else round(float(error_mm), 1),
+        "keypoints_px": np.round(poses.keypoints_px[number], 1).tolist(),
+        "present": (poses.state[number] > 0).tolist(),
+        "pose_mm": np.round(pose, 1).tolist(),
+        "truth_mm": np.round(truth, 1).tolist() if known else None,
+    }

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from labeling.releasing.reading import Poses
-from training.lifter import bones, losses
+from training.lifter import bones
+from training.lifter.batches import Batches
 from training.lifter.config import LifterConfig
-from training.lifter.data import Frame, centred, frame_of, subset, twin_order
+from training.lifter.data import Frame, seen, subset
 from training.lifter.evaluate import order_errors
 from training.lifter.network import Lifter
+from training.lifter.objectives import OBJECTIVES
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 Progress = Callable[[int, int, str], None]
+FLAT = 0.02  # depth spread below this share of the spread in x and y: the poses are flat
+CURVE_PEOPLE = 2000  # held-out people that the curves look at
+PATIENCE_STEPS = 300  # a run may look collapsed for so long at its start
 
 
 class NothingToLearn(ValueError):
-    """A release without labelled training pairs, or with fewer than two training poses."""
+    """Data from which this configuration cannot learn; says what is missing."""
 
 
 class Collapsed(RuntimeError):
@@ -44,6 +50,69 @@ class Fitted:
     config: LifterConfig
     poses: Poses
 
+    @torch.no_grad()
+    def predict(self, poses: Poses) -> NDArray[np.float32]:
+        """N x J x 3 in the camera frame, root at the origin; mm, or the network's units where depth is free."""
+        return _predict(self.network, self.frame, self.config, poses)
+
+
+def check(poses: Poses, config: LifterConfig) -> Poses:
+    """The training poses, if there is something to learn from them. Raises NothingToLearn, NoLengths."""
+    train = subset(poses, poses.split == "train")
+    if len(train.names) < 2:
+        raise NothingToLearn(f"The training split has {len(train.names)} poses; at least 2 are needed.")
+    there = train.state > 0
+    if not np.isfinite(train.keypoints_px[there]).all():
+        bad = int((~np.isfinite(train.keypoints_px).all(-1) & there).any(1).sum())
+        raise NothingToLearn(f"{bad} training poses hold 2D keypoints that are not finite numbers.")
+    _check_shapes(train.keypoints_px, there)
+    if config.objective == "supervised":
+        if not np.isfinite(train.truth_mm).all():
+            raise NothingToLearn("objective 'supervised' needs true 3D poses for all training pictures.")
+    elif not len(train.pose):
+        raise NothingToLearn("The release has no labelled pairs in its training pictures.")
+    elif (train.p_second == 0.5).all():
+        raise NothingToLearn("All labelled pairs of the training pictures are ties: they say nothing of depth.")
+    bones.wanted(train, config)
+    return train
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Means over an epoch: spread of predicted z, of x and y (network's units), distance of keypoints from the root (px)."""
+
+    depth: float
+    picture: float
+    keypoints_px: float
+
+
+def guard(epoch: int, values: dict[str, float], spread: Spread, config: LifterConfig, *, early: bool) -> None:
+    """Stop a run whose depth, limbs or likeness to the picture died. Raises Collapsed; lenient while it is `early`."""
+    why = ""
+    flatness = spread.depth / max(spread.picture, 1e-9)
+    if not all(map(math.isfinite, values.values())):
+        why = "its losses are no numbers"
+    elif early:
+        return
+    elif flatness < FLAT:
+        why = f"the poses are flat (depth spread is {flatness:.1%} of the spread in the picture)"
+    elif config.depth == "free" and values.get("skeleton", 0.0) > 1.0:
+        why = f"limb ratios are off by {values['skeleton']:.2f} on average"
+    elif values.get("reprojection", 0.0) > 0.9 * spread.keypoints_px:
+        why = f"the poses do not project onto the keypoints (off by {values['reprojection']:.0f} px)"
+    if why:
+        raise Collapsed(f"The run collapsed in epoch {epoch + 1}: {why}; try a lower skeleton_weight or learning_rate.")
+
+
+def _check_shapes(keypoints_px: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
+    low = np.where(there[..., None], keypoints_px, np.inf).min(1)
+    high = np.where(there[..., None], keypoints_px, -np.inf).max(1)
+    if not (high > low).any():
+        raise NothingToLearn("All 2D keypoints of each training pose lie on one point.")
+    always = keypoints_px[:, there.all(0)]
+    if always.shape[1] > 1 and np.allclose(always - always[:, :1], (always - always[:, :1])[:1]):
+        raise NothingToLearn("All training poses have the same 2D keypoints: there is nothing to tell them apart by.")
+
 
 def fit(
     poses: Poses,
@@ -55,15 +124,15 @@ def fit(
     weights: Path | None = None,
     every: int = 10,
     device: str = "cpu",
+    curves: bool = True,
 ) -> Fitted:
-    """Train on the `train` split of a release and report losses and held-out order errors after each epoch.
+    """Train on the `train` split of a release and report losses and, with `curves`, held-out order errors after each epoch.
 
     `checkpoint`: where to save every `every` epochs and to continue from; `weights`: a model to fine-tune (its weights
-    only: optimiser and schedule start fresh). Raises NothingToLearn, Collapsed.
+    only: optimiser and schedule start fresh). Raises NothingToLearn, NoLengths, Collapsed.
     """
-    train, held_out = subset(poses, poses.split == "train"), subset(poses, poses.split == "test")
-    if len(train.names) < 2 or not len(train.pose):
-        raise NothingToLearn("The release has no labelled pairs in its training pictures.")
+    train = check(poses, config)
+    held_out = subset(poses, np.flatnonzero(poses.split == "test")[:CURVE_PEOPLE])
     run = _Run(train, config, device)
     start = 0
     if weights is not None:
@@ -73,43 +142,53 @@ def fit(
     for epoch in range(start, config.epochs):
         progress(epoch, config.epochs, "epochs")
         values = run.epoch(epoch)
-        values |= {f"held_out_{k}": v for k, v in order_errors(run.predict(held_out), held_out).items()}
+        if curves and len(held_out.names):
+            found = order_errors(_predict(run.best(), run.frame, config, held_out), held_out)
+            values |= {f"held_out_{k}": v for k, v in found.items()}
         on_epoch(epoch, values)
         if checkpoint is not None and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
             run.save(checkpoint, epoch + 1)
     progress(config.epochs, config.epochs, "epochs")
-    run.network.eval()
-    return Fitted(run.network, run.frame, config, poses)
+    return Fitted(run.best().eval(), run.frame, config, poses)
+
+
+@torch.no_grad()
+def _predict(network: Lifter, frame: Frame, config: LifterConfig, poses: Poses) -> NDArray[np.float32]:
+    if not len(poses.names):
+        return np.zeros((0, len(poses.skeleton.keypoints), 3), dtype=np.float32)
+    device = network.lengths.device
+    view = seen(poses, config, frame)
+    x = frame.standardise(view.points.reshape(len(view.points), -1))
+    network.eval()
+    arrays = (torch.from_numpy(a).to(device) for a in (x, view.points, view.per_focal, view.turn))
+    x_, points, per_focal, turn = arrays
+    pose = network(x_, points, per_focal)
+    return np.asarray(torch.einsum("nij,nkj->nki", turn, pose).cpu().numpy())
 
 
 class _Run:
     def __init__(self, train: Poses, config: LifterConfig, device: str) -> None:
-        self.config, self.train, self.device = config, train, device
-        points, present, _ = centred(train, config)
-        self.frame = frame_of(points, present)
-        to = self._tensor
-        self.points, self.present = to(points), to(present)
-        self.mean, self.std = to(self.frame.mean), to(self.frame.std)
-        self.first, self.second = to(train.first), to(train.second)
-        p = train.p_second if config.targets == "soft" else np.where(train.p_second == 0.5, 0.5, train.p_second > 0.5)
-        self.p_second = to(p.astype(np.float32))
-        order = np.argsort(train.pose, kind="stable")
-        self.pair_order = to(order)
-        self.pair_count = to(np.bincount(train.pose, minlength=len(train.names)))
-        self.pair_start = torch.cumsum(self.pair_count, 0) - self.pair_count
-        self.twins = to(twin_order(train))
-        found, lengths, self.unit = bones.reference(train.skeleton)
-        self.bones = to(np.array(found, dtype=np.int64).reshape(-1, 2))
-        self.lengths = to(np.array(lengths, dtype=np.float32))
-        self.root = train.skeleton.index(train.skeleton.root)
+        self.config, self.device = config, device
+        self.parts = OBJECTIVES[config.objective, config.depth]
+        found, lengths, own = bones.wanted(train, config)
+        self.batches = Batches(train, config, own, device)
+        self.frame = self.batches.frame
         torch.manual_seed(config.seed)
-        self.network = Lifter(len(train.skeleton.keypoints), config).to(device)
-        self.optimiser = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
+        self.network = Lifter(train.skeleton, config, lengths, found).to(device)
+        if self.batches.truth is not None:
+            flat = self.batches.truth.flatten(1)
+            self.network.unnorm.requires_grad_(False).copy_(flat.std(0, correction=0))
+            self.network.offset.copy_(flat.mean(0))
+        self.averaged = copy.deepcopy(self.network) if config.average else None
+        learned = [p for p in self.network.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(learned, lr=config.learning_rate, fused=True)
+        self.learned = learned
         self.steps_per_epoch = max(1, math.ceil(len(train.names) / config.batch))
         self.step = 0
 
-    def _tensor(self, array: Any) -> Tensor:
-        return torch.as_tensor(np.ascontiguousarray(array)).to(self.device)
+    def best(self) -> Lifter:
+        """The averaged network where weights are averaged, else the network itself."""
+        return self.averaged or self.network
 
     def rate(self) -> float:
         config = self.config
@@ -121,100 +200,54 @@ class _Run:
     def epoch(self, epoch: int) -> dict[str, float]:
         # Seeded anew each epoch (dropout included), so that a continued run takes the same steps as an unbroken one.
         torch.manual_seed((self.config.seed * 1_000_003 + epoch) % 2**63)
-        generator = torch.Generator().manual_seed(self.config.seed * 7919 + epoch)
+        generator = torch.Generator(self.device).manual_seed(self.config.seed * 7919 + epoch)
         self.network.train()
-        order = torch.randperm(len(self.points), generator=generator).to(self.device)
+        order = torch.randperm(len(self.batches), generator=generator, device=self.device)
         batches = [b for b in torch.split(order, self.config.batch) if len(b) > 1]
         sums: dict[str, Tensor] = {}
-        for batch in batches:
-            for key, value in self._step(batch, generator).items():
-                sums[key] = sums.get(key, torch.zeros((), device=self.device)) + value
+        for people in batches:
+            for key, value in self._step(people, generator).items():
+                sums[key] = sums[key] + value if key in sums else value
         values = {k: float(v) / len(batches) for k, v in sums.items()}
-        spread = values.pop("depth_spread")
-        if not math.isfinite(values["loss"]) or spread < 1e-3:
-            raise Collapsed(
-                f"The run collapsed in epoch {epoch}: loss {values['loss']:.3g}, depth spread {spread:.3g}."
-            )
+        spread = Spread(*(values.pop(k) for k in Spread.__annotations__))
+        guard(epoch, values, spread, self.config, early=self.step <= PATIENCE_STEPS)
         return {k: round(v, 6) for k, v in values.items()}
 
-    def _step(self, batch: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-        points, present, flipped = self._augmented(batch, generator)
-        row, first, second, p_second = self._pairs(batch, flipped, generator)
-        flat = (points.flatten(1) - self.mean) / self.std.clamp_min(1e-6)
-        flat = torch.where(self.std > 1e-6, flat, 0.0) * present.repeat_interleave(2, 1)
-        pose, scale = self.network(flat)
-        c = self.config
-        parts = {
-            "relative": losses.relative(pose, row, first, second, p_second, c.slope),
-            "reprojection": losses.reprojection(pose, scale, points, present),
-            "root": losses.root(pose, self.root),
-            "skeleton": losses.skeleton(pose, self.bones, self.lengths, self.unit),
-        }
-        total = (
-            c.relative_weight * parts["relative"]
-            + c.reprojection_weight * parts["reprojection"]
-            + c.root_weight * parts["root"]
-            + c.skeleton_weight * parts["skeleton"]
-        )
+    def _step(self, people: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+        config = self.config
+        batch = self.batches.draw(people, generator)
+        with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=config.precision == "bf16"):
+            features = self.network.features(batch.x)
+        parts, pose = self.parts(self.network, batch, features.float(), config)
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(total)
-        torch.nn.utils.clip_grad_norm_(self.network.parameters(), c.clip_norm)
+        torch.autograd.backward(parts["loss"])
+        torch.nn.utils.clip_grad_norm_(self.learned, config.clip_norm, foreach=True)
         self.optimiser.step()
         self.step += 1
-        spread = pose.detach()[..., 2].std()
-        return {"loss": total.detach(), **{k: v.detach() for k, v in parts.items()}, "depth_spread": spread}
-
-    def _augmented(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """Turned in the picture and mirrored: neither changes which joint is closer (mirroring swaps the names)."""
-        points, present = self.points[batch], self.present[batch]
-        flipped = torch.zeros(len(batch), dtype=torch.bool, device=self.device)
-        if self.config.rotate_deg:
-            turn = (torch.rand(len(batch), generator=generator).to(self.device) * 2 - 1) * math.radians(
-                self.config.rotate_deg
-            )
-            c, s = torch.cos(turn)[:, None], torch.sin(turn)[:, None]
-            x, y = points[..., 0], points[..., 1]
-            points = torch.stack([c * x - s * y, s * x + c * y], -1)
-        if self.config.mirror:
-            flipped = (torch.rand(len(batch), generator=generator) < 0.5).to(self.device)
-            other = points[:, self.twins] * torch.tensor([-1.0, 1.0], device=self.device)
-            points = torch.where(flipped[:, None, None], other, points)
-            present = torch.where(flipped[:, None], present[:, self.twins], present)
-        return points, present, flipped
-
-    def _pairs(
-        self, batch: Tensor, flipped: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        count = self.pair_count[batch]
-        if self.config.pairs == "one":
-            draw = (torch.rand(len(batch), generator=generator).to(self.device) * count).long()
-            row = torch.nonzero(count).squeeze(1)
-            which = self.pair_order[(self.pair_start[batch] + draw)[row]]
-        else:
-            row = torch.repeat_interleave(torch.arange(len(batch), device=self.device), count)
-            within = torch.arange(len(row), device=self.device) - torch.repeat_interleave(
-                torch.cumsum(count, 0) - count, count
-            )
-            which = self.pair_order[self.pair_start[batch][row] + within]
-        first, second = self.first[which], self.second[which]
-        swap = flipped[row]
-        first, second = torch.where(swap, self.twins[first], first), torch.where(swap, self.twins[second], second)
-        return row, first, second, self.p_second[which]
+        self._average()
+        with torch.no_grad():
+            seen = (pose[..., 2].std(), pose[..., :2].std(), batch.points.norm(dim=-1).mean())
+        return {**{k: v.detach() for k, v in parts.items()}, **dict(zip(Spread.__annotations__, seen))}
 
     @torch.no_grad()
-    def predict(self, poses: Poses) -> np.ndarray:
-        """N x J x 3 in the network's units."""
-        if not len(poses.names):
-            return np.zeros((0, len(poses.skeleton.keypoints), 3))
-        points, present, _ = centred(poses, self.config)
-        flat = self.frame.standardise(points.reshape(len(points), -1)) * np.repeat(present, 2, axis=1)
-        self.network.eval()
-        return self.network(self._tensor(flat))[0].cpu().numpy()
+    def _average(self) -> None:
+        if self.averaged is None:
+            return
+        share = 1 - min(self.config.average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(*self._floats(), share)
+
+    def _floats(self) -> tuple[list[Tensor], list[Tensor]]:
+        assert self.averaged is not None  # noqa: S101
+        pairs = zip(self.averaged.state_dict().values(), self.network.state_dict().values())
+        mean, now = zip(*((a, b) for a, b in pairs if a.is_floating_point()))
+        return list(mean), list(now)
 
     def save(self, path: Path, epoch: int) -> None:
         tensors = {f"network.{k}": v for k, v in self.network.state_dict().items()}
+        if self.averaged is not None:
+            tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         for index, state in self.optimiser.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{k}": v for k, v in state.items()}
         meta = {"epoch": str(epoch), "step": str(self.step), "config": self.config.model_dump_json()}
@@ -229,7 +262,9 @@ class _Run:
             if json.loads(meta["config"]) != json.loads(self.config.model_dump_json()):
                 return 0
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        self.network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+        for name, network in (("network.", self.network), ("averaged.", self.averaged)):
+            if network is not None:
+                network.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
         whole = self.optimiser.state_dict()
         whole["state"] = {}
         for key, value in tensors.items():
@@ -244,6 +279,8 @@ class _Run:
         with safe_open(path, "pt") as file:
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         try:
-            self.network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
+            weights = {k[8:]: v for k, v in tensors.items() if k.startswith("network.")}
+            for network in filter(None, (self.network, self.averaged)):
+                network.load_state_dict(weights)
         except RuntimeError as error:
             raise NothingToLearn(f"The model to start from has another shape: {error}") from None

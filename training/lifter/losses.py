@@ -1,6 +1,7 @@
-"""The four losses of Ronchi et al. 2018, as their authors coded them (docs/methods/lifter.md), over all pairs at once.
+"""The four losses of Ronchi et al. 2018, as their authors coded them (docs/methods/lifter.md), over all pairs at once, and
+our two for bones with signs.
 
-B batch, J joints, P pairs of the whole batch, L bones. Predicted depth z: larger is farther.
+B batch, J joints, P pairs of the whole batch, T bones. Predicted depth z: larger is farther.
 """
 
 from __future__ import annotations
@@ -9,29 +10,46 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.lifter import foreshortening
+from training.lifter.network import at
+
 EPS = 1e-8
+LARGEST = 85.0  # the authors' guard against overflow
 
 
-def relative(pose: Tensor, row: Tensor, first: Tensor, second: Tensor, p_second: Tensor, slope: float) -> Tensor:
-    """Cross-entropy of the predicted order against P(second keypoint is closer); mean over pairs (eq. 2).
+def relative(
+    depth: Tensor, row: Tensor, first: Tensor, second: Tensor, p_second: Tensor, slope: float, soft: bool = True
+) -> Tensor:
+    """How ill predicted depths (B x J) fit the labels; mean over pairs (eq. 2).
 
-    D = (z_first - z_second) / mean |z_first - z_second|, the gradient flows through the mean. With p_second in {0, 1}
-    this is log(1 + exp(-slope r D)) with r = +1 where the first is farther. Weighted pairs are not needed: P may be 0.
+    D = (z_first - z_second) / mean |z_first - z_second|; the gradient flows through the mean. Hard: with r = +1 where the
+    first is farther (p_second 1), -1 where it is closer, log(1 + exp(-slope r D)); a tie (0.5) costs D^2. Soft: the
+    cross-entropy of sigmoid(slope D) against p_second, the same for p_second 0 and 1. P may be 0.
     """
     if not len(row):
-        return pose.sum() * 0.0
-    gap = pose[row, first, 2] - pose[row, second, 2]
-    scaled = slope * gap / (gap.abs().mean() + EPS)
-    return (p_second * F.softplus(-scaled) + (1 - p_second) * F.softplus(scaled)).mean()
+        return depth.sum() * 0.0
+    gap = depth[row, first] - depth[row, second]
+    gap = gap / gap.abs().mean().clamp_min(EPS)
+    scaled = slope * gap
+    wrong = F.softplus((-scaled).clamp(max=LARGEST)), F.softplus(scaled.clamp(max=LARGEST))
+    if soft:
+        return (p_second * wrong[0] + (1 - p_second) * wrong[1]).mean()
+    either = torch.where(p_second > 0.5, wrong[0], wrong[1])
+    return torch.where(p_second == 0.5, gap**2, either).mean()
 
 
-def reprojection(pose: Tensor, scale: Tensor, target: Tensor, present: Tensor) -> Tensor:
-    """Mean distance (px) of the scaled orthographic projection to the centred 2D keypoints (eq. 4).
+def reprojection(
+    pose: Tensor, scale: Tensor, target: Tensor, present: Tensor, per_focal: Tensor | None = None
+) -> Tensor:
+    """Mean distance (px) of the projected pose to the centred 2D keypoints (eq. 4).
 
-    target B x J x 2, present B x J (0 or 1): absent keypoints do not count. The mean is over present joints.
+    Scaled orthographic: s (x, y). With per_focal (B, 1/px; 0 where unknown) perspective, the root at distance f / s:
+    s (x, y) / (1 + s z / f). target B x J x 2; present B x J (0 or 1): absent keypoints do not count.
     """
-    gap = scale[:, None, None] * pose[..., :2] - target
-    distance = torch.sqrt((gap**2).sum(-1) + EPS)
+    seen = scale[:, None, None] * pose[..., :2]
+    if per_focal is not None:
+        seen = seen / (1 + (scale * per_focal)[:, None] * pose[..., 2]).clamp_min(0.1)[..., None]
+    distance = torch.sqrt(((seen - target) ** 2).sum(-1) + EPS)
     return (distance * present).sum() / present.sum().clamp_min(1.0)
 
 
@@ -41,9 +59,32 @@ def root(pose: Tensor, index: int) -> Tensor:
 
 
 def skeleton(pose: Tensor, bones: Tensor, lengths: Tensor, unit: int) -> Tensor:
-    """Mean difference of bone length ratios to the reference's, relative to one unit limb (eq. 6). bones L x 2."""
+    """Mean difference of bone length ratios to the reference's, relative to one unit limb (eq. 6).
+
+    bones L x 2; lengths L, or B x L where every person has its own.
+    """
     if not len(bones):
         return pose.sum() * 0.0
     found = torch.sqrt(((pose[:, bones[:, 0]] - pose[:, bones[:, 1]]) ** 2).sum(-1) + EPS)
     ratio = found / found[:, unit : unit + 1].clamp_min(1e-3)
-    return torch.sqrt((ratio - lengths / lengths[unit]) ** 2 + EPS).mean()
+    return torch.sqrt((ratio - lengths / lengths[..., unit : unit + 1]) ** 2 + EPS).mean()
+
+
+def supervised(pose: Tensor, truth: Tensor) -> Tensor:
+    """Mean squared error over all coordinates (mm^2), as the authors' baseline."""
+    return ((pose - truth) ** 2).mean()
+
+
+def ordering(gap: Tensor, variance: Tensor, p_second: Tensor) -> Tensor:
+    """Cross-entropy of the labels when depth gaps (mm; positive: second closer) are normal with this variance; mean."""
+    if not len(gap):
+        return gap.sum() * 0.0
+    sure = gap / torch.sqrt(variance)
+    return -(p_second * torch.special.log_ndtr(sure) + (1 - p_second) * torch.special.log_ndtr(-sure)).mean()
+
+
+def likely_angles(log_density: Tensor, log_sine: Tensor, weight: Tensor) -> Tensor:
+    """Minus mean log density of seen log sines (B x T) of bones that point anywhere; weight B x T, 0 where not seen."""
+    too_long = torch.relu(log_sine - foreshortening.TOO_LONG)
+    likely = at(log_density, log_sine) - foreshortening.STEEP * too_long
+    return -(likely * weight).sum() / weight.sum().clamp_min(1.0)

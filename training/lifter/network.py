@@ -1,13 +1,25 @@
-"""The lifting network: Martinez et al. 2017 with a scale head and learned output scaling (Ronchi et al. 2018, Fig. 6)."""
+"""The lifting network: Martinez et al. 2017 with a scale head (Ronchi et al. 2018, Fig. 6) and two ways to say depth.
+
+B batch, J joints, T bones of the skeleton's tree. Camera frame: x right, y down, z away.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from labeling.skeletons import Skeleton
+from training.lifter import foreshortening
 from training.lifter.config import LifterConfig
 
 OUTPUT_SCALE = 100.0
+USUAL_SCALE = 0.25  # px/mm where the scale head says 0: about what an upright adult has at the person's set size
+GAP_NOISE_MM = 300.0  # spread of labels' misjudgement at the start; learned
+UNIT_LIMB = {"right_knee", "right_ankle"}
 
 
 class Stage(nn.Module):
@@ -25,26 +37,116 @@ def _layer(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
     return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(), nn.Dropout(dropout)]
 
 
+def tree_path(skeleton: Skeleton) -> NDArray[np.float32]:
+    """J x T: 1 where a bone of the tree lies between the root and the joint."""
+    path = np.zeros((len(skeleton.keypoints), len(skeleton.tree)), dtype=np.float32)
+    for number, (parent, child) in enumerate(skeleton.tree):
+        path[child] = path[parent]
+        path[child, number] = 1
+    return path
+
+
 class Lifter(nn.Module):
     """2D keypoints to 3D pose and camera scale.
 
-    Input B x 2J, standardised. Output: pose B x J x 3 in arbitrary units of one global scale (camera frame: x right,
-    y down, z away), and the scale s (B), in 0..scale_range, of the scaled orthographic camera.
+    `features(x)`: x B x 2J standardised. Free depth: `coordinates` gives the pose B x J x 3 in arbitrary units of one
+    global scale and the scale s (B) in 0..scale_range. Bones: `signs` gives a logit per bone of the tree (positive: child
+    farther) and s (B) in px/mm; `assemble` makes the pose of them.
     """
 
-    def __init__(self, joints: int, config: LifterConfig) -> None:
+    group: Tensor
+    lengths: Tensor
+    offset: Tensor
+    reference: Tensor
+    parent: Tensor
+    child: Tensor
+    path: Tensor
+    tables: Tensor
+
+    def __init__(
+        self, skeleton: Skeleton, config: LifterConfig, lengths_mm: NDArray[np.floating], bones: list[tuple[int, int]]
+    ) -> None:
+        """`bones` (index pairs) with `lengths_mm`: the tree's where depth is 'bones', else those of the skeleton loss."""
         super().__init__()
+        joints = len(skeleton.keypoints)
+        self.depth, self.scale_range, self.joints = config.depth, config.scale_range, joints
         self.enter = nn.Sequential(*_layer(2 * joints, config.hidden, config.dropout))
         self.stages = nn.Sequential(*(Stage(config.hidden, config.dropout) for _ in range(config.stages)))
-        self.pose = nn.Linear(config.hidden, 3 * joints)
+        self.pose = nn.Linear(config.hidden, len(bones) if config.depth == "bones" else 3 * joints)
         self.scale = nn.Linear(config.hidden, 1)
-        self.unnorm = nn.Parameter(torch.full((3 * joints,), OUTPUT_SCALE))
-        self.scale_range, self.joints = config.scale_range, joints
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
+        self.pitch = nn.Parameter(torch.tensor(0.0), requires_grad=config.learn_pitch)
+        self.root = skeleton.index(skeleton.root)
+        shins = [n for n, (a, b) in enumerate(bones) if {skeleton.keypoints[a], skeleton.keypoints[b]} == UNIT_LIMB]
+        self.unit = shins[0] if shins else 0
+        group = np.array(skeleton.groups(bones), dtype=np.int64)
+        self.log_ratio = nn.Parameter(torch.zeros(len(set(group))), requires_grad=config.lengths == "learned")
+        self._keep(group=group, lengths=np.asarray(lengths_mm, dtype=np.float32))
+        if config.depth == "free":
+            self.unnorm = nn.Parameter(torch.full((3 * joints,), OUTPUT_SCALE))
+            self._keep(offset=np.zeros(3 * joints, dtype=np.float32), reference=np.array(bones).reshape(-1, 2))
+            return
+        for head in (self.pose, self.scale):
+            nn.init.normal_(head.weight, std=0.01)
+            nn.init.zeros_(head.bias)
+        self.gap_noise = nn.Parameter(torch.tensor(0.0))
+        parent, child = np.array(bones).T
+        tables = np.stack(foreshortening.tables())
+        self._keep(parent=parent, child=child, path=tree_path(skeleton), tables=tables)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.stages(self.enter(x))
-        pose = (self.pose(features) * self.unnorm).view(-1, self.joints, 3)
-        return pose, torch.sigmoid(self.scale(features)).squeeze(-1) * self.scale_range
+    def _keep(self, **arrays: NDArray[Any]) -> None:
+        for name, array in arrays.items():
+            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)))
+
+    def features(self, x: Tensor) -> Tensor:
+        return self.stages(self.enter(x))
+
+    def coordinates(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        pose = (self.pose(features).float() * self.unnorm + self.offset).view(-1, self.joints, 3)
+        return pose, torch.sigmoid(self.scale(features).float()).squeeze(-1) * self.scale_range
+
+    def signs(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        return self.pose(features).float(), USUAL_SCALE * torch.exp(self.scale(features).float().squeeze(-1))
+
+    def bone_lengths(self) -> Tensor:
+        """mm; learned ones keep the total length, as scale and size cannot be told apart."""
+        if not self.log_ratio.requires_grad:
+            return self.lengths
+        longer = self.lengths * torch.exp(self.log_ratio)[self.group]
+        return longer * (self.lengths.sum() / longer.sum())
+
+    def log_sines(self, points: Tensor, scale: Tensor, lengths: Tensor) -> Tensor:
+        """B x T: log of each bone's length in the picture over its length in space."""
+        squared = ((points[:, self.child] - points[:, self.parent]) ** 2).sum(-1)
+        return 0.5 * torch.log(squared + 1e-6) - torch.log(scale)[:, None] - torch.log(lengths)
+
+    def steps(self, signs: Tensor, log_sine: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Expected depth step of each bone B x T (mm) and its variance."""
+        step = lengths * at(self.tables[0], log_sine) * torch.tanh(signs)
+        return step, (lengths**2 * at(self.tables[1], log_sine) - step**2).clamp_min(1.0)
+
+    def assemble(self, points: Tensor, scale: Tensor, step: Tensor, per_focal: Tensor) -> Tensor:
+        """Pose B x J x 3 (mm, root at 0): depths along the tree; x, y from the 2D, perspective where focal is known."""
+        z = step @ self.path.T
+        stretch = (1 + z * (scale * per_focal)[:, None]) / scale[:, None]
+        return torch.cat([points * stretch[..., None], z[..., None]], -1)
+
+    def forward(self, x: Tensor, points: Tensor, per_focal: Tensor) -> Tensor:
+        """Pose B x J x 3 for standardised input x; points B x J x 2 and per_focal B as in data.Seen."""
+        features = self.features(x)
+        if self.depth == "free":
+            return self.coordinates(features)[0]
+        signs, scale = self.signs(features)
+        lengths = self.bone_lengths()
+        step, _ = self.steps(signs, self.log_sines(points, scale, lengths), lengths)
+        return self.assemble(points, scale, step, per_focal)
+
+
+def at(table: Tensor, log_sine: Tensor) -> Tensor:
+    """`foreshortening.at` in torch."""
+    width = (foreshortening.HIGH - foreshortening.LOW) / foreshortening.BINS
+    place = ((log_sine - foreshortening.LOW) / width - 0.5).clamp(0.0, foreshortening.BINS - 1 - 1e-3)
+    left = place.detach().long()
+    return table[left] + (place - left) * (table[left + 1] - table[left])

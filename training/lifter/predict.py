@@ -1,4 +1,4 @@
-"""Prediction by numpy alone from a model file: no torch, so a web process could do it too."""
+"""Prediction by numpy alone from a model file: no torch, so a web process can do it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,15 @@ from safetensors import SafetensorError, safe_open
 from labeling import skeletons
 from labeling.releasing.reading import Poses
 from labeling.skeletons import Skeleton
+from training.lifter import foreshortening
 from training.lifter.config import LifterConfig
-from training.lifter.data import Frame, centred
+from training.lifter.data import Frame, Seen, seen, subset
 
 BATCH_NORM_EPS = 1e-5
+USUAL_SCALE = 0.25  # as in network, which imports torch; a test holds them equal
+AT_ONCE = 4096
+FORMAT = "nearer-lifter-2"
+Array = NDArray[np.float32]
 
 
 class BadModel(ValueError):
@@ -27,7 +32,7 @@ class BadModel(ValueError):
 class Model:
     """Weights by name, how input is prepared, and the skeleton it was trained on."""
 
-    weights: dict[str, NDArray[np.float32]]
+    weights: dict[str, Array]
     frame: Frame
     config: LifterConfig
     skeleton: Skeleton
@@ -39,34 +44,72 @@ def load(path: Path) -> Model:
         with safe_open(path, "numpy") as file:
             meta = file.metadata() or {}
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        if meta.get("format") != "nearer-lifter-1":
-            raise BadModel("not a lifter written by Nearer")
+        if meta.get("format") != FORMAT:
+            raise BadModel(f"not a lifter written by this version of Nearer (wanted {FORMAT})")
         return Model(
-            {k[8:]: v for k, v in tensors.items() if k.startswith("network.")},
-            Frame(tensors["input.mean"], tensors["input.std"]),
+            {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")},
+            Frame(*(tensors[f"input.{name}"] for name in ("mean", "std", "middle_mean", "middle_cov"))),
             LifterConfig.model_validate_json(meta["config"]),
             skeletons.from_dict(json.loads(meta["skeleton"])),
         )
     except (SafetensorError, KeyError, ValueError, OSError) as error:
+        if isinstance(error, BadModel):
+            raise
         raise BadModel(f"not a readable lifter: {error}") from None
 
 
-def predict(model: Model, poses: Poses) -> NDArray[np.float32]:
-    """3D poses N x J x 3 in the network's units (camera frame: x right, y down, z away), root near the origin."""
+def predict(model: Model, poses: Poses) -> Array:
+    """3D poses N x J x 3 in the camera frame (x right, y down, z away), root at or near the origin.
+
+    mm where the model knows bone lengths (depth 'bones', or supervised), else the network's units.
+    """
+    found = np.zeros((len(poses.names), len(poses.skeleton.keypoints), 3), dtype=np.float32)
+    for start in range(0, len(found), AT_ONCE):
+        few = np.arange(start, min(start + AT_ONCE, len(found)))
+        found[few] = _predict(model, subset(poses, few) if len(few) < len(found) else poses)
+    return found
+
+
+def _predict(model: Model, poses: Poses) -> Array:
     w = model.weights
-    points, present, _ = centred(poses, model.config)
-    x = model.frame.standardise(points.reshape(len(points), -1)) * np.repeat(present, 2, axis=1)
-    x = _layer(w, "enter", 0, x)
+    view = seen(poses, model.config, model.frame)
+    x = _layer(w, "enter", 0, model.frame.standardise(view.points.reshape(len(view.points), -1)))
     for stage in range(model.config.stages):
         name = f"stages.{stage}.layers"
         x = x + _layer(w, name, 4, _layer(w, name, 0, x))
-    flat = (x @ w["pose.weight"].T + w["pose.bias"]) * w["unnorm"]
-    return flat.reshape(len(points), -1, 3)
+    head = x @ w["pose.weight"].T + w["pose.bias"]
+    if model.config.depth == "free":
+        pose = (head * w["unnorm"] + w["offset"]).reshape(len(x), -1, 3)
+    else:
+        pose = _assembled(model, view, head, USUAL_SCALE * np.exp(x @ w["scale.weight"][0] + w["scale.bias"][0]))
+    return np.asarray(pose @ view.turn.transpose(0, 2, 1), dtype=np.float32)
 
 
-def _layer(w: dict[str, NDArray[np.float32]], name: str, at: int, x: NDArray[np.float32]) -> NDArray[np.float32]:
+def bone_lengths(model: Model) -> Array:
+    """mm per bone; learned ones keep the total length (as network.Lifter.bone_lengths)."""
+    lengths = model.weights["lengths"]
+    if model.config.lengths != "learned":
+        return lengths
+    longer = lengths * np.exp(model.weights["log_ratio"])[model.weights["group"]]
+    return np.asarray(longer * (lengths.sum() / longer.sum()))
+
+
+def _assembled(model: Model, view: Seen, signs: Array, scale: Array) -> Array:
+    """The pose from signed bones: network.Lifter's log_sines, steps and assemble."""
+    w, lengths = model.weights, bone_lengths(model)
+    squared = ((view.points[:, w["child"]] - view.points[:, w["parent"]]) ** 2).sum(-1)
+    log_sine = 0.5 * np.log(squared + 1e-6) - np.log(scale)[:, None] - np.log(lengths)
+    z = (lengths * foreshortening.at(w["tables"][0], log_sine) * np.tanh(signs)) @ w["path"].T
+    stretch = (1 + z * (scale * view.per_focal)[:, None]) / scale[:, None]
+    return np.concatenate([view.points * stretch[..., None], z[..., None]], -1)
+
+
+def _layer(w: dict[str, Array], name: str, at: int, x: Array) -> Array:
     """Linear, batch norm with running statistics, ReLU."""
-    x = x @ w[f"{name}.{at}.weight"].T + w[f"{name}.{at}.bias"]
     norm = f"{name}.{at + 1}"
-    x = (x - w[f"{norm}.running_mean"]) / np.sqrt(w[f"{norm}.running_var"] + BATCH_NORM_EPS)
-    return np.maximum(x * w[f"{norm}.weight"] + w[f"{norm}.bias"], 0.0)
+    factor = w[f"{norm}.weight"] / np.sqrt(w[f"{norm}.running_var"] + BATCH_NORM_EPS)
+    x = x @ w[f"{name}.{at}.weight"].T
+    x += w[f"{name}.{at}.bias"] - w[f"{norm}.running_mean"]
+    x *= factor
+    x += w[f"{norm}.bias"]
+    return np.maximum(x, 0.0, out=x)

@@ -36,7 +36,9 @@ def read_sequences(path: Path) -> tuple[list[str], list[Clip]]:
         raise BadMotion(f"{path.name}: {error}") from None
     poses, names = data["poses"], [str(n) for n in data["joint_names"]]
     if poses.ndim != 3 or poses.shape[1:] != (len(names), 3) or len(data["seq_id"]) != len(poses):
-        raise BadMotion(f"{path.name}: poses {poses.shape} do not fit {len(names)} joints and {len(data['seq_id'])} ids")
+        raise BadMotion(
+            f"{path.name}: poses {poses.shape} do not fit {len(names)} joints and {len(data['seq_id'])} ids"
+        )
     if not np.isfinite(poses).all():
         raise BadMotion(f"{path.name}: poses hold numbers that are not finite")
     return names, [

@@ -37,31 +37,10 @@ class Studio:
     most_per_clip: int = 260
 
 
-def tree(skeleton: Skeleton) -> list[tuple[int, int]]:
-    """(parent, child) indices of a spanning tree of the bones, parents first, from the root.
-
-    Joints that no bone reaches hang on the root.
-    """
-    near: dict[int, list[int]] = {j: [] for j in range(len(skeleton.keypoints))}
-    for a, b in skeleton.bones:
-        near[skeleton.index(a)].append(skeleton.index(b))
-        near[skeleton.index(b)].append(skeleton.index(a))
-    root = skeleton.index(skeleton.root)
-    seen, queue, found = {root}, [root], []
-    while queue:
-        parent = queue.pop(0)
-        for child in near[parent]:
-            if child not in seen:
-                seen.add(child)
-                queue.append(child)
-                found.append((parent, child))
-    return found + [(root, j) for j in near if j not in seen]
-
-
 def reshape_people(poses_mm: Array, skeleton: Skeleton, factor: Array) -> Array:
     """Scale each bone of the tree: poses N x J x 3, factor one per tree bone; the root stays where it is."""
     out = poses_mm.copy()
-    for (parent, child), by in zip(tree(skeleton), factor, strict=True):
+    for (parent, child), by in zip(skeleton.tree, factor, strict=True):
         out[:, child] = out[:, parent] + by * (poses_mm[:, child] - poses_mm[:, parent])
     return out
 
@@ -69,16 +48,9 @@ def reshape_people(poses_mm: Array, skeleton: Skeleton, factor: Array) -> Array:
 def _factors(skeleton: Skeleton, studio: Studio, rng: np.random.Generator) -> Array:
     """Size of one subject and of its bones, left as long as right."""
     size = 1 + studio.size_sd * rng.standard_normal()
-    twin = dict(skeleton.twins) | {r: left for left, r in skeleton.twins}
-    drawn: dict[frozenset[str], float] = {}
-    factors = []
-    for parent, child in tree(skeleton):
-        a, b = skeleton.keypoints[parent], skeleton.keypoints[child]
-        key = frozenset({frozenset({a, b}), frozenset({twin.get(a, a), twin.get(b, b)})})  # type: ignore[arg-type]
-        if key not in drawn:
-            drawn[key] = 1 + studio.bone_sd * rng.standard_normal()
-        factors.append(size * drawn[key])
-    return np.array(factors)
+    group = skeleton.groups(skeleton.tree)
+    drawn = 1 + studio.bone_sd * rng.standard_normal(max(group) + 1)
+    return np.asarray(size * drawn[group])
 
 
 def photograph(clips: Sequence[Clip], skeleton: Skeleton, studio: Studio, seed: int) -> Poses:
@@ -102,7 +74,9 @@ def photograph(clips: Sequence[Clip], skeleton: Skeleton, studio: Studio, seed: 
         )
         away = rng.uniform(*studio.distance_mm, len(turn))
         place = np.stack([away * np.sin(turn), np.full(len(turn), studio.height_mm), away * np.cos(turn)], -1)
-        truth = np.einsum("vij,fvjc->fvic", _rotations(turn, studio.pitch_deg), (poses[:, None] - place[:, None]).swapaxes(-1, -2))
+        truth = np.einsum(
+            "vij,fvjc->fvic", _rotations(turn, studio.pitch_deg), (poses[:, None] - place[:, None]).swapaxes(-1, -2)
+        )
         truth = truth.swapaxes(-1, -2).reshape(-1, poses.shape[1], 3)
         truths.append(truth)
         pixels.append(studio.focal_px * truth[..., :2] / truth[..., 2:] + studio.picture_px / 2)
@@ -124,6 +98,7 @@ def photograph(clips: Sequence[Clip], skeleton: Skeleton, studio: Studio, seed: 
         truth_mm=np.concatenate(truths),
         action=np.array(groups),
         focal_px=np.full((len(every), 2), studio.focal_px),
+        principal_px=np.full((len(every), 2), studio.picture_px / 2),
     )
 
 

@@ -1,0 +1,141 @@
+"""Training poses on the device, and batches of them: mirrored and turned copies, and the pairs that go with them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from labeling.releasing.reading import Poses
+from training.lifter.config import LifterConfig
+from training.lifter.data import Frame, frame_of, seen, twin_order
+
+
+@dataclass
+class Batch:
+    """B people: x B x 2J standardised; points, present, per_focal, turn as in data.Seen; P pairs (row: person in batch).
+
+    `truth` B x J x 3 (mm, root at 0, in the points' frame) and `lengths` B x T only where asked for.
+    """
+
+    x: Tensor
+    points: Tensor
+    present: Tensor
+    per_focal: Tensor
+    turn: Tensor
+    row: Tensor
+    first: Tensor
+    second: Tensor
+    p_second: Tensor
+    truth: Tensor | None
+    lengths: Tensor | None
+
+
+class Batches:
+    """All training poses resident on one device; `draw` makes a batch without a Python loop over people."""
+
+    def __init__(self, train: Poses, config: LifterConfig, lengths: np.ndarray | None, device: str) -> None:
+        self.config, self.device = config, device
+        view = seen(train, config)
+        self.frame: Frame = frame_of(view, train)
+        to = self._tensor
+        self.points, self.present = to(view.points), to(view.present)
+        self.per_focal, self.turn = to(view.per_focal), to(view.turn)
+        self.mean, self.std = to(self.frame.mean), to(self.frame.std)
+        self.twins = to(twin_order(train))
+        self.lengths = None if lengths is None else to(lengths.astype(np.float32))
+        self.truth = None
+        if config.objective == "supervised":
+            root = train.skeleton.index(train.skeleton.root)
+            self.truth = to(
+                np.einsum("nij,nki->nkj", view.turn, train.truth_mm - train.truth_mm[:, root, None]).astype(np.float32)
+            )
+        self._index_pairs(train)
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.as_tensor(np.ascontiguousarray(array)).to(self.device)
+
+    def _index_pairs(self, train: Poses) -> None:
+        """Tables N x K (most pairs of a pose): joints and p of each pair; `count` N of them are there."""
+        people = len(train.names)
+        order = np.argsort(train.pose, kind="stable")
+        count = np.bincount(train.pose, minlength=people)
+        place = np.arange(len(order)) - np.repeat(np.cumsum(count) - count, count)
+        table = np.zeros((3, people, max(1, int(count.max(initial=0)))), dtype=np.float32)
+        table[:, train.pose[order], place] = train.first[order], train.second[order], train.p_second[order]
+        self.pairs = self._tensor(table[:2].astype(np.int64))
+        self.p_second = self._tensor(table[2])
+        self.count = self._tensor(count)
+        self.even = bool((count == count[0]).all() and count[0] > 0)
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def draw(self, people: Tensor, generator: torch.Generator) -> Batch:
+        """The people (indices), as copies, with their pairs."""
+        points, present, turn = self.points[people], self.present[people], self.turn[people]
+        truth = None if self.truth is None else self.truth[people]
+        if self.config.rotate_deg:
+            points, turn, truth = self._rotated(points, turn, truth, generator)
+        flipped = None
+        if self.config.mirror:
+            flipped = torch.rand(len(people), generator=generator, device=self.device) < 0.5
+            points, present, turn, truth = self._mirrored(flipped, points, present, turn, truth)
+        x = (points.flatten(1) - self.mean) / self.std.clamp_min(1e-6)
+        x = torch.where(self.std > 1e-6, x, 0.0)
+        pairs = self._pairs(people, flipped, generator)
+        lengths = None if self.lengths is None else self.lengths[people]
+        return Batch(x, points, present, self.per_focal[people], turn, *pairs, truth, lengths)
+
+    def _rotated(
+        self, points: Tensor, turn: Tensor, truth: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Turned in the picture, around the root: depths stay."""
+        angle = torch.rand(len(points), generator=generator, device=self.device) * 2 - 1
+        angle = angle * math.radians(self.config.rotate_deg)
+        c, s, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
+        plane = torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)  # acts from the right
+        space = torch.stack(
+            [torch.stack([c, s, zero], -1), torch.stack([-s, c, zero], -1), torch.stack([zero, zero, zero + 1], -1)], -2
+        )
+        return points @ plane, turn @ space, None if truth is None else truth @ space
+
+    def _mirrored(
+        self, flipped: Tensor, points: Tensor, present: Tensor, turn: Tensor, truth: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Left and right exchanged where `flipped`: depths stay, names change."""
+        where = flipped[:, None, None]
+        sign = torch.tensor([-1.0, 1.0, 1.0], device=self.device)
+        points = torch.where(where, points[:, self.twins] * sign[:2], points)
+        present = torch.where(flipped[:, None], present[:, self.twins], present)
+        turn = torch.where(where, turn * sign, turn)
+        if truth is not None:
+            truth = torch.where(where, truth[:, self.twins] * sign, truth)
+        return points, present, turn, truth
+
+    def _pairs(
+        self, people: Tensor, flipped: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        first, second = self.pairs[0][people], self.pairs[1][people]
+        p_second, count = self.p_second[people], self.count[people]
+        most = first.shape[1]
+        row = torch.arange(len(people), device=self.device)[:, None].expand(-1, most)
+        if self.config.pairs == "one":
+            which = (torch.rand(len(people), generator=generator, device=self.device) * count).long()[:, None]
+            row, first, second, p_second = (t.gather(1, which) for t in (row, first, second, p_second))
+            there = (count > 0)[:, None]
+        else:
+            there = torch.arange(most, device=self.device) < count[:, None]
+        if self.even:
+            row, first, second, p_second = (t.reshape(-1) for t in (row, first, second, p_second))
+        else:
+            row, first, second, p_second = (t[there] for t in (row, first, second, p_second))
+        if flipped is not None:
+            swap = flipped[row]
+            first = torch.where(swap, self.twins[first], first)
+            second = torch.where(swap, self.twins[second], second)
+        return row, first, second, p_second

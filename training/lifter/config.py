@@ -83,14 +83,15 @@ PAPER = LifterConfig(
 )
 
 
-def _but(config: LifterConfig, **changes: object) -> LifterConfig:
+def changed(config: LifterConfig, **changes: object) -> LifterConfig:
+    """The configuration with other values, checked again."""
     return LifterConfig.model_validate(config.model_dump() | changes)
 
 
 PRESETS: dict[str, LifterConfig] = {
     "nearer": NEARER,
-    "nearer-large": _but(NEARER, epochs=60, batch=256, precision="bf16"),
-    "supervised": _but(NEARER, objective="supervised", depth="free", epochs=60, batch=256, precision="bf16"),
+    "nearer-large": changed(NEARER, epochs=60, batch=256, precision="bf16"),
+    "supervised": changed(NEARER, objective="supervised", depth="free", epochs=60, batch=256, precision="bf16"),
     "paper": PAPER,
-    "paper-supervised": _but(PAPER, objective="supervised", epochs=25),
+    "paper-supervised": changed(PAPER, objective="supervised", epochs=25),
 }

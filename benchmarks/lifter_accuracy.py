@@ -1,0 +1,161 @@
+"""How accurate lifters from simulated ordinal labels are, beside the supervised run of the same budget.
+
+`python -m benchmarks.lifter_accuracy --poses poses.npz --parts bars ladder sideways one-pair fine-tune --seeds 3 --json F`.
+Data: mocap sequences (npz), seen by virtual cameras (docs/methods/lifter.md, 'Virtual views'); the split is that of the
+file, by sequence. Labels are simulated: 5 pairs per pose, right with the authors' accuracy line, drawn once per pair.
+Every row is a mean over seeds with its spread (population sd); last epoch, nothing chosen on test poses. Each run takes
+one thread; as many run side by side as there are processors. Exits non-zero when a bar of a part does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labeling.skeletons import H36M_17
+from training.lifter import experiments
+from training.lifter import fit as fitting
+from training.lifter.config import changed
+from training.lifter.simulate import label
+from training.poses.mocap import read_sequences
+from training.poses.views import Studio, photograph
+
+MEASURES = ("coded_scale_mm", "n_mpjpe_mm", "pa_mpjpe_mm", "mpjpe_mm", "true_error")
+SUPERVISED_PA, PA_RATIO, SCALE_RATIO, ORDER, FINE_TUNE = 34.0, 1.40, 1.45, 0.095, 0.30
+KNOWN_ACTIONS = {"walking", "running"}
+_views: dict[str, Any] = {}
+
+
+def _prepare(path: str) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    names, clips = read_sequences(Path(path))
+    if tuple(names) != H36M_17.keypoints:
+        raise SystemExit(f"{path}: joints are not those of h36m-17")
+    _views["all"] = photograph(clips, H36M_17, Studio(), 0)
+
+
+def _one(task: tuple[str, str, int, int]) -> tuple[str, str, int, dict[str, Any]]:
+    part, name, seed, epochs = task
+    started = time.perf_counter()
+    changes = {"epochs": epochs} if epochs else {}
+    if part == "fine-tune":
+        found = _fine_tune(seed, changes)
+    else:
+        found, _ = experiments.run(PARTS[part][name], _views["all"], seed, **changes)
+    found["seconds"] = round(time.perf_counter() - started, 1)
+    return part, name, seed, found
+
+
+def _fine_tune(seed: int, changes: dict[str, int]) -> dict[str, Any]:
+    """Walking and running first; then ordinal labels only, on all other actions; measured on those."""
+    from tempfile import TemporaryDirectory
+
+    from training.lifter import evaluate, export
+    from training.lifter.data import subset
+
+    views = _views["all"]
+    known, new = experiments.only(views, KNOWN_ACTIONS), experiments.only(views, KNOWN_ACTIONS, others=True)
+    _, first = experiments.run(experiments.OURS, known, seed, **changes)
+    test = subset(new, new.split == "test")
+    before = evaluate.measure(first.predict(test), test)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "first.safetensors"
+        export.save(first, path)
+        train = label(subset(new, new.split == "train"), experiments.ANNOTATED.model_copy(update={"seed": seed}))
+        config = changed(experiments.OURS.config, seed=seed, **changes)
+        after_fit = fitting.fit(train, config, weights=path, curves=False)
+    after = evaluate.measure(after_fit.predict(test), test)
+    return {**{f"before_{k}": before[k] for k in MEASURES}, **{k: after[k] for k in MEASURES}}
+
+
+PARTS: dict[str, dict[str, experiments.Experiment]] = {
+    "bars": {
+        "supervised": experiments.SUPERVISED,
+        "supervised, plain": experiments.SUPERVISED_PLAIN,
+        "nearer": experiments.OURS,
+    },
+    "ladder": experiments.LADDER,
+    "sideways": experiments.SIDEWAYS,
+    "one-pair": experiments.ONE_PAIR,
+    "fine-tune": {"walking and running, then the others": experiments.OURS},
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--poses", required=True, help="npz of mocap sequences")
+    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=["bars"])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, default=0, help="instead of each configuration's own (60)")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--json", type=Path, help="write all figures here")
+    options = parser.parse_args()
+    tasks = [(p, n, s, options.epochs) for p in options.parts for n in PARTS[p] for s in range(options.seeds)]
+    found: dict[str, dict[str, list[dict[str, Any]]]] = {p: {n: [] for n in PARTS[p]} for p in options.parts}
+    with ProcessPoolExecutor(options.processes, initializer=_prepare, initargs=(options.poses,)) as pool:
+        for part, name, seed, values in pool.map(_one, tasks):
+            found[part][name].append(values)
+            print(f"  {part}: {name}, seed {seed}: {_line([values])}", file=sys.stderr, flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(found, indent=1))
+    for part, rows in found.items():
+        print(f"\n{part}: mean ± sd of {options.seeds} seeds, mm; order: pairs wrongly ordered")
+        for name, values in rows.items():
+            print(f"{name:48s} {_line(values)}")
+    return _bars(found)
+
+
+def _line(values: list[dict[str, Any]]) -> str:
+    text = []
+    for key, title in (("coded_scale_mm", "scale as coded"), ("n_mpjpe_mm", "best scale"), ("pa_mpjpe_mm", "PA")):
+        text.append(f"{title} {_mean(values, key):6.2f} ± {_sd(values, key):4.2f}")
+    text.append(f"order {100 * _mean(values, 'true_error'):5.2f} ± {100 * _sd(values, 'true_error'):4.2f} %")
+    if "before_true_error" in values[0]:
+        text.append(
+            f"before {100 * _mean(values, 'before_true_error'):5.2f} %, PA {_mean(values, 'before_pa_mpjpe_mm'):.2f}"
+        )
+    return "  ".join(text)
+
+
+def _mean(values: list[dict[str, Any]], key: str) -> float:
+    return float(np.mean([v[key] for v in values]))
+
+
+def _sd(values: list[dict[str, Any]], key: str) -> float:
+    return float(np.std([v[key] for v in values]))
+
+
+def _bars(found: dict[str, Any]) -> int:
+    bars = []
+    if "bars" in found:
+        supervised, ours = found["bars"]["supervised"], found["bars"]["nearer"]
+        pa = _mean(ours, "pa_mpjpe_mm") / _mean(supervised, "pa_mpjpe_mm")
+        scale = _mean(ours, "coded_scale_mm") / _mean(supervised, "coded_scale_mm")
+        bars = [
+            ("supervised PA-MPJPE (mm)", _mean(supervised, "pa_mpjpe_mm"), SUPERVISED_PA),
+            ("nearer / supervised, PA-MPJPE", pa, PA_RATIO),
+            ("nearer / supervised, scale-aligned as coded", scale, SCALE_RATIO),
+            ("nearer, order error", _mean(ours, "true_error"), ORDER),
+        ]
+    if "fine-tune" in found:
+        (values,) = found["fine-tune"].values()
+        left = _mean(values, "true_error") / _mean(values, "before_true_error")
+        bars.append(("order error left after fine-tuning", left, 1 - FINE_TUNE))
+    print()
+    for name, value, bar in bars:
+        print(f"{'holds' if value <= bar else 'FAILS'}: {name} {value:.4f}, at most {bar}")
+    return 0 if all(value <= bar for _, value, bar in bars) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

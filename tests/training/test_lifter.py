@@ -474,3 +474,13 @@ class TestMetrics:
     def test_no_poses_are_refused(self) -> None:
         with pytest.raises(metrics.EmptyPoses):
             metrics.mpjpe_mm(self.truth[:0], self.truth[:0])
+
+
+def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    x = torch.ones(401, 503)
+    for share in (0.25, 0.5, 0.9):
+        out = network.Dropout(share)(x)
+        assert (out == 0).float().mean().item() == pytest.approx(share, abs=0.005)
+        assert torch.allclose(out[out != 0], torch.tensor(1 / (1 - share)))
+    assert torch.equal(network.Dropout(0.5).eval()(x), x)

@@ -17,7 +17,6 @@ from training.lifter.config import PAPER, PRESETS, LifterConfig, changed
 from training.lifter.data import subset
 from training.lifter.simulate import LabelConfig
 
-
 CLEAN_PAIR = LabelConfig(pairs=1, noise="none")
 
 

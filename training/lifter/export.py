@@ -28,14 +28,11 @@ def save(fitted: Fitted, path: Path) -> None:
     tensors = {f"network.{k}": v.contiguous().cpu() for k, v in fitted.network.state_dict().items()}
     for field in fields(fitted.frame):
         tensors[f"input.{field.name}"] = torch.from_numpy(np.ascontiguousarray(getattr(fitted.frame, field.name)))
-    meta = {
-        "format": FORMAT,
-        "config": fitted.config.model_dump_json(),
-        "skeleton": json.dumps(fitted.poses.skeleton.as_dict()),
-    }
+    # One entry: safetensors writes several in random order, and the same model should have the same checksum.
+    said = {"format": FORMAT, "config": fitted.config.model_dump(), "skeleton": fitted.poses.skeleton.as_dict()}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}")
-    save_file(tensors, aside, metadata=meta)
+    save_file(tensors, aside, metadata={"nearer": json.dumps(said)})
     os.replace(aside, path)
 
 

@@ -42,15 +42,15 @@ def load(path: Path) -> Model:
     """Read a model file. Raises BadModel."""
     try:
         with safe_open(path, "numpy") as file:
-            meta = file.metadata() or {}
+            said = json.loads((file.metadata() or {}).get("nearer", "{}"))
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        if meta.get("format") != FORMAT:
+        if said.get("format") != FORMAT:
             raise BadModel(f"not a lifter written by this version of Nearer (wanted {FORMAT})")
         return Model(
             {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")},
             Frame(*(tensors[f"input.{name}"] for name in ("mean", "std", "middle_mean", "middle_cov"))),
-            LifterConfig.model_validate_json(meta["config"]),
-            skeletons.from_dict(json.loads(meta["skeleton"])),
+            LifterConfig.model_validate(said["config"]),
+            skeletons.from_dict(said["skeleton"]),
         )
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         if isinstance(error, BadModel):

@@ -19,6 +19,7 @@ training_methods.add(
 
 def list_job_kinds() -> None:
     """Job kinds need the configuration classes of verbs, which need the catalogue above."""
+    from training.lifts import LiftConfig
     from training.runs import TrainConfig
 
     job_kinds.add(
@@ -28,5 +29,14 @@ def list_job_kinds() -> None:
             config=TrainConfig,
             target="training.work:perform",
             extra={"queue": "heavy", "explains": True},
+        )
+    )
+    job_kinds.add(
+        Offer(
+            name="lift",
+            title="Lift 2D keypoints",
+            config=LiftConfig,
+            target="training.lifts:perform",
+            extra={"queue": "light", "explains": True},
         )
     )

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db.models import QuerySet
-from django.http import FileResponse
+from django.http import FileResponse, HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from pydantic import BaseModel, ConfigDict, Field
@@ -19,11 +19,16 @@ from rest_framework.response import Response
 
 from labeling.api.views import Listed
 from labeling.models import Release
-from training import runs
+from training import lifts, runs
 from training.models import Model, Run
 from webapp.accounts.roles import STAFF, Role, require
-from webapp.refusal import Invalid
+from webapp.jobs.api import JobShape
+from webapp.jobs.models import Job
+from webapp.refusal import Conflict, Invalid, NotFound
 from webapp.typed import read
+
+
+_UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class RunShape(serializers.ModelSerializer):
@@ -71,6 +76,15 @@ class RunRequest(BaseModel):
     preset: str = "nearer"
     options: dict[str, Any] = Field(default_factory=dict)
     start_from: UUID | None = Field(None, description="a model to fine-tune")
+
+
+class PredictRequest(BaseModel):
+    """People to lift: 2D keypoints in px, in the model's order or by name, null where absent; the camera where known."""
+
+    model_config = ConfigDict(extra="forbid")
+    people: list[Any] = Field(min_length=1, max_length=lifts.MOST)
+    focal_px: tuple[float, float] | None = Field(None, description="fx, fy in px")
+    principal_px: tuple[float, float] | None = Field(None, description="cx, cy in px")
 
 
 class Runs(Listed):
@@ -126,6 +140,52 @@ class Models(Listed):
     @action(detail=True)
     def weights(self, request: Request, id: UUID) -> FileResponse:
         """The model as a safetensors file."""
+        return self._file(".safetensors")
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True)
+    def onnx(self, request: Request, id: UUID) -> FileResponse:
+        """The model as an ONNX file, checked against torch when it was made."""
+        return self._file(".onnx")
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True)
+    def events(self, request: Request, id: UUID) -> FileResponse:
+        """The run's curves as a TensorBoard event file."""
+        return self._file(".tfevents")
+
+    def _file(self, suffix: str) -> FileResponse:
         model = self.get_object()
-        path = Path(settings.MEDIA_ROOT) / model.path
-        return FileResponse(path.open("rb"), as_attachment=True, filename=f"{model.uuid}.safetensors")
+        path = (Path(settings.MEDIA_ROOT) / model.path).with_suffix(suffix)
+        if not path.exists():
+            raise NotFound("This model has no such file.", field="id", value=str(model.uuid))
+        name = f"events.out.tfevents.{model.uuid}" if suffix == ".tfevents" else f"{model.uuid}{suffix}"
+        return FileResponse(path.open("rb"), as_attachment=True, filename=name)
+
+    @extend_schema(responses={(200, "text/markdown"): OpenApiTypes.STR})
+    @action(detail=True)
+    def card(self, request: Request, id: UUID) -> HttpResponse:
+        """The model's card: what it is, how it was made, how good it is, what to beware of."""
+        return HttpResponse(self.get_object().card, content_type="text/markdown; charset=utf-8")
+
+    @extend_schema(request=PredictRequest, responses={200: OpenApiTypes.OBJECT, 202: JobShape})
+    @action(detail=True, methods=["post"])
+    def predict(self, request: Request, id: UUID) -> Response:
+        """Lift 2D keypoints to 3D: up to 256 people at once, up to 100,000 as a job."""
+        asked = read(PredictRequest, request.data)
+        found = lifts.lift(request.user, self.get_object(), asked.model_dump(exclude_none=True))
+        if isinstance(found, Job):
+            return Response(JobShape(found).data, 202)
+        return Response(found)
+
+    @extend_schema(responses={(200, "application/json"): OpenApiTypes.OBJECT})
+    @action(detail=True, url_path=f"predictions/(?P<job>{_UUID})")
+    def predictions(self, request: Request, id: UUID, job: str) -> FileResponse:
+        """The poses of a finished lifting job: for the one who asked, and for admins."""
+        model = self.get_object()
+        row = Job.objects.filter(uuid=job, kind="lift", config__model=str(model.uuid)).first()
+        if row is None or (row.created_by_id != request.user.pk and not request.user.is_one_of(Role.ADMIN)):
+            raise NotFound("No such lifting job of this model.", field="job", value=job)
+        if row.state != "done":
+            raise Conflict(f"The job is {row.state}.", field="state")
+        return FileResponse(lifts.result_of(row).open("rb"), content_type="application/json")

@@ -222,7 +222,7 @@ STORAGES = {
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},
 }
 WHITENOISE_USE_FINDERS = DEBUG
-WHITENOISE_KEEP_ONLY_HASHED_FILES = True
+WHITENOISE_KEEP_ONLY_HASHED_FILES = False  # scripts import their chunks by the names that the bundler gave them
 
 # --- Addresses, processes ---
 SITE_HOST = os.environ.get("NEARER_HOST", "127.0.0.1")

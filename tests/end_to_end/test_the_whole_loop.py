@@ -135,12 +135,21 @@ def test_an_admin_merges_releases_and_trains_and_the_command_line_says_the_same(
     assert '"joint_names"' in Path(download.value.path()).read_text()[:300]
     page.get_by_role("link", name="Train a lifter").click()
     look(page, "new-run")
-    page.get_by_label("Epochs").fill("25")
+    page.get_by_text("Options: empty ones are the preset's").click()
+    look(page, "new-run-options")
+    page.get_by_label("epochs", exact=False).first.fill("25")
     page.get_by_role("button", name="Train").click()
     page.wait_for_url("**/runs/*-*/")
     finish_job(page, site, 240)
     page.wait_for_selector("#measures")
     page.wait_for_selector(".uplot")
+    page.locator("[data-island=poses]").scroll_into_view_if_needed()
+    page.get_by_text("Example 1 of 12").wait_for()
+    page.get_by_role("button", name="Next").click()
+    page.get_by_text("Example 2 of 12").wait_for()
+    page.get_by_role("button", name="show in 3D").first.click()
+    page.get_by_text("Worst case 1 of 12").wait_for()
+    page.locator(".viewer canvas").press("ArrowLeft")
     look(page, "run")
     rows = [r.inner_text().split("\t") for r in page.locator("#measures tbody tr").all()]
     printed = json_of(site.manage("train_lifter", "Sample campaign", "--actor", "resi", "--epochs", "25", "--here"))
@@ -149,6 +158,13 @@ def test_an_admin_merges_releases_and_trains_and_the_command_line_says_the_same(
     assert float(shown["this run"][1]) == printed["label_error"]
     assert float(next(v for k, v in shown.items() if "noise-free" in k)[0]) == printed["noise_free"]["true_error"]
     assert float(shown["chance"][0]) == 0.5
+    page.get_by_role("navigation", name="Main").get_by_role("link", name="Training").click()
+    for box in page.get_by_role("checkbox").all()[:2]:
+        box.check()
+    page.get_by_role("button", name="Compare the chosen runs").click()
+    page.wait_for_selector(".uplot")
+    assert page.locator("tbody th .key").count() == 2
+    look(page, "compare")
     for link in ("Data sets", "Releases", "Training", "Jobs", "People"):
         page.get_by_role("navigation", name="Main").get_by_role("link", name=link).click()
         page.wait_for_load_state()

@@ -1,7 +1,8 @@
-"""Pages of training: the runs, one run with its curves and measures, starting one."""
+"""Pages of training: the runs, one run with its curves and measures, runs side by side, starting one."""
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import UUID
 
 from django.contrib import messages
@@ -14,17 +15,29 @@ from django.urls import path, reverse
 from labeling.models import Release
 from training import runs
 from training.catalogs import training_methods
+from training.dashboard import plots
 from training.models import Model, Run
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.refusal import Invalid, Refusal
 
 SEES = (*STAFF, Role.RESEARCHER)
+MOST_COMPARED = 6
+COLUMNS = {
+    "true_error": "Order error, true order",
+    "label_error": "against the labels",
+    "mpjpe_mm": "MPJPE",
+    "n_mpjpe_mm": "N-MPJPE",
+    "coded_scale_mm": "Scale-aligned (as coded)",
+    "pa_mpjpe_mm": "PA-MPJPE",
+    "pck_150mm": "PCK 150",
+    "auc_150mm": "AUC 150",
+}
 
 
 @login_required
 def run_list(request: HttpRequest) -> HttpResponse:
     require(request.user, *SEES)
-    rows = Run.objects.select_related("release__campaign", "job", "model").order_by("-created_at")
+    rows = Run.objects.select_related("release__campaign", "job", "model").defer("details").order_by("-created_at")
     return render(
         request,
         "run_list.html",
@@ -38,6 +51,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
 @login_required
 def run_new(request: HttpRequest) -> HttpResponse:
     require(request.user, Role.ADMIN, Role.RESEARCHER)
+    offer = training_methods["lifter"]
     if request.method == "POST":
         try:
             release = (
@@ -47,7 +61,7 @@ def run_new(request: HttpRequest) -> HttpResponse:
             )
             if release is None:
                 raise Invalid("Choose a release.", field="release")
-            options = {k: request.POST[k] for k in ("epochs", "seed") if request.POST.get(k, "").strip()}
+            options = {k: v.strip() for k in offer.config.model_fields if (v := request.POST.get(k, "")).strip()}
             parent = request.POST.get("start_from")
             run = runs.start(
                 request.user,
@@ -65,11 +79,23 @@ def run_new(request: HttpRequest) -> HttpResponse:
         "run_new.html",
         {
             "releases": Release.objects.select_related("campaign").order_by("-created_at")[:200],
-            "presets": training_methods["lifter"].extra["presets"],
+            "presets": offer.extra["presets"],
+            "options": plots.options_of(offer.config),
             "models": Model.objects.order_by("-created_at")[:200],
-            "chosen": request.GET.get("release", ""),
+            "given": request.POST,
+            "chosen": request.POST.get("release") or request.GET.get("release", ""),
         },
     )
+
+
+def _row(name: str, found: dict[str, Any]) -> tuple[str, list[tuple[Any, str]]]:
+    intervals = found.get("interval_95", {})
+    cells = []
+    for key in COLUMNS:
+        value = found.get(key)
+        low_high = intervals.get(key)
+        cells.append(("–" if value is None else value, f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else ""))
+    return name, cells
 
 
 @login_required
@@ -78,29 +104,55 @@ def run_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     run = get_object_or_404(
         Run.objects.select_related("release__campaign", "job", "started_from", "model"), uuid=identity
     )
-    start = {
-        "curves": reverse("runs-curves", args=[run.uuid]),
-        "job": reverse("jobs-detail", args=[run.job.uuid]),
-        "finished": run.job.finished,
-    }
-    found = run.metrics or {}
+    found, details = run.metrics or {}, run.details or {}
     rows = []
     if found:
-        rows.append(("this run", found))
+        rows.append(_row("this run", found))
         if "noise_free" in found:
-            rows.append(("trained on noise-free labels (same pairs, true order)", found["noise_free"]))
+            rows.append(_row("trained on noise-free labels (same pairs, true order)", found["noise_free"]))
         if "chance" in found:
-            rows.append(("chance", found["chance"]))
+            rows.append(_row("chance", found["chance"]))
+    viewer = {k: details[k] for k in ("joints", "bones", "examples", "worst") if k in details}
     return render(
         request,
         "run.html",
         {
             "run": run,
-            "start": start,
+            "columns": COLUMNS.values(),
             "rows": rows,
+            "plots": plots.plots_of([run]),
+            "worst": plots.with_pictures(run, details.get("worst", []), request.user.is_one_of(*STAFF)),
+            "viewer": viewer,
             "lines": run.job.lines.all(),
             "model": getattr(run, "model", None),
             "may_stop": request.user.is_one_of(Role.ADMIN) or run.created_by_id == request.user.pk,
+            "curves": [{"name": run.name, "url": reverse("runs-curves", args=[run.uuid])}],
+        },
+    )
+
+
+@login_required
+def run_compare(request: HttpRequest) -> HttpResponse:
+    """Runs side by side: `?run=<uuid>&run=<uuid>`, up to six."""
+    require(request.user, *SEES)
+    wanted = []
+    for text in request.GET.getlist("run")[:MOST_COMPARED]:
+        try:
+            wanted.append(UUID(text))
+        except ValueError:
+            messages.error(request, f"“{text[:60]}” is not the id of a run.")
+    known = {r.uuid: r for r in Run.objects.select_related("release__campaign", "job").filter(uuid__in=wanted)}
+    chosen = [known[w] for w in dict.fromkeys(wanted) if w in known]
+    return render(
+        request,
+        "run_compare.html",
+        {
+            "runs": chosen,
+            "columns": COLUMNS.values(),
+            "rows": [_row(run.name, run.metrics or {}) for run in chosen],
+            "differing": plots.differing(chosen),
+            "plots": plots.plots_of(chosen),
+            "curves": [{"name": run.name, "url": reverse("runs-curves", args=[run.uuid])} for run in chosen],
         },
     )
 
@@ -108,5 +160,6 @@ def run_page(request: HttpRequest, identity: UUID) -> HttpResponse:
 urls = [
     path("runs/", run_list, name="run-list"),
     path("runs/new/", run_new, name="run-new"),
+    path("runs/compare/", run_compare, name="run-compare"),
     path("runs/<uuid:identity>/", run_page, name="run"),
 ]

@@ -4,7 +4,7 @@ import { call } from "../api";
 
 interface Job { state: string; done: number; total: number; unit: string; share_done: number | null; started_at: string | null; log: string[] }
 const FINISHED = ["done", "failed", "cancelled"];
-const COLOURS = ["#3b82f6", "#d9480f", "#0a8f4d", "#b5179e", "#8a6d00"];
+const COLOURS = ["#3b82f6", "#d9480f", "#0a8f4d", "#b5179e", "#8a6d00", "#5b6470"];
 
 function left(job: Job): string {
   if (!job.share_done || job.share_done < 0.02 || !job.started_at || FINISHED.includes(job.state)) return "";
@@ -31,21 +31,36 @@ async function watch(box: HTMLElement): Promise<void> {
 }
 
 interface Curves { epoch: number[]; series: Record<string, (number | null)[]> }
+interface Drawn { name: string; url: string }
 const PLOTS: [string, string[]][] = [
   ["Relative-label error on held-out pictures", ["held_out_true_error", "held_out_label_error"]],
   ["Losses", ["loss", "relative", "root", "skeleton"]],
   ["Reprojection loss (px)", ["reprojection"]],
 ];
 
+function read<T>(id: string | undefined): T | null {
+  const text = document.getElementById(id ?? "")?.textContent;
+  return text ? (JSON.parse(text) as T) : null;
+}
+
+// One run: its values in one plot each. Several: one plot per value, a line per run.
+function plots(runs: Drawn[], curves: Curves[]): { title: string; lines: { label: string; of: number; name: string }[] }[] {
+  const has = (n: string) => curves.some((c) => c.series[n]);
+  if (runs.length === 1) return PLOTS.map(([title, names]) => ({ title, lines: names.filter(has).map((n) => ({ label: n.replaceAll("_", " "), of: 0, name: n })) }));
+  const every = ["held_out_true_error", "held_out_label_error", "loss", "relative"];
+  return every.filter(has).map((n) => ({ title: n.replaceAll("_", " "), lines: runs.map((r, i) => ({ label: r.name, of: i, name: n })) }));
+}
+
 async function draw(box: HTMLElement): Promise<void> {
+  const runs = read<Drawn[]>(box.dataset["runs"]) ?? [];
   for (;;) {
-    const curves = await call<Curves>(box.dataset["url"] ?? "").catch(() => null);
+    const curves = await Promise.all(runs.map((r) => call<Curves>(r.url))).catch(() => null);
     if (curves) {
       box.replaceChildren();
-      if (!curves.epoch.length) box.textContent = "No epoch is finished yet.";
-      else for (const [title, names] of PLOTS) {
-        const seen = names.filter((n) => curves.series[n]);
-        if (!seen.length) continue;
+      const epochs = [...new Set(curves.flatMap((c) => c.epoch))].sort((a, b) => a - b);
+      if (!epochs.length) box.textContent = "No epoch is finished yet.";
+      else for (const { title, lines } of plots(runs, curves)) {
+        if (!lines.length) continue;
         const place = document.createElement("div");
         place.className = "chart";
         place.tabIndex = 0;
@@ -54,9 +69,13 @@ async function draw(box: HTMLElement): Promise<void> {
         box.append(place);
         const ink = getComputedStyle(document.body).color;
         const axis = { stroke: ink, grid: { stroke: "#8884", width: 1 } };
+        const values = lines.map(({ of, name }) => {
+          const one = curves[of], at = new Map(one?.epoch.map((e, i) => [e, one.series[name]?.[i] ?? null]));
+          return epochs.map((e) => at.get(e) ?? null);
+        });
         new uPlot({ title, width: Math.max(280, Math.min(900, box.clientWidth)), height: 240, scales: { x: { time: false } }, axes: [axis, axis],
-          series: [{ label: "epoch" }, ...seen.map((n, i) => ({ label: n.replaceAll("_", " "), stroke: COLOURS[i] ?? "#888", width: 2 }))] },
-          [curves.epoch, ...seen.map((n) => curves.series[n] ?? [])] as uPlot.AlignedData, place);
+          series: [{ label: "epoch" }, ...lines.map((l, i) => ({ label: l.label, stroke: COLOURS[i] ?? "#888", width: 2, spanGaps: true }))] },
+          [epochs, ...values] as uPlot.AlignedData, place);
       }
     }
     if (box.dataset["finished"] === "1") return;
@@ -64,5 +83,16 @@ async function draw(box: HTMLElement): Promise<void> {
   }
 }
 
+// three.js is fetched when the viewer comes into sight, or a worst case is asked for.
+function poses(box: HTMLElement): void {
+  let shown: Promise<{ show: (which: "examples" | "worst", index: number) => void }> | null = null;
+  const load = () => (shown ??= import("../viewer/poses").then(({ mount }) => mount(box, read(box.dataset["poses"])!)));
+  const failed = () => { box.textContent = "This browser does not draw WebGL, which the 3D viewer needs."; };
+  new IntersectionObserver((seen, watch) => { if (seen.some((s) => s.isIntersecting)) { watch.disconnect(); load().catch(failed); } }).observe(box);
+  document.querySelectorAll<HTMLElement>("[data-show-worst]").forEach((b) =>
+    b.addEventListener("click", () => { load().then((v) => v.show("worst", Number(b.dataset["showWorst"]))).catch(failed); }));
+}
+
 document.querySelectorAll<HTMLElement>("[data-island=job]").forEach((b) => { if (b.dataset["finished"] !== "1") void watch(b); });
 document.querySelectorAll<HTMLElement>("[data-island=curves]").forEach((b) => void draw(b));
+document.querySelectorAll<HTMLElement>("[data-island=poses]").forEach(poses);

@@ -135,7 +135,7 @@ class Reference:
         self.optimiser = torch.optim.Adam(self.parameters, lr=1e-3)
         self.loader = torch.utils.data.DataLoader(PerSample(poses), batch_size=batch, shuffle=True)
         self.log: list[float] = []
-        self.reference = torch.tensor(bones.generic_mm(poses, BONES), dtype=torch.float32)
+        self.reference = torch.tensor(bones.assumed_mm(poses, BONES, generic=True), dtype=torch.float32)
 
     def epoch(self) -> None:
         for original, given, _, _, _, _, depths, order, _, _ in self.loader:
@@ -183,7 +183,7 @@ def cpu_s(work: Callable[[], object]) -> float:
 
 
 def ours(poses: Poses, config: LifterConfig, device: str = "cpu") -> Callable[[], object]:
-    run = _Run(poses, config, device)
+    run = _Run(poses, bones.resolved(poses, config), device)
     count = iter(range(10**6))
     return lambda: run.epoch(next(count))
 

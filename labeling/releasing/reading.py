@@ -42,6 +42,32 @@ class Poses:
     principal_px: NDArray[np.float64] | None = None
 
 
+def unlabelled(
+    skeleton: Skeleton,
+    names: list[str],
+    keypoints_px: NDArray[np.float64],
+    focal_px: NDArray[np.float64] | None = None,
+    principal_px: NDArray[np.float64] | None = None,
+) -> Poses:
+    """People to predict: keypoints N x J x 2, NaN where absent; focal length and principal point N x 2, NaN where unknown."""
+    there = np.asarray(np.isfinite(keypoints_px).all(axis=-1))
+    nothing = np.zeros(0, dtype=np.int64)
+    return Poses(
+        skeleton,
+        names,
+        np.full(len(names), "test"),
+        np.where(there[..., None], keypoints_px, 0.0),
+        np.where(there, 2, 0).astype(np.int8),
+        nothing,
+        nothing,
+        nothing,
+        np.zeros(0),
+        np.full((*there.shape, 3), np.nan),
+        focal_px=focal_px,
+        principal_px=principal_px,
+    )
+
+
 def verify(folder: Path) -> dict[str, object]:
     """The manifest, after every file's checksum was found to be right. Raises BadRelease."""
     try:

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
+from labeling.releasing.reading import unlabelled
 from labeling.skeletons import LSP_14
 from tests.conftest import World
 from tests.training.test_lifter import SMALL, poses
@@ -148,7 +149,7 @@ def test_every_format_to_every_format(tmp_path: Path, weights: Path, source: str
     call_command("lift", str(weights), str(given), str(tmp_path / f"out.{target}"), verbosity=0)
     names, found = read_back(tmp_path / f"out.{target}")
     model = load(weights)
-    expected = predict(model, keypoints.unlabelled(LSP_14, names, points))
+    expected = predict(model, unlabelled(LSP_14, names, points))
     assert names == [f"p,{n}" for n in range(11)]
     assert np.abs(found - expected).max() < 0.006
 

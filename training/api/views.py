@@ -27,7 +27,6 @@ from webapp.jobs.models import Job
 from webapp.refusal import Conflict, Invalid, NotFound
 from webapp.typed import read
 
-
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 

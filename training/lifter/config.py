@@ -39,10 +39,11 @@ class LifterConfig(Config):
         1.0, ge=0, le=10, description="of bone length ratios (free depth); above 2 training tends to collapse"
     )
     scale_range: float = Field(1.0, gt=0, le=1e4, description="largest camera scale (free depth)")
-    lengths: Literal["auto", "average", "generic", "given", "learned"] = Field(
+    lengths: Literal["auto", "average", "typical", "generic", "given", "learned"] = Field(
         "auto",
-        description="bone lengths: average of the true training poses, a generic person, each person's own true ones, or "
-        "learned from a generic start, left as long as right; auto: average where truth is known, else generic",
+        description="bone lengths: average of the true training poses; of a typical adult; of the authors' generic "
+        "skeleton; each person's own true ones; or learned from typical ones, left as long as right. auto: average where "
+        "truth is known, else learned",
     )
     camera: Literal["known", "orthographic"] = Field(
         "known", description="known: use focal length and principal point where the data has them"

@@ -73,7 +73,7 @@ def check(poses: Poses, config: LifterConfig) -> Poses:
         raise NothingToLearn("The release has no labelled pairs in its training pictures.")
     elif (train.p_second == 0.5).all():
         raise NothingToLearn("All labelled pairs of the training pictures are ties: they say nothing of depth.")
-    bones.wanted(train, config)
+    bones.wanted(train, bones.resolved(train, config))
     return train
 
 
@@ -132,6 +132,7 @@ def fit(
     only: optimiser and schedule start fresh). Raises NothingToLearn, NoLengths, Collapsed.
     """
     train = check(poses, config)
+    config = bones.resolved(train, config)
     held_out = subset(poses, np.flatnonzero(poses.split == "test")[:CURVE_PEOPLE])
     run = _Run(train, config, device)
     start = 0

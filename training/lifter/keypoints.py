@@ -14,7 +14,7 @@ import json
 import math
 import os
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -22,7 +22,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from labeling.releasing.reading import Poses
+from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import Skeleton
 
 FORMATS = ("json", "jsonl", "csv", "npz")
@@ -36,32 +36,6 @@ class BadKeypoints(ValueError):
     def __init__(self, field: str, why: str) -> None:
         super().__init__(f"{field}: {why}")
         self.field, self.why = field, why
-
-
-def unlabelled(
-    skeleton: Skeleton,
-    names: list[str],
-    keypoints_px: NDArray[np.float64],
-    focal_px: NDArray[np.float64] | None = None,
-    principal_px: NDArray[np.float64] | None = None,
-) -> Poses:
-    """People to predict: keypoints N x J x 2, NaN where absent; focal length and principal point N x 2, NaN where unknown."""
-    there = np.isfinite(keypoints_px).all(-1)
-    nothing = np.zeros(0, dtype=np.int64)
-    return Poses(
-        skeleton,
-        names,
-        np.full(len(names), "test"),
-        np.where(there[..., None], keypoints_px, 0.0),
-        np.where(there, 2, 0).astype(np.int8),
-        nothing,
-        nothing,
-        nothing,
-        np.zeros(0),
-        np.full((*there.shape, 3), np.nan),
-        focal_px=focal_px,
-        principal_px=principal_px,
-    )
 
 
 def from_people(people: list[Any], skeleton: Skeleton, whole: dict[str, Any], first: int = 0) -> Poses:
@@ -205,15 +179,22 @@ def _read_npz(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
 
 
 class Writer(Protocol):
-    """Takes poses as they come."""
+    """Takes poses as they come; `end` closes what was begun."""
 
     def add(self, names: list[str], poses: NDArray[np.float32]) -> None: ...
+
+    def end(self) -> None: ...
 
 
 @contextmanager
 def writing(path: Path, skeleton: Skeleton, people: int) -> Iterator[Writer]:
     """A writer for the format that `path` ends in; the file appears whole or not at all. `people`: how many will come."""
-    writers = {"json": _Json, "jsonl": _Lines, "csv": _Csv, "npz": _Npz}
+    writers: dict[str, Callable[[IO[bytes], Skeleton, int], Writer]] = {
+        "json": _Json,
+        "jsonl": _Lines,
+        "csv": _Csv,
+        "npz": _Npz,
+    }
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in writers:
         raise BadKeypoints("output", f"ends in .{suffix}; can write {', '.join(FORMATS)}")

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labeling.skeletons import H36M_17
+
 
 class BadMotion(ValueError):
     """A motion file that cannot be read; says which part and why."""
@@ -22,6 +24,64 @@ class Clip:
     fps: float
     split: str = "train"
     action: str = ""
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A file's own joints over time: positions_mm F x J x 3 (world: y up), at `fps`."""
+
+    joints: list[str]
+    positions_mm: NDArray[np.float32]
+    fps: float
+
+
+def rotations(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """F x 3 x 3, right-handed about one axis (0 x, 1 y, 2 z), from F angles (rad)."""
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.zeros((len(angle), 3, 3))
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    turn[:, axis, axis] = 1
+    turn[:, i, i], turn[:, j, j], turn[:, i, j], turn[:, j, i] = c, c, -s, s
+    return turn
+
+
+# What files call the joints of h36m-17; the first name that a file has is taken. A tuple is a midpoint. Sides by {}.
+_SIDES = {"left": ("l", "Left", "left_", "L_"), "right": ("r", "Right", "right_", "R_")}
+_LIMBS = {
+    "hip": ("{}hipjoint", "{}UpLeg", "{}Thigh", "{}Hip", "{}hip"),
+    "knee": ("{}femur", "{}Leg", "{}Shin", "{}LowLeg", "{}Knee", "{}knee"),
+    "ankle": ("{}tibia", "{}Foot", "{}Ankle", "{}ankle"),
+    "shoulder": ("{}clavicle", "{}Arm", "{}UpArm", "{}shoulder"),
+    "elbow": ("{}humerus", "{}ForeArm", "{}LowArm", "{}Elbow", "{}elbow"),
+    "wrist": ("{}radius", "{}Hand", "{}Wrist", "{}wrist"),
+}
+_MIDDLE: dict[str, tuple[str, ...]] = {
+    "mid_spine": ("lowerback", "Spine", "Spine1", "Chest", "mid_spine"),
+    "neck": ("thorax", "Neck", "Neck1", "neck"),
+    "chin": ("upperneck", "Head", "chin"),
+    "head": ("head", "Head_end", "HeadEnd", "Head_End", "Site"),
+}
+
+
+def as_h36m17(motion: Motion, name: str, *, split: str = "train", action: str = "") -> Clip:
+    """The 17 joints of Human3.6M, found by the names that CMU, Mixamo and similar files use; mid_hip between the hips.
+
+    Raises BadMotion naming the joint that is missing.
+    """
+    place = {j: n for n, j in enumerate(motion.joints)}
+
+    def one(joint: str) -> NDArray[np.float32]:
+        side, _, limb = joint.partition("_")
+        names = [n.format(s) for n in _LIMBS[limb] for s in _SIDES[side]] if limb in _LIMBS else list(_MIDDLE[joint])
+        found = next((place[n] for n in names if n in place), None)
+        if found is None:
+            raise BadMotion(f"{name}: no joint for {joint}; looked for {', '.join(names[:6])}")
+        return motion.positions_mm[:, found]
+
+    poses = [
+        (one("left_hip") + one("right_hip")) / 2 if joint == "mid_hip" else one(joint) for joint in H36M_17.keypoints
+    ]
+    return Clip(name, np.stack(poses, axis=1), motion.fps, split, action)
 
 
 def read_sequences(path: Path) -> tuple[list[str], list[Clip]]:

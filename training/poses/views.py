@@ -7,12 +7,12 @@ J joints. Everything that these views are used for is simulated and named so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from labeling.releasing.reading import Poses
+from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import Skeleton
 from training.poses.mocap import Clip
 
@@ -83,22 +83,13 @@ def photograph(clips: Sequence[Clip], skeleton: Skeleton, studio: Studio, seed: 
         names += [f"{clip.name}/{f:05d}/{v}" for f in range(len(poses)) for v in range(len(turn))]
         groups += [clip.action] * len(truth)
         splits += [clip.split] * len(truth)
-    nothing = np.zeros(0, dtype=np.int64)
     every = np.concatenate(pixels)
-    return Poses(
-        skeleton=skeleton,
-        names=names,
+    focal, principal = np.full((len(every), 2), studio.focal_px), np.full((len(every), 2), studio.picture_px / 2)
+    return replace(
+        unlabelled(skeleton, names, every, focal, principal),
         split=np.array(splits),
-        keypoints_px=every,
-        state=np.full(every.shape[:2], 2, dtype=np.int8),
-        pose=nothing,
-        first=nothing,
-        second=nothing,
-        p_second=np.zeros(0),
         truth_mm=np.concatenate(truths),
         action=np.array(groups),
-        focal_px=np.full((len(every), 2), studio.focal_px),
-        principal_px=np.full((len(every), 2), studio.picture_px / 2),
     )
 
 

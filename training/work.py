@@ -11,6 +11,7 @@ import torch
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Max
+from numpy.typing import NDArray
 from tensorboardX import SummaryWriter
 
 from labeling.releasing import reading
@@ -53,11 +54,16 @@ def train_lifter(work: Work, run: Run, config: LifterConfig) -> dict[str, Any]:
     def on_epoch(epoch: int, values: dict[str, float]) -> None:
         Point.objects.update_or_create(run=run, epoch=epoch, defaults={"values": values})
 
+    def on_poses(epoch: int, predicted: NDArray[np.float32], people: reading.Poses) -> None:
+        shown = evaluate.examples(predicted, people) | {"epoch": epoch + 1}
+        Run.objects.filter(pk=run.pk).update(details=shown)
+
     fitted = fitting.fit(
         poses,
         config,
         progress=report,
         on_epoch=on_epoch,
+        on_poses=on_poses,
         checkpoint=work.folder / "checkpoint.safetensors",
         weights=parent,
         every=CHECKPOINT_EPOCHS,

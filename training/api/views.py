@@ -97,7 +97,8 @@ class Runs(Listed):
     def get_queryset(self) -> QuerySet[Run]:
         if not self.request.user.is_one_of(*STAFF, Role.RESEARCHER):
             return Run.objects.none()
-        return Run.objects.select_related("release", "job", "model").order_by("-created_at", "-pk")
+        runs = Run.objects.select_related("release", "job", "model").order_by("-created_at", "-pk")
+        return runs if self.action == "details" else runs.defer("details")
 
     @extend_schema(request=RunRequest, responses={201: RunShape})
     def create(self, request: Request) -> Response:
@@ -116,6 +117,12 @@ class Runs(Listed):
         """Losses and held-out order errors after each epoch."""
         run = self.get_object()
         return Response(curves_of(run))
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=True)
+    def details(self, request: Request, id: UUID) -> Response:
+        """Error per keypoint and action, histogram, example poses and worst cases, on held-out pictures."""
+        return Response(self.get_object().details or {})
 
 
 def curves_of(run: Run, most: int = 600) -> dict[str, Any]:

@@ -75,28 +75,35 @@ class Batches:
     def __len__(self) -> int:
         return len(self.points)
 
-    def draw(self, people: Tensor, generator: torch.Generator) -> Batch:
-        """The people (indices), as copies, with their pairs."""
+    def draw(self, everybody: Tensor, generator: torch.Generator, share: tuple[int, int] = (0, 1)) -> Batch:
+        """The people (indices), as copies, with their pairs; of them every n-th from the k-th, `share` being (k, n).
+
+        Random numbers are drawn for everybody, so that all shares together are the batch of one process.
+        """
+
+        def chance() -> Tensor:
+            return torch.rand(len(everybody), generator=generator, device=self.device)[share[0] :: share[1]]
+
+        people = everybody[share[0] :: share[1]]
         points, present, turn = self.points[people], self.present[people], self.turn[people]
         truth = None if self.truth is None else self.truth[people]
         if self.config.rotate_deg:
-            points, turn, truth = self._rotated(points, turn, truth, generator)
+            points, turn, truth = self._rotated(points, turn, truth, chance())
         flipped = None
         if self.config.mirror:
-            flipped = torch.rand(len(people), generator=generator, device=self.device) < 0.5
+            flipped = chance() < 0.5
             points, present, turn, truth = self._mirrored(flipped, points, present, turn, truth)
         x = (points.flatten(1) - self.mean) / self.std.clamp_min(1e-6)
         x = torch.where(self.std > 1e-6, x, 0.0)
-        pairs = self._pairs(people, flipped, generator)
+        pairs = self._pairs(people, flipped, chance() if self.config.pairs == "one" else None)
         lengths = None if self.lengths is None else self.lengths[people]
         return Batch(x, points, present, self.per_focal[people], turn, *pairs, truth, lengths)
 
     def _rotated(
-        self, points: Tensor, turn: Tensor, truth: Tensor | None, generator: torch.Generator
+        self, points: Tensor, turn: Tensor, truth: Tensor | None, chance: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Turned in the picture, around the root: depths stay."""
-        angle = torch.rand(len(points), generator=generator, device=self.device) * 2 - 1
-        angle = angle * math.radians(self.config.rotate_deg)
+        angle = (chance * 2 - 1) * math.radians(self.config.rotate_deg)
         c, s, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
         plane = torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)  # acts from the right
         space = torch.stack(
@@ -118,14 +125,14 @@ class Batches:
         return points, present, turn, truth
 
     def _pairs(
-        self, people: Tensor, flipped: Tensor | None, generator: torch.Generator
+        self, people: Tensor, flipped: Tensor | None, chance: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         first, second = self.pairs[0][people], self.pairs[1][people]
         p_second, count = self.p_second[people], self.count[people]
         most = first.shape[1]
         row = torch.arange(len(people), device=self.device)[:, None].expand(-1, most)
-        if self.config.pairs == "one":
-            which = (torch.rand(len(people), generator=generator, device=self.device) * count).long()[:, None]
+        if chance is not None:
+            which = (chance * count).long()[:, None]
             row, first, second, p_second = (t.gather(1, which) for t in (row, first, second, p_second))
             there = (count > 0)[:, None]
         else:

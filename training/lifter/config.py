@@ -89,10 +89,15 @@ def changed(config: LifterConfig, **changes: object) -> LifterConfig:
     return LifterConfig.model_validate(config.model_dump() | changes)
 
 
+# Rows of the paper that differ by labels alone (ties, noise, flips) are in training.lifter.experiments: `manage.py reproduce`.
 PRESETS: dict[str, LifterConfig] = {
     "nearer": NEARER,
     "nearer-large": changed(NEARER, epochs=60, batch=256, precision="bf16"),
     "supervised": changed(NEARER, objective="supervised", depth="free", epochs=60, batch=256, precision="bf16"),
     "paper": PAPER,
     "paper-supervised": changed(PAPER, objective="supervised", epochs=25),
+    "paper-table1-3": changed(PAPER, camera="known"),
+    "paper-table1-4": changed(PAPER, lengths="generic"),
+    "paper-table1-5": changed(PAPER, skeleton_weight=0.0),
+    "paper-table1-6": changed(PAPER, targets="soft", pairs="all"),
 }

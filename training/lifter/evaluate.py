@@ -86,14 +86,21 @@ def measure(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
     return found
 
 
+def examples(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
+    """Evenly chosen people with their poses, and what is needed to draw them."""
+    shown = np.linspace(0, len(poses.names) - 1, min(SHOWN, len(poses.names))).round().astype(int)
+    return {
+        "joints": list(poses.skeleton.keypoints),
+        "bones": [[poses.skeleton.index(a), poses.skeleton.index(b)] for a, b in poses.skeleton.bones],
+        "examples": [_person(predicted, poses, n, None) for n in shown],
+    }
+
+
 def details(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
     """What a run's page draws: error per joint and per action, histogram, worst and evenly chosen people with poses."""
-    found: dict[str, Any] = {"joints": list(poses.skeleton.keypoints)}
-    found["bones"] = [[poses.skeleton.index(a), poses.skeleton.index(b)] for a, b in poses.skeleton.bones]
+    found = examples(predicted, poses)
     wrong, ok, _ = _orders(predicted, poses)
     whole = np.isfinite(poses.truth_mm).all(axis=(1, 2))
-    shown = np.linspace(0, len(poses.names) - 1, min(SHOWN, len(poses.names))).round().astype(int)
-    found["examples"] = [_person(predicted, poses, n, None) for n in shown]
     if not whole.any():
         return found
     first, second = np.triu_indices(len(poses.skeleton.keypoints), 1)

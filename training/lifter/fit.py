@@ -27,6 +27,7 @@ from training.lifter.network import Lifter
 from training.lifter.objectives import OBJECTIVES
 
 OnEpoch = Callable[[int, dict[str, float]], None]
+OnPoses = Callable[[int, NDArray[np.float32], Poses], None]
 Progress = Callable[[int, int, str], None]
 FLAT = 0.02  # depth spread below this share of the spread in x and y: the poses are flat
 CURVE_PEOPLE = 2000  # held-out people that the curves look at
@@ -120,21 +121,24 @@ def fit(
     *,
     progress: Progress = lambda *_: None,
     on_epoch: OnEpoch = lambda *_: None,
+    on_poses: OnPoses = lambda *_: None,
     checkpoint: Path | None = None,
     weights: Path | None = None,
     every: int = 10,
     device: str = "cpu",
     curves: bool = True,
+    share: tuple[int, int] = (0, 1),
 ) -> Fitted:
     """Train on the `train` split of a release and report losses and, with `curves`, held-out order errors after each epoch.
 
-    `checkpoint`: where to save every `every` epochs and to continue from; `weights`: a model to fine-tune (its weights
-    only: optimiser and schedule start fresh). Raises NothingToLearn, NoLengths, Collapsed.
+    `on_poses`: sees some held-out people (N x J x 3 and their data) every `every` epochs; `checkpoint`: where to save every `every` epochs and to continue from; `weights`: a model to fine-tune (its weights
+    only: optimiser and schedule start fresh); `share`: (rank, processes) in a process group that trains together, each on
+    its part of every batch (training.lifter.together). Raises NothingToLearn, NoLengths, Collapsed.
     """
     train = check(poses, config)
     config = bones.resolved(train, config)
     held_out = subset(poses, np.flatnonzero(poses.split == "test")[:CURVE_PEOPLE])
-    run = _Run(train, config, device)
+    run = _Run(train, config, device, share)
     start = 0
     if weights is not None:
         run.load_weights(weights)
@@ -144,10 +148,12 @@ def fit(
         progress(epoch, config.epochs, "epochs")
         values = run.epoch(epoch)
         if curves and len(held_out.names):
-            found = order_errors(_predict(run.best(), run.frame, config, held_out), held_out)
-            values |= {f"held_out_{k}": v for k, v in found.items()}
+            predicted = _predict(run.best(), run.frame, config, held_out)
+            values |= {f"held_out_{k}": v for k, v in order_errors(predicted, held_out).items()}
+            if (epoch + 1) % every == 0:
+                on_poses(epoch, predicted, held_out)
         on_epoch(epoch, values)
-        if checkpoint is not None and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
+        if checkpoint is not None and share[0] == 0 and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
             run.save(checkpoint, epoch + 1)
     progress(config.epochs, config.epochs, "epochs")
     return Fitted(run.best().eval(), run.frame, config, poses)
@@ -168,8 +174,8 @@ def _predict(network: Lifter, frame: Frame, config: LifterConfig, poses: Poses) 
 
 
 class _Run:
-    def __init__(self, train: Poses, config: LifterConfig, device: str) -> None:
-        self.config, self.device = config, device
+    def __init__(self, train: Poses, config: LifterConfig, device: str, share: tuple[int, int] = (0, 1)) -> None:
+        self.config, self.device, self.share = config, device, share
         self.parts = OBJECTIVES[config.objective, config.depth]
         found, lengths, own = bones.wanted(train, config)
         self.batches = Batches(train, config, own, device)
@@ -204,7 +210,7 @@ class _Run:
         generator = torch.Generator(self.device).manual_seed(self.config.seed * 7919 + epoch)
         self.network.train()
         order = torch.randperm(len(self.batches), generator=generator, device=self.device)
-        batches = [b for b in torch.split(order, self.config.batch) if len(b) > 1]
+        batches = [b for b in torch.split(order, self.config.batch) if len(b) > self.share[1]]
         sums: dict[str, Tensor] = {}
         for people in batches:
             for key, value in self._step(people, generator).items():
@@ -216,7 +222,7 @@ class _Run:
 
     def _step(self, people: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         config = self.config
-        batch = self.batches.draw(people, generator)
+        batch = self.batches.draw(people, generator, self.share)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=config.precision == "bf16"):
             features = self.network.features(batch.x)
         parts, pose = self.parts(self.network, batch, features.float(), config)
@@ -224,6 +230,7 @@ class _Run:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(parts["loss"])
+        self._agree()
         torch.nn.utils.clip_grad_norm_(self.learned, config.clip_norm, foreach=True)
         self.optimiser.step()
         self.step += 1
@@ -231,6 +238,17 @@ class _Run:
         with torch.no_grad():
             seen = (pose[..., 2].std(), pose[..., :2].std(), batch.points.norm(dim=-1).mean())
         return {**{k: v.detach() for k, v in parts.items()}, **dict(zip(Spread.__annotations__, seen))}
+
+    @torch.no_grad()
+    def _agree(self) -> None:
+        """Gradients become their mean over the processes, in one message."""
+        if self.share[1] == 1:
+            return
+        found = [p.grad for p in self.learned if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in found]) / self.share[1]
+        torch.distributed.all_reduce(flat)
+        for gradient, part in zip(found, torch.split(flat, [g.numel() for g in found])):
+            gradient.copy_(part.view_as(gradient))
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
 
 from labeling.skeletons import Skeleton
 from training.lifter import foreshortening
@@ -20,6 +21,27 @@ OUTPUT_SCALE = 100.0
 USUAL_SCALE = 0.25  # px/mm where the scale head says 0: about what an upright adult has at the person's set size
 GAP_NOISE_MM = 300.0  # spread of labels' misjudgement at the start; learned
 UNIT_LIMB = {"right_knee", "right_ankle"}
+
+
+class BatchNorm(nn.BatchNorm1d):
+    """nn.BatchNorm1d, over the batches of all processes together where a process group trains (also on CPUs)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return super().forward(x)
+        wide = x.float()
+        sums = torch.cat([wide.sum(0), (wide**2).sum(0), wide.new_tensor([float(len(x))])])
+        people = all_reduce(sums.detach()[-1:])  # type: ignore[no-untyped-call]
+        mean, square = (all_reduce(sums)[:-1] / people).chunk(2)  # type: ignore[no-untyped-call]
+        variance = (square - mean**2).clamp_min(0.0)
+        assert self.running_mean is not None  # noqa: S101
+        assert self.running_var is not None  # noqa: S101
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum or 0.1)
+            self.running_var.lerp_(variance * people / (people - 1), self.momentum or 0.1)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        return ((wide - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias).to(x.dtype)
 
 
 class Dropout(nn.Module):
@@ -52,7 +74,7 @@ class Stage(nn.Module):
 
 
 def _layer(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU(), Dropout(dropout)]
+    return [nn.Linear(inputs, outputs), BatchNorm(outputs), nn.ReLU(), Dropout(dropout)]
 
 
 def tree_path(skeleton: Skeleton) -> NDArray[np.float32]:

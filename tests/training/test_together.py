@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labeling.releasing import reading
 from labeling.skeletons import LSP_14
-from training.lifter.predict import load
+from training.lifter.predict import load, predict
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,11 +46,9 @@ def test_two_processes_make_the_model_of_one(tmp_path: Path, depth: str) -> None
         command += ["-m", "training.lifter.together", str(release), str(model), *options]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
-    one, two = load(tmp_path / "1.safetensors").weights, load(tmp_path / "2.safetensors").weights
-    assert one.keys() == two.keys()
+    # Poses, not weights: a bias before batch norm has no gradient but rounding, which Adam makes as large as any.
+    poses = reading.read(release)
+    one, two = (predict(load(tmp_path / f"{n}.safetensors"), poses) for n in (1, 2))
     # Free depth: the paper divides by the mean gap of a batch, which each process takes over its own part.
-    tolerance = 2e-3 if depth == "bones" else 0.15
-    for name in one:
-        if one[name].dtype.kind == "f":
-            size = np.abs(one[name]).max() + 1e-3
-            assert np.abs(one[name] - two[name]).max() / size < tolerance, name
+    tolerance = 0.01 if depth == "bones" else 0.1
+    assert np.abs(one - two).mean() / np.abs(one).mean() < tolerance

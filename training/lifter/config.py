@@ -38,6 +38,9 @@ class LifterConfig(Config):
     skeleton_weight: float = Field(
         1.0, ge=0, le=10, description="of bone length ratios (free depth); above 2 training tends to collapse"
     )
+    sureness_weight: float = Field(
+        0.003, ge=0, le=1, description="cost of squared sign logits (bones): labels are few, sure signs often wrong"
+    )
     scale_range: float = Field(1.0, gt=0, le=1e4, description="largest camera scale (free depth)")
     lengths: Literal["auto", "average", "typical", "generic", "given", "learned"] = Field(
         "auto",

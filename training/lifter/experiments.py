@@ -128,6 +128,7 @@ _BARE = changed(
     rotate_deg=0.0,
     camera="orthographic",
     input_scale="pixels",
+    sureness_weight=0.0,
 )
 LADDER: dict[str, Experiment] = {
     "paper's losses, all pairs, soft labels": Experiment("", _BARE, ANNOTATED),
@@ -140,7 +141,8 @@ _climb: dict[str, dict[str, Any]] = {
     "+ mirrored copies": {"mirror": True},
     "+ copies turned by up to 10 degrees": {"rotate_deg": 10.0},
     "+ averaged weights": {"average": 0.999},
-    "+ dropout 0.25 (nearer-large)": {"dropout": 0.25},
+    "+ dropout 0.25": {"dropout": 0.25},
+    "+ a cost of sureness 0.003 (nearer-large)": {"sureness_weight": 0.003},
 }
 for _title, _changes in _climb.items():
     _step = changed(_step, **_changes)

@@ -162,15 +162,25 @@ class Lifter(nn.Module):
         squared = ((points[:, self.child] - points[:, self.parent]) ** 2).sum(-1)
         return 0.5 * torch.log(squared + 1e-6) - torch.log(scale)[:, None] - torch.log(lengths)
 
-    def steps(self, signs: Tensor, log_sine: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Expected depth step of each bone B x T (mm) and its variance."""
-        step = lengths * at(self.tables[0], log_sine) * torch.tanh(signs)
-        return step, (lengths**2 * at(self.tables[1], log_sine) - step**2).clamp_min(1.0)
+    def steps(
+        self, points: Tensor, signs: Tensor, scale: Tensor, lengths: Tensor, per_focal: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Expected depth step of each bone B x T (mm), its variance, and the log sines as seen.
+
+        Taken twice: the second time each joint is as large as its depth after the first makes it (1 + s z / f). That
+        depth gets no gradient, lest signs be chosen that make bones look likelier.
+        """
+        seen = self.log_sines(points, scale, lengths)
+        step = lengths * at(self.tables[0], seen) * torch.tanh(signs)
+        z = (step @ self.path.T).detach()
+        corrected = self.log_sines(points * _nearness(z, scale, per_focal)[..., None], scale, lengths)
+        step = lengths * at(self.tables[0], corrected) * torch.tanh(signs)
+        return step, (lengths**2 * at(self.tables[1], corrected) - step**2).clamp_min(1.0), seen
 
     def assemble(self, points: Tensor, scale: Tensor, step: Tensor, per_focal: Tensor) -> Tensor:
         """Pose B x J x 3 (mm, root at 0): depths along the tree; x, y from the 2D, perspective where focal is known."""
         z = step @ self.path.T
-        stretch = (1 + z * (scale * per_focal)[:, None]) / scale[:, None]
+        stretch = _nearness(z, scale, per_focal) / scale[:, None]
         return torch.cat([points * stretch[..., None], z[..., None]], -1)
 
     def forward(self, x: Tensor, points: Tensor, per_focal: Tensor) -> Tensor:
@@ -180,8 +190,13 @@ class Lifter(nn.Module):
             return self.coordinates(features)[0]
         signs, scale = self.signs(features)
         lengths = self.bone_lengths()
-        step, _ = self.steps(signs, self.log_sines(points, scale, lengths), lengths)
+        step, _, _ = self.steps(points, signs, scale, lengths, per_focal)
         return self.assemble(points, scale, step, per_focal)
+
+
+def _nearness(z: Tensor, scale: Tensor, per_focal: Tensor) -> Tensor:
+    """1 + s z / f: how much farther than the root, and so how much smaller in the picture; 1 where f is unknown."""
+    return (1 + z * (scale * per_focal)[:, None]).clamp(0.5, 2.0)
 
 
 def at(table: Tensor, log_sine: Tensor) -> Tensor:

@@ -47,8 +47,7 @@ def bones(network: Lifter, batch: Batch, features: Tensor, config: LifterConfig)
     """Order of joints from signed depth steps, scale from how likely the bones' angles are."""
     signs, scale = network.signs(features)
     lengths = batch.lengths if batch.lengths is not None else network.bone_lengths()
-    log_sine = network.log_sines(batch.points, scale, lengths)
-    step, variance = network.steps(signs, log_sine, lengths)
+    step, variance, log_sine = network.steps(batch.points, signs, scale, lengths, batch.per_focal)
     pose = network.assemble(batch.points, scale, step, batch.per_focal)
     depth = toward_camera(network, batch, pose)
     gap = depth[batch.row, batch.first] - depth[batch.row, batch.second]
@@ -59,8 +58,10 @@ def bones(network: Lifter, batch: Batch, features: Tensor, config: LifterConfig)
     parts = {
         "relative": losses.ordering(gap, spread, batch.p_second),
         "skeleton": losses.likely_angles(network.tables[2], log_sine, weight),
+        "sureness": (signs**2).mean(),
     }
-    total = config.relative_weight * parts["relative"] + config.skeleton_weight * parts["skeleton"]
+    weights = (config.relative_weight, config.skeleton_weight, config.sureness_weight)
+    total = torch.stack([w * part for w, part in zip(weights, parts.values())]).sum()
     return {"loss": total, **parts}, pose
 
 

@@ -96,12 +96,16 @@ def bone_lengths(model: Model) -> Array:
 
 def _assembled(model: Model, view: Seen, signs: Array, scale: Array) -> Array:
     """The pose from signed bones: network.Lifter's log_sines, steps and assemble."""
-    w, lengths = model.weights, bone_lengths(model)
-    squared = ((view.points[:, w["child"]] - view.points[:, w["parent"]]) ** 2).sum(-1)
-    log_sine = 0.5 * np.log(squared + 1e-6) - np.log(scale)[:, None] - np.log(lengths)
-    z = (lengths * foreshortening.at(w["tables"][0], log_sine) * np.tanh(signs)) @ w["path"].T
-    stretch = (1 + z * (scale * view.per_focal)[:, None]) / scale[:, None]
-    return np.concatenate([view.points * stretch[..., None], z[..., None]], -1)
+    w, lengths, points = model.weights, bone_lengths(model), view.points
+    nearness = np.ones(points.shape[:2], dtype=np.float32)
+    z = np.zeros_like(nearness)
+    for _ in range(2):
+        corrected = points * nearness[..., None]
+        squared = ((corrected[:, w["child"]] - corrected[:, w["parent"]]) ** 2).sum(-1)
+        log_sine = 0.5 * np.log(squared + 1e-6) - np.log(scale)[:, None] - np.log(lengths)
+        z = (lengths * foreshortening.at(w["tables"][0], log_sine) * np.tanh(signs)) @ w["path"].T
+        nearness = np.clip(1 + z * (scale * view.per_focal)[:, None], 0.5, 2.0)
+    return np.concatenate([points * (nearness / scale[:, None])[..., None], z[..., None]], -1)
 
 
 def _layer(w: dict[str, Array], name: str, at: int, x: Array) -> Array:

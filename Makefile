@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 VAR := var
 
-.PHONY: demo test lint bench api shape clean setup
+.PHONY: demo test lint bench accuracy api shape clean setup
 
 # --- installation: stamps make a second start quick ---
 $(VENV)/.installed: pyproject.toml
@@ -47,6 +47,11 @@ bench: setup $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.import_export
 	$(BIN)/python -m benchmarks.annotator_loop
+	$(BIN)/python -m benchmarks.lifter_speed
+
+# Accuracy of lifters on motion of yours: make accuracy POSES=poses.npz (about an hour on two cores).
+accuracy: setup $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.lifter_accuracy --poses $(POSES) --parts bars fine-tune ladder sideways one-pair
 
 # The API as it is, for the snapshot that a test compares.
 api: setup

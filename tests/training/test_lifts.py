@@ -198,3 +198,15 @@ def test_ten_times_the_people_take_no_more_memory(tmp_path: Path, weights: Path)
     )
     few, many = map(int, done.stdout.split())
     assert many - few < 30, (few, many)
+
+
+def test_the_guides_python_works_as_printed(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(__file__).resolve().parents[2] / "docs" / "researchers.md").read_text()
+    code = guide.split("```python\n")[1].split("```")[0]
+    (tmp_path / "guide").mkdir()
+    (tmp_path / "guide" / "model.safetensors").write_bytes(weights.read_bytes())
+    monkeypatch.chdir(tmp_path / "guide")
+    points = np.random.default_rng(0).uniform(0, 300, (5, 14, 2))
+    known: dict = {"names": list("abcde"), "keypoints_px": points}
+    exec(code, known)  # noqa: S102
+    assert known["poses_mm"].shape == (5, 14, 3)

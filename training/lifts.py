@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,6 @@ from webapp.refusal import Invalid
 
 AT_ONCE = 256
 MOST = 10_000  # in one request; files of any length go through `manage.py lift`
-_kept: dict[str, Weights] = {}
 
 
 class LiftConfig(Config):
@@ -37,13 +37,13 @@ class LiftConfig(Config):
 
 
 def weights_of(model: Model) -> Weights:
-    """The model's weights; the last four used ones stay in memory."""
-    key = str(model.uuid)
-    if key not in _kept:
-        while len(_kept) >= 4:
-            _kept.pop(next(iter(_kept)))
-        _kept[key] = load(Path(settings.MEDIA_ROOT) / model.path)
-    return _kept[key]
+    """The model's weights; the last four used ones stay in memory (a model's file never changes)."""
+    return _weights(model.path)
+
+
+@lru_cache(maxsize=4)
+def _weights(path: str) -> Weights:
+    return load(Path(settings.MEDIA_ROOT) / path)
 
 
 def lift(actor: Account, model: Model, asked: dict[str, Any]) -> dict[str, Any] | Job:

@@ -85,8 +85,10 @@ export function mount(box: HTMLElement, poses: Poses): { show: (people: "example
     current = new Group();
     current.add(figure(poses, person.pose_mm, false));
     if (person.truth_mm && truth.checked) current.add(figure(poses, person.truth_mm, true));
+    const middle = person.pose_mm.map(place).reduce((sum, p) => sum.add(p), new Vector3()).divideScalar(person.pose_mm.length);
+    current.position.copy(middle).negate();
     scene.add(current);
-    floor.position.y = Math.min(...person.pose_mm.map((p) => -(p[1] ?? 0))) / 1000 - 0.05;
+    floor.position.y = Math.min(...person.pose_mm.map((p) => -(p[1] ?? 0))) / 1000 - 0.05 - middle.y;
     const error = person.error_mm === null ? "" : `, PA-MPJPE ${person.error_mm} mm`;
     status.textContent = `${list === "worst" ? "Worst case" : "Example"} ${index + 1} of ${people().length}: ${person.name}${error}`;
     canvas.setAttribute("aria-label", `3D pose of ${status.textContent}. Arrow keys turn it.`);

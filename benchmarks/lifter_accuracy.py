@@ -99,6 +99,7 @@ def main() -> int:
     parser.add_argument("--epochs", type=int, default=0, help="instead of each configuration's own (60)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--json", type=Path, help="write all figures here")
+    parser.add_argument("--svg", type=Path, help="draw the curve of Fig. 4d (part one-pair) here")
     options = parser.parse_args()
     tasks = [(p, n, s, options.epochs) for p in options.parts for n in PARTS[p] for s in range(options.seeds)]
     found: dict[str, dict[str, list[dict[str, Any]]]] = {p: {n: [] for n in PARTS[p]} for p in options.parts}
@@ -112,7 +113,46 @@ def main() -> int:
         print(f"\n{part}: mean ± sd of {options.seeds} seeds, mm; order: pairs wrongly ordered")
         for name, values in rows.items():
             print(f"{name:48s} {_line(values)}")
+    if options.svg and "one-pair" in found:
+        options.svg.write_text(_curve(found["one-pair"]))
     return _bars(found)
+
+
+def _curve(rows: dict[str, list[dict[str, Any]]]) -> str:
+    """Fig. 4d as SVG: PA-MPJPE over the share of flipped labels, mean and spread; simulated annotators as a dashed line."""
+    flipped = [(float(name.split()[0]), v) for name, v in rows.items() if name.endswith("flipped")]
+    top = 1.1 * max(_mean(v, "pa_mpjpe_mm") + _sd(v, "pa_mpjpe_mm") for _, v in flipped)
+
+    def x(percent: float) -> float:
+        return 70 + 4.6 * percent
+
+    def y(mm: float) -> float:
+        return 280 - 240 * mm / top
+
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 560 340" font-family="sans-serif" font-size="13">',
+        '<rect width="560" height="340" fill="#fff"/>',
+        '<text x="280" y="22" text-anchor="middle" font-weight="bold">One labelled pair per pose: PA-MPJPE (mm)</text>',
+        '<text x="300" y="328" text-anchor="middle">labels flipped (%)</text>',
+    ]
+    for tick in range(0, int(top) + 1, 20):
+        parts.append(
+            f'<path d="M70 {y(tick):.1f}H530" stroke="#ddd"/><text x="62" y="{y(tick) + 4:.1f}" text-anchor="end">{tick}</text>'
+        )
+    line = " ".join(f"{x(p):.1f},{y(_mean(v, 'pa_mpjpe_mm')):.1f}" for p, v in flipped)
+    parts.append(f'<polyline points="{line}" fill="none" stroke="#0b57c2" stroke-width="2"/>')
+    for percent, values in flipped:
+        mean, spread = _mean(values, "pa_mpjpe_mm"), _sd(values, "pa_mpjpe_mm")
+        parts.append(f'<path d="M{x(percent):.1f} {y(mean - spread):.1f}V{y(mean + spread):.1f}" stroke="#0b57c2"/>')
+        parts.append(f'<circle cx="{x(percent):.1f}" cy="{y(mean):.1f}" r="4" fill="#0b57c2"/>')
+        parts.append(f'<text x="{x(percent):.1f}" y="{y(mean) - 10:.1f}" text-anchor="middle">{mean:.1f}</text>')
+        parts.append(f'<text x="{x(percent):.1f}" y="300" text-anchor="middle">{percent:.0f}</text>')
+    noisy = _mean(rows["simulated annotators"], "pa_mpjpe_mm")
+    parts.append(f'<path d="M70 {y(noisy):.1f}H530" stroke="#d9480f" stroke-dasharray="6 4"/>')
+    parts.append(
+        f'<text x="526" y="{y(noisy) + 16:.1f}" text-anchor="end" fill="#a33a08">simulated annotators {noisy:.1f}</text>'
+    )
+    return "\n".join([*parts, "</svg>\n"])
 
 
 def _line(values: list[dict[str, Any]]) -> str:

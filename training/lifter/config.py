@@ -36,7 +36,10 @@ class LifterConfig(Config):
     reprojection_weight: float = Field(0.1, ge=0, le=100, description="of the reprojection loss (free depth)")
     root_weight: float = Field(1.0, ge=0, le=100, description="of the root loss (free depth)")
     skeleton_weight: float = Field(
-        1.0, ge=0, le=10, description="of bone length ratios (free depth); above 2 training tends to collapse"
+        1.0,
+        ge=0,
+        le=10,
+        description="of bone length ratios (free; above 2 training tends to collapse) or likely angles (bones)",
     )
     sureness_weight: float = Field(
         0.003, ge=0, le=1, description="cost of squared sign logits (bones): labels are few, sure signs often wrong"

@@ -13,7 +13,7 @@ import torch
 
 from labeling.releasing.reading import Poses
 from labeling.skeletons import BUILT_IN, H36M_17, LSP_14
-from training.lifter import bones, data, evaluate, export, foreshortening, losses, network, simulate
+from training.lifter import bones, data, evaluate, export, foreshortening, losses, network, objectives, simulate
 from training.lifter import fit as fitting
 from training.lifter import predict as predicting
 from training.lifter.batches import Batches
@@ -484,3 +484,28 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
         assert (out == 0).float().mean().item() == pytest.approx(share, abs=0.005)
         assert torch.allclose(out[out != 0], torch.tensor(1 / (1 - share)))
     assert torch.equal(network.Dropout(0.5).eval()(x), x)
+
+
+def test_a_learned_pitch_tilts_the_axis_by_which_labels_are_judged() -> None:
+    config = SMALL.model_copy(update={"learn_pitch": True})
+    lifter = network.Lifter(LSP_14, config, np.full(13, 300.0), list(LSP_14.tree))
+    batch = Batches(poses(9), config.model_copy(update={"rotate_deg": 0.0, "mirror": False}), None, "cpu").draw(
+        torch.arange(9), torch.Generator()
+    )
+    pose = torch.randn(9, 14, 3)
+    with torch.no_grad():
+        lifter.pitch.fill_(0.3)
+        depth = objectives.toward_camera(lifter, batch, pose)
+    assert torch.allclose(depth, math.cos(0.3) * pose[..., 2] - math.sin(0.3) * pose[..., 1], atol=1e-5)
+    # The same axis as simulated annotators who do not see that the camera looks down by 0.3 rad.
+    level = simulate.depth_gap(
+        replace(poses(9), truth_mm=pose.numpy().astype(float)), *(np.array([v]) for v in (4, 2, 7)), math.degrees(0.3)
+    )
+    assert level[0] == pytest.approx(float(depth[4, 2] - depth[4, 7]), abs=1e-5)
+
+
+def test_lengths_nobody_knows_are_learned_and_the_papers_are_typical() -> None:
+    unknown = replace(poses(), truth_mm=poses().truth_mm * np.nan)
+    assert bones.resolved(poses(), SMALL).lengths == "average"
+    assert bones.resolved(unknown, SMALL).lengths == "learned"
+    assert bones.resolved(unknown, PAPER).lengths == "typical"

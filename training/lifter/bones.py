@@ -110,11 +110,14 @@ def true_mm(poses: Poses, bones: list[tuple[int, int]]) -> NDArray[np.float64]:
 
 
 def resolved(poses: Poses, config: LifterConfig) -> LifterConfig:
-    """The configuration with lengths 'auto' decided: 'average' where true training poses are known, else 'learned'."""
+    """The configuration with lengths 'auto' decided: 'average' where true training poses are known, else 'learned'.
+
+    The paper's skeleton loss gets 'typical' ones instead, as its authors did on LSP.
+    """
     if config.lengths != "auto":
         return config
     known = np.isfinite(poses.truth_mm).all(axis=(1, 2)).any()
-    return changed(config, lengths="average" if known else "learned")
+    return changed(config, lengths="average" if known else "learned" if config.depth == "bones" else "typical")
 
 
 def wanted(

@@ -49,7 +49,7 @@ class LifterConfig(Config):
         "auto",
         description="bone lengths: average of the true training poses; of a typical adult; of the authors' generic "
         "skeleton; each person's own true ones; or learned from typical ones, left as long as right. auto: average where "
-        "truth is known, else learned",
+        "truth is known, else learned (bones) or typical (free)",
     )
     camera: Literal["known", "orthographic"] = Field(
         "known", description="known: use focal length and principal point where the data has them"

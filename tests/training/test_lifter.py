@@ -355,7 +355,8 @@ def test_contradicting_options_are_refused() -> None:
         LifterConfig(input_scale="pixels")
 
 
-def test_a_run_that_no_longer_fits_the_picture_is_stopped() -> None:
+def test_a_run_that_no_longer_fits_the_picture_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "PATIENCE_STEPS", 300)
     adrift = {"hidden": 16, "batch": 4, "epochs": 200, "relative_weight": 0.0, "reprojection_weight": 0.0}
     with pytest.raises(fitting.Collapsed, match="do not project onto the keypoints"):
         fitting.fit(poses(), PAPER.model_copy(update=adrift))

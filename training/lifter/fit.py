@@ -31,7 +31,7 @@ OnPoses = Callable[[int, NDArray[np.float32], Poses], None]
 Progress = Callable[[int, int, str], None]
 FLAT = 0.02  # depth spread below this share of the spread in x and y: the poses are flat
 CURVE_PEOPLE = 2000  # held-out people that the curves look at
-PATIENCE_STEPS = 300  # a run may look collapsed for so long at its start
+PATIENCE_STEPS = 2000  # a run may look collapsed for so long at its start
 
 
 class NothingToLearn(ValueError):
@@ -80,7 +80,7 @@ def check(poses: Poses, config: LifterConfig) -> Poses:
 
 @dataclass(frozen=True)
 class Spread:
-    """Means over an epoch: spread of predicted z, of x and y (network's units), distance of keypoints from the root (px)."""
+    """In an epoch's last batch: spread of predicted z, of x and y (network's units), keypoints' distance from the root (px)."""
 
     depth: float
     picture: float
@@ -213,14 +213,16 @@ class _Run:
         batches = [b for b in torch.split(order, self.config.batch) if len(b) > self.share[1]]
         sums: dict[str, Tensor] = {}
         for people in batches:
-            for key, value in self._step(people, generator).items():
+            parts, pose, points = self._step(people, generator)
+            for key, value in parts.items():
                 sums[key] = sums[key] + value if key in sums else value
         values = {k: float(v) / len(batches) for k, v in sums.items()}
-        spread = Spread(*(values.pop(k) for k in Spread.__annotations__))
+        spread = Spread(float(pose[..., 2].std()), float(pose[..., :2].std()), float(points.norm(dim=-1).mean()))
         guard(epoch, values, spread, self.config, early=self.step <= PATIENCE_STEPS)
         return {k: round(v, 6) for k, v in values.items()}
 
-    def _step(self, people: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    def _step(self, people: Tensor, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+        """One step; returns the losses' parts, the poses and their 2D keypoints."""
         config = self.config
         batch = self.batches.draw(people, generator, self.share)
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=config.precision == "bf16"):
@@ -235,9 +237,7 @@ class _Run:
         self.optimiser.step()
         self.step += 1
         self._average()
-        with torch.no_grad():
-            seen = (pose[..., 2].std(), pose[..., :2].std(), batch.points.norm(dim=-1).mean())
-        return {**{k: v.detach() for k, v in parts.items()}, **dict(zip(Spread.__annotations__, seen))}
+        return {k: v.detach() for k, v in parts.items()}, pose.detach(), batch.points
 
     @torch.no_grad()
     def _agree(self) -> None:

@@ -37,6 +37,6 @@ def list_job_kinds() -> None:
             title="Lift 2D keypoints",
             config=LiftConfig,
             target="training.lifts:perform",
-            extra={"queue": "light", "explains": True},
+            extra={"queue": "light", "explains": True, "after": "training.lifts:tidy"},
         )
     )

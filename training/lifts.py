@@ -21,7 +21,7 @@ from webapp.accounts.models import Account
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.catalog import Config
 from webapp.jobs import run as jobs
-from webapp.jobs.models import Job
+from webapp.jobs.models import Job, State
 from webapp.jobs.run import Work
 from webapp.refusal import Invalid
 
@@ -97,8 +97,13 @@ def perform(work: Work, config: LiftConfig) -> dict[str, Any]:
     people = lift_file(
         weights_of(model), source, result_of(work.job), lambda done, total: work.progress(done, total, "people")
     )
-    source.unlink(missing_ok=True)
     return {"people": people, "model": config.model}
+
+
+def tidy(job: Job) -> None:
+    """Forget the keypoints of a lifting job once it is done; a failed or cancelled one may be continued."""
+    if job.state == State.DONE:
+        (Path(settings.VAR) / "lifts" / LiftConfig.model_validate(job.config).batch).unlink(missing_ok=True)
 
 
 def lift_file(weights: Weights, source: Path, target: Path, progress: Any = lambda *_: None) -> int:

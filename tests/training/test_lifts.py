@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from labeling.releasing.reading import unlabelled
@@ -68,7 +69,10 @@ def test_a_large_batch_becomes_a_job_whose_result_only_its_owner_and_admins_fetc
     job = Job.objects.get(uuid=answer.json()["id"])
     place = f"/api/v1/models/{model.uuid}/predictions/{job.uuid}/"
     assert client.get(place).status_code == 409
+    batch = Path(settings.VAR) / "lifts" / job.config["batch"]
+    assert batch.exists()
     jobs.perform(job.pk)
+    assert not batch.exists()
     found = json.loads(b"".join(client.get(place).streaming_content))
     weights = lifts.weights_of(model)
     expected = predict(weights, keypoints.from_people(asked, weights.skeleton, {}))

@@ -105,5 +105,4 @@ PRESETS: dict[str, LifterConfig] = {
     "paper-table1-3": changed(PAPER, camera="known"),
     "paper-table1-4": changed(PAPER, lengths="generic"),
     "paper-table1-5": changed(PAPER, skeleton_weight=0.0),
-    "paper-table1-6": changed(PAPER, targets="soft", pairs="all"),
 }

@@ -131,8 +131,9 @@ def fit(
 ) -> Fitted:
     """Train on the `train` split of a release and report losses and, with `curves`, held-out order errors after each epoch.
 
-    `on_poses`: sees some held-out people (N x J x 3 and their data) every `every` epochs; `checkpoint`: where to save every `every` epochs and to continue from; `weights`: a model to fine-tune (its weights
-    only: optimiser and schedule start fresh); `share`: (rank, processes) in a process group that trains together, each on
+    `on_poses`: sees some held-out people (N x J x 3 and their data) every `every` epochs; `checkpoint`: where to save as
+    often, and to continue from; `weights`: a model to fine-tune (its weights only: optimiser and schedule start fresh);
+    `share`: (rank, processes) in a process group that trains together, each on
     its part of every batch (training.lifter.together). Raises NothingToLearn, NoLengths, Collapsed.
     """
     train = check(poses, config)

@@ -25,7 +25,7 @@ from labeling.releasing.reading import Poses
 from labeling.skeletons import H36M_17
 from training.lifter import bones, simulate
 from training.lifter.config import PAPER, PRESETS, LifterConfig, changed
-from training.lifter.fit import _Run
+from training.lifter.fit import _Run, uses_bf16
 
 EQUAL, RECOMMENDED, GPU_EPOCH_S = 2.8, 10.0, 1.5
 H36M_POSES = 1_559_752
@@ -261,9 +261,10 @@ def _whole_epoch(device: str, config: LifterConfig) -> float:
 
 
 def matrix_rate(device: str) -> float:
-    """Floating-point operations per second of large bfloat16 matrix products, measured here."""
+    """Floating-point operations per second of large matrix products in the recommended preset's precision, measured here."""
     size = 2048 if device == "cpu" else 8192
-    a = torch.randn(size, size, dtype=torch.bfloat16, device=device)
+    kind = torch.bfloat16 if uses_bf16(PRESETS["nearer-large"], device) else torch.float32
+    a = torch.randn(size, size, dtype=kind, device=device)
     best = float("inf")
     for _ in range(6):
         started = time.perf_counter()

@@ -29,7 +29,8 @@ class LifterConfig(Config):
     clip_norm: float = Field(1.0, gt=0, le=1e6, description="global gradient norm")
     average: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0: none (paper)")
     precision: Literal["float32", "bf16"] = Field(
-        "float32", description="of matrix products in training; losses are float32"
+        "float32",
+        description="of matrix products in training; losses are float32; bf16 only where the processor has it",
     )
     slope: float = Field(2.5, gt=0, le=100, description="lambda of the relative loss (free depth)")
     relative_weight: float = Field(1.0, ge=0, le=100, description="of the relative loss")

@@ -235,6 +235,14 @@ def by_names(names: list[str]) -> Skeleton | None:
     return next((s for s in BUILT_IN.values() if s.keypoints == tuple(names)), None)
 
 
+def twin_of(keypoint: str, keypoints: Sequence[str]) -> str:
+    """The name on the other side of the body; the same name where there is none."""
+    for side, other in (("left", "right"), ("right", "left")):
+        if keypoint.startswith(side) and other + keypoint[len(side) :] in keypoints:
+            return other + keypoint[len(side) :]
+    return keypoint
+
+
 def words(keypoint: str) -> str:
     """'left_wrist' -> 'left wrist', for people."""
     return keypoint.replace("_", " ")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Progress = Callable[[int, int, str], None]
+CONDITIONS = 4  # two colours on two sides
 
 
 class BadVotes(ValueError):
@@ -18,23 +20,39 @@ class BadVotes(ValueError):
 @dataclass(frozen=True)
 class Votes:
     """N votes: `question[n]` in 0..questions-1, `annotator[n]` in 0..annotators-1, `second[n]` True if the answer was
-    'the second keypoint is closer'. Answers 'same' are not votes here."""
+    'the second keypoint is closer'. Answers 'same' are not votes here.
+
+    `shown[n]`, where it was recorded, is how the question looked: bit 0 is set if the first keypoint was green, bit 1 if
+    its button was on the left. Without it no colour or side bias can be told from skill."""
 
     question: NDArray[np.int64]
     annotator: NDArray[np.int64]
     second: NDArray[np.bool_]
     questions: int
     annotators: int
+    shown: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.question) == len(self.annotator) == len(self.second):
             raise BadVotes("question, annotator and second have different lengths")
+        if self.shown is not None:
+            if len(self.shown) != len(self.question):
+                raise BadVotes("shown and question have different lengths")
+            if len(self.shown) and not (self.shown.min() >= 0 and self.shown.max() < CONDITIONS):
+                raise BadVotes(f"shown outside 0..{CONDITIONS - 1}")
         for name, index, count in (
             ("question", self.question, self.questions),
             ("annotator", self.annotator, self.annotators),
         ):
             if len(index) and not (index.min() >= 0 and index.max() < count):
                 raise BadVotes(f"{name} outside 0..{count - 1}")
+
+    def only(self, kept: NDArray[np.bool_]) -> Votes:
+        """The same questions and annotators with some of the votes."""
+        shown = None if self.shown is None else self.shown[kept]
+        return replace(
+            self, question=self.question[kept], annotator=self.annotator[kept], second=self.second[kept], shown=shown
+        )
 
     def per_question(self) -> NDArray[np.int64]:
         return np.bincount(self.question, minlength=self.questions)
@@ -43,10 +61,14 @@ class Votes:
 @dataclass(frozen=True)
 class CrowdResult:
     """`p_second`: P(second keypoint is closer) per question, 0.5 where nobody voted. `skill`: P(right) per annotator as
-    the model estimates it (NaN where the model has none or there are no votes)."""
+    the model estimates it (NaN where the model has none or there are no votes). `rates`, where the model has them, is
+    annotators x 2: P(answers 'second' | second is closer) and P(answers 'second' | first is closer). `notes` says in
+    plain numbers what else was learned (which model was chosen and why, spread of ease, ...)."""
 
     p_second: NDArray[np.float64]
     skill: NDArray[np.float64]
+    rates: NDArray[np.float64] | None = None
+    notes: dict[str, Any] = field(default_factory=dict)
 
     @property
     def risk(self) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ World frame: metres, x to the body's left, y backwards (the rest body faces -y),
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,13 @@ def _anny() -> Any:
     return anny.Anny()
 
 
+@lru_cache(maxsize=8)
+def _rest(shape: tuple[tuple[str, float], ...]) -> tuple[Array, Array]:
+    """Vertices and bone heads of one shape at rest; kept, because making them takes many seconds."""
+    rest = _anny()(phenotype_kwargs={k: float(v) for k, v in shape})
+    return rest["rest_vertices"][0].double().numpy(), rest["rest_bone_heads"][0].double().numpy()
+
+
 def rotation(axis: str, degrees: float) -> Array:
     c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     return {
@@ -76,8 +83,7 @@ def _world(v: Vector) -> Array:
 def pose_body(pose: Pose, shape: dict[str, float]) -> Body:
     """Skin the body of one shape (anny's phenotypes, 0..1) in one pose, standing on the floor z = 0."""
     model = _anny()
-    rest = model(phenotype_kwargs={k: float(v) for k, v in shape.items()})
-    vertices, heads = rest["rest_vertices"][0].double().numpy(), rest["rest_bone_heads"][0].double().numpy()
+    vertices, heads = _rest(tuple(shape.items()))
     labels, parents = list(model.bone_labels), [int(p) for p in model.bone_parents]
     turns = _turns(pose, labels, parents, heads)
     places = np.zeros_like(heads)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import F, Q, QuerySet
+from django.utils import timezone
 
-from labeling.models import Campaign, Participation, SawAnswers
+from labeling import aggregation, percepts
+from labeling.models import Campaign, Pair, Participation, SawAnswers, Vote
 from webapp import audit
 from webapp.accounts import people
 from webapp.accounts.models import Account
@@ -66,7 +68,52 @@ def set_standing(actor: Account, seat: Participation, standing: str, reason: str
     if standing != Participation.Standing.ACTIVE and not reason.strip():
         raise Conflict("Say why: the annotator will read it.", field="reason")
     with transaction.atomic():
+        Participation.objects.select_for_update().get(pk=seat.pk)  # no vote of this annotator comes in between
+        seat.refresh_from_db(fields=["standing"])
+        was = seat.standing
         seat.standing, seat.standing_reason = standing, reason.strip()[:400]
-        seat.save(update_fields=["standing", "standing_reason"])
+        if standing == Participation.Standing.ACTIVE:
+            seat.appeal, seat.appealed_at, seat.cleared_at = "", None, timezone.now()
+        seat.save(update_fields=["standing", "standing_reason", "appeal", "appealed_at", "cleared_at"])
+        excluded = Participation.Standing.BLOCKED
+        if was != standing and excluded in (was, standing):
+            _count_votes(seat, excluded=standing == excluded)
         audit.record(actor, f"annotator.{standing}", seat, reason=seat.standing_reason)
+    return seat
+
+
+def _count_votes(seat: Participation, *, excluded: bool) -> None:
+    """Take the votes of an excluded annotator out of the queue's counts, or put them back; then merge anew.
+
+    The votes themselves stay. Where others have filled the place in the meantime, a pair keeps both.
+    """
+    campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(pk=seat.campaign_id)
+    votes = Vote.objects.filter(participation=seat, retraction__isnull=True)
+    if campaign.mode != Campaign.Mode.FIXED:  # percepts before pairs, in one order: see percepts.after
+        people = votes.order_by("pair__first_person").values_list("pair__first_person", flat=True).distinct()
+        for person in list(people):
+            percepts.follow(campaign, person)
+    theirs = Pair.objects.filter(pk__in=votes.values("pair"))
+    if excluded:
+        theirs.update(votes_counted=F("votes_counted") - 1, taken=F("taken") - 1)
+    else:
+        theirs.filter(taken=F("votes_needed")).update(votes_needed=F("votes_needed") + 1)
+        theirs.update(votes_counted=F("votes_counted") + 1, taken=F("taken") + 1)
+    if campaign.crowd_runs.exists() and aggregation.counted_votes(campaign).exists():
+        aggregation.start(None, campaign, campaign.crowd_runs.first().model)
+
+
+def appeal(account: Account, campaign_uuid: object, text: str) -> Participation:
+    """Ask the admins to look again at a pause or an exclusion. Raises NotFound, Conflict."""
+    seat = Participation.objects.filter(campaign__uuid=campaign_uuid, annotator=account).first()
+    if seat is None:
+        raise NotFound("You have no seat in this campaign.", field="campaign")
+    if seat.standing == Participation.Standing.ACTIVE:
+        raise Conflict("There is nothing to appeal against: you may work.", field="campaign")
+    if not text.strip():
+        raise Conflict("Say why the decision is wrong.", field="text")
+    with transaction.atomic():
+        seat.appeal, seat.appealed_at = text.strip()[:2000], timezone.now()
+        seat.save(update_fields=["appeal", "appealed_at"])
+        audit.record(account, "annotator.appeal", seat, text=seat.appeal)
     return seat

@@ -15,9 +15,11 @@ from django.core import signing
 from django.db import transaction
 from django.db.models import (
     BigIntegerField,
+    BooleanField,
     DateTimeField,
     Exists,
     F,
+    FloatField,
     IntegerField,
     JSONField,
     OuterRef,
@@ -28,16 +30,20 @@ from django.db.models import (
 )
 from django.utils import timezone
 
+from labeling import percepts, quality
 from labeling.models import (
     Assignment,
     Campaign,
     KnownQuestion,
     Pair,
     Participation,
+    Percept,
     Person,
     SawAnswers,
     Session,
+    Vote,
 )
+from labeling.models.vote import SAME
 from webapp.accounts.models import Account
 from webapp.prepared import Insert, Select, Slot, Update
 from webapp.refusal import NotAllowed, NotFound, Refusal
@@ -205,10 +211,17 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
         green_is_first=rng.random() < 0.5,
         green_on_left=rng.random() < 0.5,
     )
-    if campaign.gold_share and rng.random() < campaign.gold_share:
+    if campaign.gold_share and rng.random() < quality.gold_share(campaign.gold_share, seat.belief):
         assignment.gold = _unseen_gold(seat, rng)
-    if assignment.gold is None:
-        assignment.pair = _take_pair(seat, now)
+    elif campaign.probe_share and rng.random() < campaign.probe_share:
+        assignment.probe_of = _unprobed(seat, rng)
+        if assignment.probe_of is not None:  # the other colours and the other sides than the first time
+            seen = assignment.probe_of.side_seen
+            assignment.green_is_first = not seen.startswith("green")
+            assignment.green_on_left = assignment.green_is_first == seen.endswith("right")
+    if assignment.gold is None and assignment.probe_of is None:
+        fixed = campaign.mode == Campaign.Mode.FIXED
+        assignment.pair = _take_pair(seat, now) if fixed else _take_informative(seat, now, rng)
         if assignment.pair is None:
             return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
     return _NEW_LEASE.run(assignment)
@@ -219,6 +232,21 @@ def _unseen_gold(seat: Participation, rng: random.Random) -> KnownQuestion | Non
     unseen = KnownQuestion.objects.filter(~Exists(mine), campaign=seat.campaign, use=KnownQuestion.Use.GOLD)
     keys = list(unseen.values_list("pk", flat=True))
     return KnownQuestion.objects.select_related("person__image").get(pk=rng.choice(keys)) if keys else None
+
+
+PROBED_AFTER = 10  # own answers in between: nobody remembers the first one
+
+
+def _unprobed(seat: Participation, rng: random.Random) -> Vote | None:
+    """One of the annotator's own earlier votes that was not asked again yet."""
+    probed = Assignment.objects.filter(probe_of=OuterRef("pk")).exclude(state=Assignment.State.RETURNED)
+    mine = Vote.objects.filter(~Exists(probed), participation=seat, retraction__isnull=True).exclude(closer=SAME)
+    keys = list(mine.order_by("-pk").values_list("pk", flat=True)[PROBED_AFTER : PROBED_AFTER + 50])
+    return (
+        Vote.objects.select_related("pair__first_person__image", "pair__second_person__image").get(pk=rng.choice(keys))
+        if keys
+        else None
+    )
 
 
 _REMEMBER = Update(
@@ -244,6 +272,86 @@ def _take_pair(seat: Participation, now: datetime) -> Pair | None:
         _TAKE.run(pair=pair.pk)
         pair.first_person = _PERSON.first(person=pair.first_person_id)
     return pair
+
+
+PEOPLE_TRIED = 8  # looked at together once the first person in the queue has no pair left for this annotator
+
+
+_BEST = Select(lambda: percepts.queue(Slot("campaign", BigIntegerField()), Slot("control", BooleanField()))[:1])
+
+
+def _take_informative(seat: Participation, now: datetime, rng: random.Random) -> Pair | None:
+    """The most informative open pair of the person whose next answer teaches most (`percepts.priority`)."""
+    campaign = seat.campaign
+    if seat.exhausted_until and seat.exhausted_until > now:
+        return None
+    arms = [False, True] if rng.random() >= campaign.control_share else [True, False]
+    for control in arms if campaign.control_share else [False]:
+        best = _BEST.first(campaign=campaign.pk, control=control)
+        if best is None:
+            continue
+        pair = _informative(seat, best, rng)
+        start = 1
+        while pair is None and (tried := list(percepts.queue(campaign.pk, control)[start : start + PEOPLE_TRIED])):
+            pair = next((p for percept in tried if (p := _informative(seat, percept, rng))), None)
+            start += PEOPLE_TRIED
+        if pair is not None:
+            return pair
+    Participation.objects.filter(pk=seat.pk).update(exhausted_until=now + NOTHING_LEFT_FOR)
+    return None
+
+
+def _open_pairs() -> QuerySet[Pair]:
+    person = Slot("person", BigIntegerField())
+    mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=Slot("seat", BigIntegerField()))
+    held = Subquery(mine.exclude(state=Assignment.State.RETURNED).values("pk")[:1])
+    return (
+        Pair.objects.filter(campaign=Slot("campaign", BigIntegerField()), first_person=person, second_person=person)
+        .alias(held=held)
+        .filter(held=None, taken__lt=F("votes_needed"))
+        .only("first", "second", "taken")
+        .order_by()
+    )
+
+
+_OPEN_PAIRS = Select(_open_pairs)
+_PAIR = Select(
+    lambda: (
+        Pair.objects.select_related("first_person__image")
+        .defer("first_person__truth_mm")
+        .filter(pk=Slot("pair", BigIntegerField()))
+        .order_by()
+    )
+)
+_TAKE_OPEN = Update(
+    lambda: (
+        Pair.objects.filter(pk=Slot("pair", BigIntegerField()), taken__lt=F("votes_needed")),
+        {"taken": F("taken") + 1},
+    )
+)
+_LEASE_PERCEPT = Update(
+    lambda: (
+        Percept.objects.filter(pk=Slot("percept", BigIntegerField())),
+        {
+            "leased": F("leased") + 1,
+            "open": Slot("open", BooleanField()),
+            "priority": Slot("priority", FloatField()),
+        },
+    )
+)
+
+
+def _informative(seat: Participation, percept: Percept, rng: random.Random) -> Pair | None:
+    open_pairs = _OPEN_PAIRS.tuples(campaign=seat.campaign_id, person=percept.person_id, seat=seat.pk)
+    if not open_pairs:
+        return None
+    key = percepts.most_informative(seat.campaign, percept, seat, open_pairs, rng)
+    if not _TAKE_OPEN.run(pair=key):
+        return None
+    percept.leased += 1
+    is_open = percepts.wanted(seat.campaign, percept.votes + percept.leased, percept.risk)
+    _LEASE_PERCEPT.run(percept=percept.pk, open=is_open, priority=percepts.priority(seat.campaign, percept))
+    return _PAIR.first(pair=key)
 
 
 def _waiting() -> QuerySet[Pair]:
@@ -304,5 +412,6 @@ def _return_one(pk: int, now: datetime) -> int:
             return 0
         Assignment.objects.filter(pk=pk).update(state=Assignment.State.RETURNED)
         if lease.pair_id:
+            percepts.after(lease.campaign, lease.pair_id, leases=-1)
             Pair.objects.filter(pk=lease.pair_id).update(taken=F("taken") - 1)
     return 1

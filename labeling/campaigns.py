@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any, Literal
 
 from django.core.exceptions import ValidationError
@@ -9,8 +10,8 @@ from django.core.validators import URLValidator
 from django.db import IntegrityError, transaction
 from pydantic import Field
 
-from labeling import known, pairs
-from labeling.models import Campaign, Dataset, Pair
+from labeling import known, pairs, percepts
+from labeling.models import Campaign, Dataset, DepthPrior, Pair, Person
 from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
@@ -50,6 +51,27 @@ class CampaignPlan(Config):
     recruiter_parameter: str = Field("PROLIFIC_PID", max_length=40, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     completion_url: str = Field("", max_length=200, description="where recruited people are sent at the end")
     budget_votes: int | None = Field(None, ge=1, le=2**31 - 1, description="most votes to collect; empty = no limit")
+    mode: Literal["fixed", "adaptive", "adaptive-prior"] = Field(
+        "fixed",
+        description="fixed: so many votes on each pair (the paper); adaptive: the most informative pair next, all pairs "
+        "labelled; adaptive-prior: the same, starting from expected depths",
+    )
+    prior: str = Field("", description="uuid of the depth prior of mode adaptive-prior")
+    stop_risk: float = Field(0.0, ge=0, le=0.5, description="adaptive: a person is done at this mean risk")
+    least_votes: int = Field(1, ge=0, le=1000, description="adaptive: every person gets at least so many votes")
+    most_votes: int = Field(25, ge=1, le=1000, description="adaptive: and at most so many")
+    control_share: float = Field(
+        0.0, ge=0, le=0.5, description="adaptive: share of people asked uniformly and without a prior, to compare"
+    )
+    probe_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="share of questions asked again flipped, colours swapped, to see whether answers stay",
+    )
+    guard: Literal["flag", "pause"] = Field("flag", description="what happens to suspicious annotators")
+    pay_per_vote: float = Field(0.0, ge=0, le=1000, description="pay of one answer, for wage and budget")
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="of pay_per_vote")
 
 
 class PrepareConfig(Config):
@@ -79,15 +101,19 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
             URLValidator(schemes=["https"])(plan.completion_url)
         except ValidationError:
             raise Invalid("Not an https address.", field="completion_url", value=plan.completion_url) from None
+    if plan.mode != Campaign.Mode.FIXED:  # every pair can be asked, and is labelled
+        plan = plan.model_copy(update={"pair_policy": plan.pair_policy.model_copy(update={"name": "all"})})
     settings_of = plan.model_dump(
-        exclude={"keypoints", "pair_policy", "gold_questions", "tutorial_questions", "tutorial_dataset"}
+        exclude={"keypoints", "pair_policy", "gold_questions", "tutorial_questions", "tutorial_dataset", "prior"}
     )
+    prior = _prior(dataset, plan)
     try:
         with transaction.atomic():
             campaign = Campaign.objects.create(
                 dataset=dataset,
                 keypoints=sorted(chosen, key=dataset.skeleton.keypoints.index),
                 pair_policy=plan.pair_policy.model_dump(),
+                prior=prior,
                 created_by=actor,
                 **settings_of,
             )
@@ -108,9 +134,38 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
     return campaign, job
 
 
+def _prior(dataset: Dataset, plan: CampaignPlan) -> DepthPrior | None:
+    if plan.mode != Campaign.Mode.PRIOR:
+        if plan.prior:
+            raise Invalid("Only mode adaptive-prior takes a prior.", field="prior", fix="leave it empty")
+        return None
+    known = dataset.priors.all()
+    try:
+        found = known.filter(uuid=plan.prior).first() if plan.prior else known.first()
+    except ValidationError:
+        found = None
+    if found is None:
+        raise Invalid(
+            "This data set has no such depth prior.",
+            field="prior",
+            value=plan.prior,
+            fix="make one from a trained model first, or choose mode adaptive",
+        )
+    return found
+
+
+def _control(campaign: Campaign) -> set[int]:
+    """The people of the uniform arm, drawn by the policy's seed."""
+    if campaign.mode == Campaign.Mode.FIXED or not campaign.control_share:
+        return set()
+    people = list(Person.objects.filter(image__dataset=campaign.dataset).order_by("pk").values_list("pk", flat=True))
+    rng = random.Random(f"control {campaign.pair_policy['seed']}")
+    return set(rng.sample(people, round(campaign.control_share * len(people))))
+
+
 def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
     """Job: make pairs, tutorial and gold questions of a draft campaign, all or nothing."""
-    campaign = Campaign.objects.select_related("dataset__skeleton").get(uuid=config.campaign)
+    campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(uuid=config.campaign)
     if campaign.state != Campaign.State.DRAFT or campaign.pairs.exists():
         return {"pairs": campaign.pairs.count(), "note": "was prepared already"}
     with transaction.atomic():
@@ -122,6 +177,7 @@ def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
                 field="keypoints",
                 fix="choose other keypoints or import people with keypoints",
             )
+        percepts.prepare(campaign, _control(campaign))
         gold = known.make_gold(campaign, config.gold_questions)
         tutorial = known.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
     rows.refresh_statistics(Pair)

@@ -1,6 +1,6 @@
 """Everything of the labeling app that can be chosen: import formats, crowd models, release formats, job kinds."""
 
-from labeling.crowd.config import PaperConfig, Rounds
+from labeling.crowd.config import ChosenConfig, DepthConfig, EaseConfig, PaperConfig, Rounds, TwoCoinConfig
 from webapp.catalog import Catalog, NoOptions, Offer
 from webapp.jobs.run import job_kinds
 
@@ -34,6 +34,36 @@ crowd_models.add(
         source="Branson et al., CVPR 2017; Ronchi et al., BMVC 2018",
     )
 )
+for name, title, config, target, source, extra in (
+    (
+        "depth",
+        "All votes of a picture together: labels for every pair",
+        DepthConfig,
+        "depth:fit",
+        "docs/methods/crowd.md",
+        {"whole_pictures": True},
+    ),
+    (
+        "calibrated",
+        "Two-coin, ease or shared misperception, chosen by held-out votes",
+        ChosenConfig,
+        "chosen:fit",
+        "docs/methods/crowd.md",
+        {},
+    ),
+    (
+        "two-coin",
+        "Two error rates per annotator, fitted priors",
+        TwoCoinConfig,
+        "twocoin:fit",
+        "Raykar et al. 2010",
+        {},
+    ),
+    ("ease", "Ease of questions, skill and bias of annotators", EaseConfig, "ease:fit", "Whitehill et al. 2009", {}),
+):
+    crowd_models.add(
+        Offer(name=name, title=title, config=config, target=f"labeling.crowd.{target}", source=source, extra=extra)
+    )
 for name, title, config, function, source in (
     ("majority-vote", "Majority vote", NoOptions, "majority_vote", "crowd-kit MajorityVote"),
     ("dawid-skene", "Dawid-Skene", Rounds, "dawid_skene", "Dawid and Skene 1979; crowd-kit"),

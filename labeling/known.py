@@ -71,7 +71,9 @@ def make_gold(campaign: Campaign, most: int) -> int:
     for person in people[:most]:
         clear = [c for c in candidates(person, names, asked) if abs(c.gap_mm) >= GOLD_GAP_MM]
         if clear:
-            rows.append(_row(campaign, KnownQuestion.Use.GOLD, len(rows), rng.choice(clear)))
+            # The widest of three: nobody who looks fails it, so that few are enough to tell who does not look.
+            widest = max(rng.sample(clear, min(3, len(clear))), key=lambda c: abs(c.gap_mm))
+            rows.append(_row(campaign, KnownQuestion.Use.GOLD, len(rows), widest))
     KnownQuestion.objects.bulk_create(rows)
     return len(rows)
 

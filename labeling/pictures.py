@@ -54,9 +54,9 @@ def crop_of(image: Image, people: list[Person]) -> Crop:
     return Crop(box, (max(1, round((box[2] - box[0]) * scale)), max(1, round((box[3] - box[1]) * scale))))
 
 
-def file_of(image: Image, people: list[Person]) -> Path:
-    """The crop as a JPEG file, made at the first call."""
-    key = "-".join(str(p.uuid) for p in people)
+def file_of(image: Image, people: list[Person], *, mirrored: bool = False) -> Path:
+    """The crop as a JPEG file, made at the first call; `mirrored`: left and right changed over."""
+    key = "-".join(str(p.uuid) for p in people) + ("-mirrored" if mirrored else "")
     path = Path(settings.MEDIA_ROOT) / "crops" / key[:2] / f"{key}.v{VERSION}.jpg"
     if not path.exists():
         crop = crop_of(image, people)
@@ -65,6 +65,8 @@ def file_of(image: Image, people: list[Person]) -> Path:
             shown = picture.convert("RGB").crop(crop.box)
             if shown.size != crop.size:
                 shown = shown.resize(crop.size, Pillow.Resampling.LANCZOS)
+            if mirrored:
+                shown = shown.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
         aside = path.with_suffix(f".{uuid.uuid4().hex}")
         shown.save(aside, "JPEG", quality=88)
         os.replace(aside, path)

@@ -10,5 +10,10 @@ def return_expired_leases() -> int:
 
 
 @app.task
+def judge_open_campaigns() -> int:
+    return aggregation.judge_open_campaigns()
+
+
+@app.task
 def aggregate_open_campaigns() -> int:
     return aggregation.aggregate_open_campaigns()

@@ -12,6 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import BigIntegerField, DateTimeField, F, SmallIntegerField, UUIDField
 from pydantic import Field
 
+from labeling import percepts
 from labeling.assignment import Lease, lease_of, may_answer, seat_of, signer
 from labeling.models import (
     Assignment,
@@ -19,6 +20,8 @@ from labeling.models import (
     GoldRetraction,
     Pair,
     Participation,
+    ProbeAnswer,
+    ProbeRetraction,
     Retraction,
     Session,
     Vote,
@@ -99,7 +102,7 @@ def accept(
 
 _LOCKED = Select(
     lambda: (
-        Assignment.objects.select_related("campaign", "participation", "session", "gold")
+        Assignment.objects.select_related("campaign", "participation", "session", "gold", "probe_of")
         .defer("campaign__instructions", "campaign__pair_policy", "campaign__keypoints")
         .select_for_update(of=("self", "participation", "session"))
         .filter(uuid=Slot("identity", UUIDField()), participation__annotator=Slot("account", BigIntegerField()))
@@ -135,7 +138,7 @@ _SESSION = Update(
         {"answered": Slot("answered", SmallIntegerField()), "finished_at": Slot("finished", DateTimeField())},
     )
 )
-_NEW_VOTE, _NEW_GOLD_ANSWER = Insert(Vote), Insert(GoldAnswer)
+_NEW_VOTE, _NEW_GOLD_ANSWER, _NEW_PROBE_ANSWER = Insert(Vote), Insert(GoldAnswer), Insert(ProbeAnswer)
 
 
 def _accept(
@@ -170,6 +173,7 @@ def _accept(
     _write(lease, closer, key, now, how)
     _ANSWERED.run(lease=lease.pk, now=now)
     if lease.pair_id:
+        percepts.after(lease.campaign, lease.pair_id, leases=-1)
         _COUNTED.run(pair=lease.pair_id)
     _SEAT_ANSWERED.run(seat=seat.pk, now=now)
     session.answered += 1
@@ -191,6 +195,8 @@ def _write(lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: C
     if lease.gold is not None:
         right = SECOND if lease.gold.second_closer else FIRST
         _NEW_GOLD_ANSWER.run(GoldAnswer(correct=closer == right, **common))
+    elif lease.probe_of is not None:
+        _NEW_PROBE_ANSWER.run(ProbeAnswer(same=closer == lease.probe_of.closer, **common))
     else:
         side = "left" if lease.green_is_first == lease.green_on_left else "right"
         colour = "green" if lease.green_is_first else "pink"
@@ -200,7 +206,7 @@ def _write(lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: C
 
 def _replay(lease: Assignment, key: uuid.UUID, closer: int) -> Accepted:
     """The same answer sent twice is answered alike and counted once."""
-    table = Vote if lease.pair_id else GoldAnswer
+    table = Vote if lease.pair_id else GoldAnswer if lease.gold_id else ProbeAnswer
     known = table.objects.filter(assignment=lease, number=lease.tries).values_list("key", "closer").first()
     if known != (key, closer):
         raise Conflict("This question was answered already.", field="token", fix="use undo to change the answer")
@@ -243,10 +249,14 @@ def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime
     if lease.pair_id:
         vote = Vote.objects.get(assignment=lease, number=lease.tries)
         Retraction.objects.create(key=key, vote=vote, at=now)
+        percepts.after(lease.campaign, lease.pair_id, leases=1)
         Pair.objects.filter(pk=lease.pair_id).update(votes_counted=F("votes_counted") - 1)
-    else:
+    elif lease.gold_id:
         answer = GoldAnswer.objects.get(assignment=lease, number=lease.tries)
         GoldRetraction.objects.create(key=key, answer=answer, at=now)
+    else:
+        probed = ProbeAnswer.objects.get(assignment=lease, number=lease.tries)
+        ProbeRetraction.objects.create(key=key, answer=probed, at=now)
     lease.state, lease.answered_at = Assignment.State.LEASED, None
     lease.expires_at = now + timedelta(seconds=lease.campaign.lease_s)
     lease.save(update_fields=["state", "answered_at", "expires_at"])
@@ -259,7 +269,10 @@ def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime
 
 def _undone_before(account: Account, campaign_uuid: object, key: uuid.UUID) -> Assignment | None:
     mine = {"participation__annotator": account, "campaign__uuid": campaign_uuid}
-    found = Assignment.objects.select_related("session").filter(votes__retraction__key=key, **mine).first()
-    return found or (
-        Assignment.objects.select_related("session").filter(goldanswers__retraction__key=key, **mine).first()
-    )
+    for answers in ("votes", "goldanswers", "probeanswers"):
+        found = (
+            Assignment.objects.select_related("session").filter(**{f"{answers}__retraction__key": key}, **mine).first()
+        )
+        if found:
+            return found
+    return None

@@ -20,7 +20,18 @@ training_methods.add(
 def list_job_kinds() -> None:
     """Job kinds need the configuration classes of verbs, which need the catalogue above."""
     from training.lifts import LiftConfig
+    from training.priors import PriorConfig
     from training.runs import TrainConfig
+
+    job_kinds.add(
+        Offer(
+            name="depth-prior",
+            title="Make a depth prior",
+            config=PriorConfig,
+            target="training.work:make_prior",
+            extra={"queue": "heavy", "explains": True},
+        )
+    )
 
     job_kinds.add(
         Offer(

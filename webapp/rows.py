@@ -33,6 +33,16 @@ def write(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[Any, 
             cursor.executemany(statement, batch)
 
 
+def change(model: type[Model], columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Update many rows, each with its own values: the tuples hold the columns' values and then the primary key."""
+    table = connection.ops.quote_name(model._meta.db_table)
+    assigned = ", ".join(f"{connection.ops.quote_name(c)} = %s" for c in columns)
+    with connection.cursor() as cursor:
+        statement = f"UPDATE {table} SET {assigned} WHERE {connection.ops.quote_name(model._meta.pk.column)} = %s"  # noqa: S608
+        for start in range(0, len(rows), BATCH):
+            cursor.executemany(statement, rows[start : start + BATCH])
+
+
 def read(values: QuerySet[Any, Any], size: int = BATCH) -> Iterator[list[tuple[Any, ...]]]:
     """The rows of a `values_list` in batches, as the driver gives them (UUID, time and JSON may be text).
 

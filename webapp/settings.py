@@ -172,10 +172,18 @@ JOB_SWEEP_S = _number("NEARER_JOB_SWEEP_S", 5)
 JOB_SILENCE_S = _number("NEARER_JOB_SILENCE_S", 20)
 # How often open campaigns with new votes are merged into labels again (0 = only on demand).
 AGGREGATION_EVERY_S = _number("NEARER_AGGREGATION_EVERY_S", 3600)
+# How often the annotators and people of open adaptive campaigns are looked at anew, where there are new votes (0 = at merges).
+JUDGE_EVERY_S = _number("NEARER_JUDGE_EVERY_S", 120)
 CELERY_BEAT_SCHEDULE = {
     "jobs-sweep": {"task": "webapp.jobs.tasks.sweep", "schedule": JOB_SWEEP_S, "options": {"queue": "light"}},
     "leases-sweep": {"task": "labeling.tasks.return_expired_leases", "schedule": 30, "options": {"queue": "light"}},
 }
+if JUDGE_EVERY_S:
+    CELERY_BEAT_SCHEDULE["judge"] = {
+        "task": "labeling.tasks.judge_open_campaigns",
+        "schedule": JUDGE_EVERY_S,
+        "options": {"queue": "light"},
+    }
 if AGGREGATION_EVERY_S:
     CELERY_BEAT_SCHEDULE["aggregate"] = {
         "task": "labeling.tasks.aggregate_open_campaigns",

@@ -28,6 +28,7 @@ router.register("releases", labeling_api.Releases, "releases")
 router.register("catalogs", labeling_api.Catalogs, "catalogs")
 router.register("runs", training_api.Runs, "runs")
 router.register("models", training_api.Models, "models")
+router.register("priors", training_api.Priors, "priors")
 
 api = [
     path("me/", accounts_api.MeView.as_view(), name="me"),

@@ -89,9 +89,18 @@ class UndoView(AnnotatorView):
         asked = read(wire.UndoRequest, request.data)
         lease = voting.undo(request.user, campaign, key=asked.key, now=timezone.now())
         full = Assignment.objects.select_related(
-            "campaign__dataset__skeleton", "pair__first_person__image", "gold__person__image"
+            *("campaign__dataset__skeleton", "pair__first_person__image", "gold__person__image"),
+            "probe_of__pair__first_person__image",
         ).get(pk=lease.assignment.pk)
         return Response(wire.question(replace(lease, assignment=full, campaign=full.campaign)).model_dump())
+
+
+class AppealView(AnnotatorView):
+    @extend_schema(operation_id="annotate_appeal", request=wire.AppealRequest, responses=wire.Appealed)
+    def post(self, request: Request, campaign: UUID) -> Response:
+        """Ask the admins to look again at a pause or an exclusion."""
+        seat = access.appeal(request.user, campaign, read(wire.AppealRequest, request.data).text)
+        return Response({"standing": seat.standing, "reason": seat.standing_reason, "appeal": seat.appeal})
 
 
 class TutorialView(AnnotatorView):
@@ -153,13 +162,16 @@ class PictureView(AnnotatorView):
     def get(self, request: Request, identity: UUID) -> HttpResponse:
         """The picture of a question, for its holder and staff only."""
         held = (
-            Assignment.objects.select_related("participation", "pair__first_person__image", "gold__person__image")
+            Assignment.objects.select_related(
+                *("participation", "pair__first_person__image", "gold__person__image"),
+                "probe_of__pair__first_person__image",
+            )
             .filter(uuid=identity)
             .first()
         )
         if held is None or not (held.participation.annotator_id == request.user.pk or request.user.is_one_of(*STAFF)):
             raise Http404
-        return _served(pictures.file_of(held.people[0].image, held.people))
+        return _served(pictures.file_of(held.people[0].image, held.people, mirrored=held.mirrored))
 
 
 class TutorialPictureView(AnnotatorView):

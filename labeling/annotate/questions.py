@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from labeling.assignment import Lease, signer
 from labeling.models import Person
 from labeling.pictures import Crop, crop_of
-from labeling.skeletons import words
+from labeling.skeletons import twin_of, words
 from labeling.tutorial import Step
 from labeling.voting import Circumstances
 
@@ -65,6 +65,17 @@ class VoteResponse(BaseModel):
 class UndoRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     key: uuid.UUID
+
+
+class AppealRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    text: str = Field(min_length=1, max_length=2000, description="why the decision is wrong")
+
+
+class Appealed(BaseModel):
+    standing: str
+    reason: str
+    appeal: str
 
 
 class TutorialQuestion(BaseModel):
@@ -123,17 +134,19 @@ class CampaignState(BaseModel):
     completion_url: str
 
 
-def _ring(person: Person, index: int, names: list[str], crop: Crop) -> Ring:
+def _ring(person: Person, index: int, names: list[str], crop: Crop, mirrored: bool = False) -> Ring:
+    """In a flipped picture left and right change names as well as places."""
     x, y, state = person.keypoints[index]
     left, top = crop.place(x, y)
-    return Ring(keypoint=names[index], words=words(names[index]), x=left, y=top, occluded=state == 1)
+    name = twin_of(names[index], names) if mirrored else names[index]
+    return Ring(
+        keypoint=name, words=words(name), x=round(1 - left, 5) if mirrored else left, y=top, occluded=state == 1
+    )
 
 
 def question(lease: Lease) -> Question:
     assignment, campaign = lease.assignment, lease.campaign
-    asked = assignment.pair or assignment.gold
-    assert asked is not None  # noqa: S101  (a constraint of the schema)
-    people = assignment.people
+    asked, mirrored, people = assignment.asked, assignment.mirrored, assignment.people
     first_person, second_person = people[0], people[-1]
     crop = crop_of(first_person.image, people)
     names = campaign.dataset.skeleton.keypoints
@@ -143,8 +156,8 @@ def question(lease: Lease) -> Question:
         picture=reverse("picture", args=[assignment.uuid]),
         width=crop.size[0],
         height=crop.size[1],
-        first=_ring(first_person, asked.first, names, crop),
-        second=_ring(second_person, asked.second, names, crop),
+        first=_ring(first_person, asked.first, names, crop, mirrored),
+        second=_ring(second_person, asked.second, names, crop, mirrored),
         green_is_first=assignment.green_is_first,
         green_on_left=assignment.green_on_left,
         to_go=lease.to_go,

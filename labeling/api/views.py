@@ -10,7 +10,7 @@ from django.conf import settings
 from django.db.models import Count, QuerySet
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view, inline_serializer
 from pydantic import BaseModel, ConfigDict, Field
 from rest_framework import mixins, serializers, viewsets
 from rest_framework.decorators import action
@@ -18,7 +18,7 @@ from rest_framework.exceptions import NotFound as RestNotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from labeling import access, aggregation, campaigns, catalogs
+from labeling import access, aggregation, campaigns, catalogs, quality
 from labeling.api import shapes
 from labeling.importing import storing
 from labeling.models import Campaign, Dataset, Image, Participation, Release, SkeletonRow
@@ -110,7 +110,9 @@ class MoveRequest(BaseModel):
 
 class AggregateRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    model: str = aggregation.DEFAULT_MODEL
+    model: str = Field(
+        "", description="name of a crowd model; empty: paper for fixed campaigns, depth for adaptive ones"
+    )
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -213,6 +215,18 @@ class Campaigns(Listed):
         asked = read(AggregateRequest, request.data)
         job = aggregation.start(request.user, self.get_object(), asked.model, asked.options)
         return Response(JobShape(job).data, 202)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("skeleton", str, description="name of a skeleton; lsp-14 if left out")],
+        request=quality.PlanConfig,
+        responses=OpenApiTypes.OBJECT,
+    )
+    @action(detail=False, methods=["post"])
+    def plan(self, request: Request) -> Response:
+        """What votes will buy and cost before the first one: simulated people and annotators."""
+        require(request.user, Role.ADMIN)
+        skeleton = request.query_params.get("skeleton", "lsp-14")
+        return Response(quality.plan(read(quality.PlanConfig, request.data), skeleton))
 
     @extend_schema(responses=shapes.LabelShape(many=True))
     @action(detail=True)

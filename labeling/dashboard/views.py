@@ -13,14 +13,16 @@ from django.db.models import Count
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
+from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from labeling import access, aggregation, campaigns, catalogs, pictures
+from labeling import access, aggregation, campaigns, catalogs, pictures, quality
 from labeling.api.views import release_file
+from labeling.dashboard import plots
 from labeling.importing import storing
-from labeling.models import Campaign, Dataset, Image, Participation, Release, Vote
+from labeling.models import Campaign, Dataset, DepthPrior, Image, Participation, Release, SkeletonRow, Vote
 from labeling.releasing import freeze
-from labeling.skeletons import words
+from labeling.skeletons import BUILT_IN, words
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.jobs.models import Job
 from webapp.refusal import Invalid, Refusal
@@ -45,6 +47,18 @@ def work(request: HttpRequest) -> HttpResponse:
         "work.html",
         {"rows": [{"campaign": c, "votes": done.get(c.pk, 0), "seat": seats.get(c.pk)} for c in rows]},
     )
+
+
+@login_required
+@require_POST
+def appeal(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """Ask the admins to look again at a pause or an exclusion."""
+    try:
+        access.appeal(request.user, identity, request.POST.get("text", ""))
+        messages.success(request, "The admins will read what you wrote.")
+    except Refusal as error:
+        messages.error(request, str(error))
+    return redirect("work")
 
 
 @login_required
@@ -94,10 +108,32 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
             messages.error(request, str(error))
     context = {
         "datasets": Dataset.objects.order_by("name"),
+        "priors": DepthPrior.objects.select_related("dataset"),
         "plan": campaigns.CampaignPlan(name="x"),
         "post": request.POST,
     }
     return render(request, "campaign_new.html", context)
+
+
+@login_required
+def campaign_plan(request: HttpRequest) -> HttpResponse:
+    """The budget planner: what votes will buy and cost, before the first one."""
+    require(request.user, Role.ADMIN)
+    asked, found, drawn = quality.PlanConfig(), None, []
+    given = {k: v for k in quality.PlanConfig.model_fields if (v := request.GET.get(k, "").strip())}
+    try:
+        asked = read(quality.PlanConfig, given)
+        found = quality.plan(asked, request.GET.get("skeleton") or "lsp-14")
+        drawn = [plots.outlook(found["curve"], asked.risk)]
+    except Refusal as error:
+        messages.error(request, str(error))
+    fields = [(n, f.description, getattr(asked, n)) for n, f in quality.PlanConfig.model_fields.items()]
+    skeletons = sorted({*BUILT_IN, *SkeletonRow.objects.values_list("name", flat=True)})
+    return render(
+        request,
+        "campaign_plan.html",
+        {"fields": fields, "found": found, "plots": drawn, "asked": asked, "skeletons": skeletons, "get": request.GET},
+    )
 
 
 def _plan(request: HttpRequest) -> dict[str, Any]:
@@ -115,6 +151,16 @@ def _plan(request: HttpRequest) -> dict[str, Any]:
         "tutorial_pass_share",
         "tutorial_tries",
         "budget_votes",
+        "mode",
+        "prior",
+        "stop_risk",
+        "least_votes",
+        "most_votes",
+        "control_share",
+        "probe_share",
+        "guard",
+        "pay_per_vote",
+        "currency",
     ):
         if post.get(name, "").strip():
             plan[name] = post[name]
@@ -204,6 +250,65 @@ def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 
 @login_required
+def campaign_quality(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """Forecast, arms, labels beside the truth, annotators, the least known people. Shows nobody's answers."""
+    require(request.user, *STAFF)
+    campaign = get_object_or_404(access.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity)
+    last = campaign.crowd_runs.first()
+    truth = quality.label_truth(last) if last else {}
+    given = quality.answers(campaign)
+    everybody, single = quality.curves(given)
+    alpha = quality.agreement(given)
+    drawn = [plots.reliability(truth["reliability"])] if truth else []
+    if everybody:
+        drawn.append(plots.psychometric(everybody, "Psychometric curve of all annotators"))
+    names = [words(name) for name in campaign.dataset.skeleton.keypoints]
+    return render(
+        request,
+        "campaign_quality.html",
+        {
+            "campaign": campaign,
+            "run": last,
+            "forecast": quality.forecast(campaign, timezone.now()),
+            "alpha": None if alpha != alpha else alpha,
+            "arms": _arms(campaign, truth),
+            "truth": truth,
+            "scores": [{"title": title, **truth[key]} for key, title in SCORED.items() if key in truth],
+            "plots": drawn,
+            "annotators": quality.people(campaign, single),
+            "cards": [{"percept": p, "joint": names[j]} for p, j in quality.riskiest(campaign)],
+        },
+    )
+
+
+SCORED = {
+    "all": "all",
+    "plain": "the same without the prior",
+    "test": "chosen by information",
+    "control": "asked uniformly (control)",
+    "voted": "pairs with votes",
+    "never": "pairs nobody was asked about",
+}
+
+
+def _arms(campaign: Campaign, truth: dict[str, Any]) -> list[dict[str, Any]]:
+    rows = quality.arms(campaign)
+    if campaign.mode == Campaign.Mode.FIXED or not rows:
+        return []
+    titles = {False: "by information", True: "uniform (control)"}
+    return [
+        {
+            **row,
+            "title": titles[row["control"]],
+            "per_person": row["votes"] / max(row["people"], 1),
+            "scores": truth.get("control" if row["control"] else "test")
+            or (truth.get("all") if len(rows) == 1 else None),
+        }
+        for row in rows
+    ]
+
+
+@login_required
 def dataset_list(request: HttpRequest) -> HttpResponse:
     require(request.user, *STAFF)
     rows = Dataset.objects.select_related("skeleton").annotate(image_count=Count("images")).order_by("name")
@@ -284,14 +389,17 @@ def release_download(request: HttpRequest, identity: UUID, name: str) -> HttpRes
 
 urls = [
     path("work/", work, name="work"),
+    path("annotate/<uuid:identity>/appeal/", appeal, name="appeal"),
     path("annotate/<uuid:identity>/", annotate, name="annotate"),
     path("join/<str:key>/", join, name="join"),
     path("enter/<str:key>/", enter, name="enter"),
     path("campaigns/", campaign_list, name="campaign-list"),
+    path("campaigns/plan/", campaign_plan, name="campaign-plan"),
     path("campaigns/new/", campaign_new, name="campaign-new"),
     path("campaigns/<uuid:identity>/", campaign_page, name="campaign"),
     path("campaigns/<uuid:identity>/act/", campaign_act, name="campaign-act"),
     path("campaigns/<uuid:identity>/labels/", campaign_labels, name="campaign-labels"),
+    path("campaigns/<uuid:identity>/quality/", campaign_quality, name="campaign-quality"),
     path("datasets/", dataset_list, name="dataset-list"),
     path("datasets/import/", dataset_import, name="dataset-import"),
     path("datasets/<uuid:identity>/", dataset_page, name="dataset"),

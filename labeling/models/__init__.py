@@ -3,10 +3,13 @@
 from labeling.models.campaign import Campaign, KnownQuestion, Participation, SawAnswers, Session
 from labeling.models.dataset import Dataset, Image, Pair, Person, SkeletonRow
 from labeling.models.label import AnnotatorScore, CrowdRun, Label, Release
+from labeling.models.percept import DepthPrior, Percept, PersonPrior
 from labeling.models.vote import (
     Assignment,
     GoldAnswer,
     GoldRetraction,
+    ProbeAnswer,
+    ProbeRetraction,
     Retraction,
     TutorialAnswer,
     TutorialTry,
@@ -19,6 +22,7 @@ __all__ = [
     "Campaign",
     "CrowdRun",
     "Dataset",
+    "DepthPrior",
     "GoldAnswer",
     "GoldRetraction",
     "Image",
@@ -26,7 +30,11 @@ __all__ = [
     "Label",
     "Pair",
     "Participation",
+    "Percept",
     "Person",
+    "PersonPrior",
+    "ProbeAnswer",
+    "ProbeRetraction",
     "Release",
     "Retraction",
     "SawAnswers",

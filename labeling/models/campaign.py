@@ -28,6 +28,15 @@ class Campaign(models.Model):
         INVITE = "invite"  # who opened the invitation link
         RECRUITER = "recruiter"  # who was sent by a recruiter with its id in the address
 
+    class Mode(models.TextChoices):
+        FIXED = "fixed"  # the paper's protocol: so many votes on each pair
+        ADAPTIVE = "adaptive"  # the most informative pair of the least known person next
+        PRIOR = "adaptive-prior"  # the same, starting from a lifter's or a pose library's depths
+
+    class Guard(models.TextChoices):
+        FLAG = "flag"  # suspicious annotators are shown to the admins
+        PAUSE = "pause"  # and paused, with the reason, until somebody decides
+
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(max_length=120, unique=True)
     dataset = models.ForeignKey(Dataset, models.PROTECT, related_name="campaigns")
@@ -48,6 +57,17 @@ class Campaign(models.Model):
     recruiter_parameter = models.CharField(max_length=40, default="PROLIFIC_PID")
     completion_url = models.URLField(blank=True, default="")
     budget_votes = models.PositiveIntegerField(null=True)
+    mode = models.CharField(max_length=14, choices=Mode.choices, default=Mode.FIXED)
+    prior = models.ForeignKey("labeling.DepthPrior", models.PROTECT, null=True, related_name="campaigns")
+    stop_risk = models.FloatField(default=0.0)
+    least_votes = models.PositiveSmallIntegerField(default=1)
+    most_votes = models.PositiveSmallIntegerField(default=25)
+    control_share = models.FloatField(default=0.0)
+    probe_share = models.FloatField(default=0.0)
+    guard = models.CharField(max_length=5, choices=Guard.choices, default=Guard.FLAG)
+    pay_per_vote = models.FloatField(default=0.0)
+    currency = models.CharField(max_length=3, default="USD")
+    crowd = models.JSONField(default=dict)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -61,13 +81,31 @@ class Campaign(models.Model):
             models.CheckConstraint(
                 condition=Q(tutorial_pass_share__gte=0, tutorial_pass_share__lte=1), name="campaign_pass_share"
             ),
+            models.CheckConstraint(
+                condition=Q(mode__in=["fixed", "adaptive", "adaptive-prior"], guard__in=["flag", "pause"]),
+                name="campaign_mode_is_known",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    *(
+                        ("stop_risk__gte", 0),
+                        ("stop_risk__lte", 0.5),
+                        ("control_share__gte", 0),
+                        ("control_share__lte", 0.5),
+                    ),
+                    *(("most_votes__gte", 1), ("pay_per_vote__gte", 0)),
+                    *(("probe_share__gte", 0), ("probe_share__lte", 0.5)),
+                ),
+                name="campaign_stop_rule",
+            ),
         ]
 
 
 class Participation(models.Model):
     """One annotator in one campaign: the tutorial's outcome, standing, and where the queue was left.
 
-    `cursors[k]` is the rank up to which this annotator has seen the pairs with k takers: the queue continues there,
+    `belief` is the last merge's distribution over the kinds of annotators of `crowd.depth`; `flag` says what looks wrong
+    about the answers, in words; `cleared_at` that an admin let the annotator go on: the quality check pauses nobody twice. `cursors[k]` is the rank up to which this annotator has seen the pairs with k takers: the queue continues there,
     so that its speed does not depend on how many pairs there are or were answered.
     """
 
@@ -81,6 +119,12 @@ class Participation(models.Model):
     pseudonym = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     standing = models.CharField(max_length=7, choices=Standing.choices, default=Standing.ACTIVE)
     standing_reason = models.CharField(max_length=400, blank=True, default="")
+    appeal = models.CharField(max_length=2000, blank=True, default="")
+    appealed_at = models.DateTimeField(null=True)
+    belief = models.JSONField(default=list)
+    flag = models.CharField(max_length=200, blank=True, default="")
+    flagged_at = models.DateTimeField(null=True)
+    cleared_at = models.DateTimeField(null=True)
     tutorial_passed_at = models.DateTimeField(null=True)
     tutorial_tries = models.PositiveSmallIntegerField(default=0)
     cursors = models.JSONField(default=list)

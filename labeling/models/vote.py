@@ -14,7 +14,8 @@ FIRST, SECOND, SAME = 0, 1, 2  # which keypoint is closer to the camera
 
 
 class Assignment(models.Model):
-    """One question handed to one annotator: a pair, or a gold question that looks like any other."""
+    """One question handed to one annotator: a pair, a gold question that looks like any other, or a mirror probe: a question
+    this annotator answered before, with the picture flipped and the colours swapped, to see whether the answer stays."""
 
     class State(models.TextChoices):
         LEASED = "leased"
@@ -27,6 +28,7 @@ class Assignment(models.Model):
     session = models.ForeignKey(Session, models.CASCADE, related_name="assignments")
     pair = models.ForeignKey(Pair, models.CASCADE, null=True, db_index=False)
     gold = models.ForeignKey(KnownQuestion, models.CASCADE, null=True, db_index=False)
+    probe_of = models.ForeignKey("labeling.Vote", models.CASCADE, null=True, related_name="probes")
     state = models.CharField(max_length=8, choices=State.choices, default=State.LEASED)
     leased_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -43,8 +45,11 @@ class Assignment(models.Model):
             models.UniqueConstraint(
                 fields=["gold", "participation"], condition=~Q(state="returned"), name="gold_once_per_annotator"
             ),
+            models.UniqueConstraint(fields=["probe_of"], condition=~Q(state="returned"), name="vote_probed_once"),
             models.CheckConstraint(
-                condition=Q(pair__isnull=True, gold__isnull=False) | Q(pair__isnull=False, gold__isnull=True),
+                condition=Q(pair__isnull=True, gold__isnull=False, probe_of__isnull=True)
+                | Q(pair__isnull=False, gold__isnull=True, probe_of__isnull=True)
+                | Q(pair__isnull=True, gold__isnull=True, probe_of__isnull=False),
                 name="assignment_asks_one_thing",
             ),
         ]
@@ -54,11 +59,24 @@ class Assignment(models.Model):
         ]
 
     @property
+    def asked(self) -> Pair | KnownQuestion:
+        """The two keypoints in question: `first` and `second`."""
+        if self.probe_of is not None:
+            return self.probe_of.pair
+        found = self.pair or self.gold
+        assert found is not None  # noqa: S101  (a constraint of the schema)
+        return found
+
+    @property
+    def mirrored(self) -> bool:
+        return self.probe_of_id is not None
+
+    @property
     def people(self) -> list[Person]:
         """Whom the question is about: one person, or the first keypoint's and the second's."""
         if self.gold is not None:
             return [self.gold.person]
-        pair = self.pair
+        pair = self.pair if self.probe_of is None else self.probe_of.pair
         alone = pair.first_person_id == pair.second_person_id
         return [pair.first_person] if alone else [pair.first_person, pair.second_person]
 
@@ -105,6 +123,18 @@ class GoldAnswer(Answer):
         ]
 
 
+class ProbeAnswer(Answer):
+    """The answer to a mirror probe. It is no vote: it says only whether the first answer stays (`same`)."""
+
+    same = models.BooleanField()
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["assignment", "number"], name="probe_answer_number_once"),
+            models.CheckConstraint(condition=Q(closer__in=[FIRST, SECOND, SAME]), name="probe_answer_names_an_answer"),
+        ]
+
+
 class Retraction(models.Model):
     """An undo of exactly one vote."""
 
@@ -116,6 +146,12 @@ class Retraction(models.Model):
 class GoldRetraction(models.Model):
     key = models.UUIDField(unique=True)
     answer = models.OneToOneField(GoldAnswer, models.CASCADE, related_name="retraction")
+    at = models.DateTimeField()
+
+
+class ProbeRetraction(models.Model):
+    key = models.UUIDField(unique=True)
+    answer = models.OneToOneField(ProbeAnswer, models.CASCADE, related_name="retraction")
     at = models.DateTimeField()
 
 

@@ -144,6 +144,8 @@ Ordinal depth labels: which of two keypoints is closer to the camera.
 | answer 'same' | {"offered" if campaign.allow_same else "not offered"} |
 
 `label` 0 = kp0 is closer, 1 = kp1 is closer. `prob` = P(label = 1). `risk` = probability that `label` is wrong.
+`prob_plain` = the same from votes alone, where the merge started from a lifter's or a pose library's depths. `votes` 0: nobody
+was asked about this pair; its label follows from the other answers about the same person.
 `joints.mat`: 3 x J x N, third channel 1 = occluded, absent keypoints NaN. Pixel origin: outer corner of the top left
 pixel. Votes carry pseudonyms of this campaign; votes taken back are listed with the time of their retraction.
 """

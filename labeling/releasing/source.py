@@ -77,8 +77,10 @@ class Source:
         """Labels in batches, by column; ordered by person, kp0, kp1."""
         names = np.array(self.skeleton.keypoints)
         labels = Label.objects.filter(run=self.crowd_run).order_by(*IN_ORDER)
-        for batch in rows.read(labels.values_list(*IN_ORDER, "p_first_closer", "risk", "votes_used")):
-            person, kp0, kp1, p_first, risk, votes = zip(*batch, strict=True)
+        for batch in rows.read(
+            labels.values_list(*IN_ORDER, "p_first_closer", "risk", "votes_used", "p_first_closer_plain")
+        ):
+            person, kp0, kp1, p_first, risk, votes, plain = zip(*batch, strict=True)
             asked = {
                 pk: found for pk, *found in self._places(set(person))
             }  # joined here, the sort carries numbers only
@@ -97,6 +99,7 @@ class Source:
                 "prob": prob,
                 "risk": np.round(np.array(risk), DIGITS),
                 "votes": votes,
+                "prob_plain": [None if p is None else round(1 - p, DIGITS) for p in plain],
             }
 
     def _places(self, people: set[int]) -> Any:

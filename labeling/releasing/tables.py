@@ -30,6 +30,7 @@ LABELS = pa.schema(
         ("prob", pa.float64()),
         ("risk", pa.float64()),
         ("votes", pa.int32()),
+        ("prob_plain", pa.float64()),
     ]
 )
 VOTES = pa.schema(
@@ -85,7 +86,8 @@ def write_labels_parquet(source: Source, path: Path) -> None:
 
 
 class Ann(NamedTuple):
-    """One labelled pair: keypoint indices, likelier answer (1 = kp1 closer), P(label = 1), risk, votes used."""
+    """One labelled pair: keypoint indices, likelier answer (1 = kp1 closer), P(label = 1), risk, votes used; and P without a
+    prior, where the merge used one."""
 
     kp0: int
     kp1: int
@@ -93,6 +95,7 @@ class Ann(NamedTuple):
     prob: float
     risk: float
     votes: int
+    prob_plain: float | None
 
 
 def labelled(source: Source, folder: Path) -> Iterator[tuple[Subject, list[Ann]]]:
@@ -119,7 +122,10 @@ def _stored(path: Path) -> Iterator[tuple[tuple[str, int], Ann]]:
 def anns_json(anns: list[Ann]) -> str:
     """As `json.dumps` would write them, several times faster."""
     form = '{"kp0": %d, "kp1": %d, "label": %d, "prob": %r, "risk": %r, "votes": %d}'
-    return "[" + ", ".join([form % ann for ann in anns]) + "]"
+    if any(ann.prob_plain is not None for ann in anns):
+        form = form[:-1] + ', "prob_plain": %r}'
+        return "[" + ", ".join([form % ann for ann in anns]) + "]"
+    return "[" + ", ".join([form % ann[:-1] for ann in anns]) + "]"
 
 
 def write_labels_csv(source: Source, path: Path) -> None:

@@ -18,8 +18,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from labeling.api.views import Listed
-from labeling.models import Release
-from training import lifts, runs
+from labeling.models import DepthPrior, Release
+from training import lifts, priors, runs
 from training.models import Model, Run
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.jobs.api import JobShape
@@ -131,6 +131,48 @@ def curves_of(run: Run, most: int = 600) -> dict[str, Any]:
     rows = rows[:: max(1, -(-len(rows) // most))] if len(rows) > most else rows
     names = sorted({name for _, values in rows for name in values})
     return {"epoch": [e for e, _ in rows], "series": {n: [v.get(n) for _, v in rows] for n in names}}
+
+
+class PriorShape(serializers.ModelSerializer):
+    id = serializers.UUIDField(source="uuid", read_only=True)
+    dataset = serializers.UUIDField(source="dataset.uuid", read_only=True)
+
+    class Meta:
+        model = DepthPrior
+        fields = read_only_fields = ["id", "dataset", "name", "kind", "evidence", "created_at"]
+
+
+class PriorRequest(BaseModel):
+    """A depth prior to be: a release to train lifters on, one per fold of its pictures."""
+
+    model_config = ConfigDict(extra="forbid")
+    release: UUID
+    name: str = Field("", max_length=120)
+    preset: str = "nearer"
+    folds: int = Field(5, ge=2, le=20)
+    epochs: int | None = Field(None, ge=1, le=100_000)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+
+
+class Priors(Listed):
+    queryset = DepthPrior.objects.none()
+    serializer_class = PriorShape
+
+    def get_queryset(self) -> QuerySet[DepthPrior]:
+        if not self.request.user.is_one_of(*STAFF):
+            return DepthPrior.objects.none()
+        return DepthPrior.objects.select_related("dataset").order_by("-created_at", "-pk")
+
+    @extend_schema(request=PriorRequest, responses={202: JobShape})
+    def create(self, request: Request) -> Response:
+        """Make a cross-fitted depth prior for campaigns of mode adaptive-prior."""
+        require(request.user, Role.ADMIN)
+        asked = read(PriorRequest, request.data)
+        release = Release.objects.select_related("campaign__dataset__skeleton").filter(uuid=asked.release).first()
+        if release is None:
+            raise Invalid("No such release.", field="release", value=str(asked.release))
+        job = priors.start(request.user, release, asked.model_dump(exclude={"release"}))
+        return Response(JobShape(job).data, 202)
 
 
 class Models(Listed):

@@ -11,9 +11,10 @@ from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
+from django.views.decorators.http import require_POST
 
 from labeling.models import Release
-from training import runs
+from training import priors, runs
 from training.catalogs import training_methods
 from training.dashboard import plots
 from training.models import Model, Run
@@ -157,7 +158,28 @@ def run_compare(request: HttpRequest) -> HttpResponse:
     )
 
 
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
+
+
+@login_required
+@require_POST
+def prior_new(request: HttpRequest) -> HttpResponse:
+    """The button of a release's page: make a depth prior of its labels."""
+    require(request.user, Role.ADMIN)
+    release = get_object_or_404(Release.objects.select_related("campaign"), uuid=_uuid(request.POST.get("release", "")))
+    try:
+        return redirect("job", priors.start(request.user, release, {"name": request.POST.get("name", "")}).uuid)
+    except Refusal as error:
+        messages.error(request, str(error))
+        return redirect("release", release.uuid)
+
+
 urls = [
+    path("priors/new/", prior_new, name="prior-new"),
     path("runs/", run_list, name="run-list"),
     path("runs/new/", run_new, name="run-new"),
     path("runs/compare/", run_compare, name="run-compare"),

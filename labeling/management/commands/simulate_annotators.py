@@ -36,7 +36,8 @@ class Command(BaseCommand):
             "--shared-cm", type=float, default=7.0, help="sd of the misperception that all share (cm per joint)"
         )
         parser.add_argument("--own-cm", type=float, default=24.0, help="sd of each answer's own noise (cm)")
-        parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument("--seed", type=int, default=0, help="of each answer's noise")
+        parser.add_argument("--world", type=int, help="seed of what everybody misperceives; empty: the same as --seed")
 
     def handle(self, **options: Any) -> None:
         wanted = options["campaign"]
@@ -69,6 +70,7 @@ class Crowd:
 
     def __init__(self, campaign: Campaign, options: dict[str, Any]) -> None:
         self.campaign, self.options = campaign, options
+        self.world = options["seed"] if options.get("world") is None else options["world"]
         self.base = f"{options['url'].rstrip('/')}/api/v1/annotate/{campaign.uuid}/"
         self.answers = self.right = self.known = 0
         self.error: Exception | None = None
@@ -154,12 +156,12 @@ class Crowd:
         raise CommandError(f"{path}: the server kept refusing")
 
     def _perceive(self, assignment: str, rng: random.Random) -> str:
-        held = Assignment.objects.select_related("pair__first_person", "pair__second_person", "gold__person").get(
-            uuid=assignment
-        )
-        asked = held.pair or held.gold
-        first_person = held.pair.first_person if held.pair else held.gold.person
-        second_person = held.pair.second_person if held.pair else held.gold.person
+        held = Assignment.objects.select_related(
+            *("pair__first_person", "pair__second_person", "gold__person"),
+            *("probe_of__pair__first_person", "probe_of__pair__second_person"),
+        ).get(uuid=assignment)
+        asked = held.asked
+        first_person, second_person = held.people[0], held.people[-1]
         first, known = self._depth_cm(first_person, asked.first)
         second, _ = self._depth_cm(second_person, asked.second)
         shared = self.options["shared_cm"]
@@ -177,10 +179,10 @@ class Crowd:
     def _depth_cm(self, person: Person, joint: int) -> tuple[float, bool]:
         if person.truth_mm:
             return person.truth_mm[joint][2] / 10, True
-        return 25 * self._fixed(f"depth {self.options['seed']} {person.uuid} {joint}"), False
+        return 25 * self._fixed(f"depth {self.world} {person.uuid} {joint}"), False
 
     def _misperception(self, person: Person, joint: int) -> float:
-        return self._fixed(f"shared {self.options['seed']} {person.pk} {joint}")
+        return self._fixed(f"shared {self.world} {person.pk} {joint}")
 
     @staticmethod
     def _fixed(text: str) -> float:

@@ -1,0 +1,365 @@
+"""Adaptive campaigns: percepts follow the votes, the queue asks what teaches most, stops by risk, and every pair is labelled."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import random
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.db import connection
+
+from labeling import access, aggregation, assignment, percepts, quality, voting
+from labeling.crowd import anatomy, depth
+from labeling.models import Campaign, DepthPrior, Label, Pair, Participation, Percept, Person, PersonPrior, Vote
+from labeling.releasing import freeze
+from tests.conftest import NOON, SECOND, World
+from webapp.accounts import people
+from webapp.jobs import run
+from webapp.jobs.models import Job
+from webapp.refusal import Conflict, Invalid, NotFound
+
+
+def truthful(world: World, campaign: Campaign, account: object, most: int, *, start: int = 0) -> int:
+    """One annotator answers what is true, until nothing is left or `most` is reached."""
+    for number in range(most):
+        now = NOON + (start + number) * SECOND
+        try:
+            lease = world.lease(account, campaign, now=now)
+        except (assignment.NothingLeft, assignment.SessionFull):
+            return number
+        asked = lease.assignment.pair or lease.assignment.gold
+        person = lease.assignment.people[0]
+        truth = Person.objects.get(pk=person.pk).truth_mm
+        closer = "second" if truth[asked.first][2] > truth[asked.second][2] else "first"
+        world.vote(account, lease, closer, now=now)
+    return most
+
+
+def test_a_vote_moves_the_percept_and_an_undo_moves_it_back(world: World) -> None:
+    campaign = world.campaign(mode="adaptive")
+    before = {p.pk: p for p in Percept.objects.filter(campaign=campaign)}
+    assert {p.votes for p in before.values()} == {0}
+    lease = world.lease(world.ann, campaign)
+    percept = Percept.objects.get(campaign=campaign, person=lease.assignment.pair.first_person_id)
+    assert percept.leased == 1
+    world.vote(world.ann, lease)
+    percept.refresh_from_db()
+    assert (percept.votes, percept.leased) == (1, 0)
+    assert percept.risk < before[percept.pk].risk - 0.01
+    mean, _ = percepts.unpack(percept.seen)
+    assert mean[lease.assignment.pair.first] < mean[lease.assignment.pair.second]  # 'first is closer'
+    voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=NOON + SECOND)
+    percept.refresh_from_db()
+    assert (percept.votes, percept.leased) == (0, 1)
+    assert percept.risk == pytest.approx(before[percept.pk].risk)
+    assert bytes(percept.seen) == bytes(before[percept.pk].seen)
+
+
+def test_following_votes_equals_fitting_them_together(world: World) -> None:
+    campaign = world.campaign(mode="adaptive", most_votes=8, session_length=500)
+    truthful(world, campaign, world.ann, 20)
+    person = Percept.objects.filter(campaign=campaign).order_by("-votes").first()
+    rows = Vote.objects.filter(pair__first_person=person.person_id).values_list(
+        "pair__first", "pair__second", "closer", "side_seen"
+    )
+    f, s, c, look = (np.array(column) for column in zip(*rows))
+    votes = depth.PairVotes(
+        np.zeros(len(f), int), f, s, np.arange(len(f)), c == 1, len(f), np.array([percepts.LOOKS[x] for x in look])
+    )
+    pictures = depth.Pictures(np.zeros((1, 14)), anatomy.covariance(campaign.dataset.skeleton.plain), np.zeros(1, bool))
+    state = depth.fit(pictures, votes, percepts.LIVE, crowd=depth.Crowd(), belief=np.tile(depth.PRIOR, (len(f), 1)))
+    assert percepts.unpack(person.seen)[0] == pytest.approx(state.seen_mean[0], abs=0.01)
+
+
+def test_the_queue_spreads_first_and_asks_no_pair_of_one_person_twice(world: World) -> None:
+    campaign = world.campaign(mode="adaptive", least_votes=2, session_length=500)
+    truthful(world, campaign, world.ann, 10)
+    assert set(Percept.objects.filter(campaign=campaign).values_list("votes", flat=True)) == {2}
+    assert Pair.objects.filter(campaign=campaign, votes_counted=1).count() == 10
+    assert Pair.objects.filter(campaign=campaign).count() > 400  # every pair can be asked
+
+
+def test_a_person_is_done_at_the_wanted_risk_or_the_most_votes(world: World) -> None:
+    campaign = world.campaign(mode="adaptive", most_votes=3, session_length=500)
+    assert truthful(world, campaign, world.ann, 100) == 15
+    assert not Percept.objects.filter(campaign=campaign, open=True).exists()
+    easy = world.campaign(
+        campaign.dataset, name="easy", mode="adaptive", most_votes=90, stop_risk=0.32, session_length=500
+    )
+    given = truthful(world, easy, world.ann, 100)
+    assert 5 <= given < 60
+    assert Percept.objects.filter(campaign=easy).order_by("-risk").first().risk <= 0.32
+
+
+def test_a_lease_that_expired_opens_the_person_again(world: World) -> None:
+    campaign = world.campaign(mode="adaptive", most_votes=1, lease_s=10)
+    for account in (world.ann, world.ben):
+        have: tuple[str, ...] = ()
+        for _ in range(3):
+            try:
+                have += (str(world.lease(account, campaign, have=have).assignment.uuid),)
+            except assignment.NothingLeft:
+                break
+    assert not Percept.objects.filter(campaign=campaign, open=True).exists()
+    assert assignment.return_expired(NOON + timedelta(seconds=11)) == 5
+    assert Percept.objects.filter(campaign=campaign, open=True, leased=0).count() == 5
+
+
+def test_a_merge_labels_every_pair_and_learns_who_looks(world: World) -> None:
+    campaign = world.campaign(world.dataset(8), mode="adaptive", most_votes=40, gold_share=0.2, session_length=500)
+    for number, account in enumerate((world.ann, world.ben)):
+        truthful(world, campaign, account, 60, start=100 * number)
+    job = aggregation.start(world.ada, campaign)
+    run.perform(job.pk)
+    crowd_run = campaign.crowd_runs.get()
+    assert crowd_run.model == "depth"
+    labels = Label.objects.filter(run=crowd_run)
+    assert labels.count() == campaign.pairs.count()
+    assert labels.filter(votes_used=0).exists()
+    found = quality.label_truth(crowd_run)
+    assert found["voted"]["accuracy"] > 0.9
+    assert found["all"]["accuracy"] > 0.6
+    campaign.refresh_from_db()
+    assert sum(campaign.crowd["shares"]) == pytest.approx(1, abs=1e-3)
+    seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
+    honest = sum(b for b, kind in zip(seat.belief, depth.KINDS) if kind.name == "honest")
+    assert honest > 0.9
+    assert seat.flag == ""
+    again = aggregation.start(world.ada, campaign)
+    run.perform(again.pk)
+    first, second = (dict(Label.objects.filter(run__number=n).values_list("pair_id", "p_first_closer")) for n in (1, 2))
+    assert first == second  # a merge is deterministic
+
+
+def test_a_prior_speaks_before_any_vote_but_not_in_the_control_arm(world: World) -> None:
+    dataset = world.dataset(6)
+    sigma = anatomy.covariance(dataset.skeleton.plain)
+    prior = DepthPrior.objects.create(dataset=dataset, name="lifter", kind="lifter", covariance=(0.25 * sigma).tolist())
+    people = list(Person.objects.filter(image__dataset=dataset).order_by("pk"))
+    for person in people:
+        z = np.array([joint[2] for joint in person.truth_mm])
+        PersonPrior.objects.create(prior=prior, person=person, mean=(z - z.mean()).tolist())
+    campaign = world.campaign(dataset, mode="adaptive-prior", control_share=0.5, most_votes=10, session_length=500)
+    risk = dict(Percept.objects.filter(campaign=campaign).values_list("control", "risk"))
+    assert risk[True] == pytest.approx(0.5)
+    assert risk[False] < 0.3
+    assert Percept.objects.filter(campaign=campaign, control=True).count() == 3
+    truthful(world, campaign, world.ann, 30)
+    run.perform(aggregation.start(world.ada, campaign).pk)
+    found = quality.label_truth(campaign.crowd_runs.get())
+    assert found["test"]["accuracy"] > found["plain"]["accuracy"]
+    assert found["test"]["accuracy"] > found["control"]["accuracy"]
+    assert 0 < len(quality.arms(campaign)) == 2
+
+
+def test_excluding_an_annotator_gives_the_votes_back_to_the_queue(world: World) -> None:
+    campaign = world.campaign(votes_per_pair=1)
+    for _ in range(5):
+        world.vote(world.ann, world.lease(world.ann, campaign))
+    seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
+    access.set_standing(world.ada, seat, "blocked", "clicks at random")
+    assert Pair.objects.filter(campaign=campaign, votes_counted=0, taken=0).count() == 15
+    for _ in range(15):
+        world.vote(world.ben, world.lease(world.ben, campaign))
+    access.set_standing(
+        world.ada, seat, "active", ""
+    )  # a mistake: the answers count again, none is lost or counted twice
+    assert Pair.objects.filter(campaign=campaign, votes_counted=2, votes_needed=2, taken=2).count() == 5
+    assert sum(Pair.objects.filter(campaign=campaign).values_list("votes_counted", flat=True)) == 20
+
+
+def test_a_prior_of_another_data_set_is_refused(world: World) -> None:
+    other = DepthPrior.objects.create(dataset=world.dataset(name="others"), name="x", kind="lifter", covariance=[])
+    with pytest.raises(Invalid, match="no such depth prior"):
+        world.campaign(mode="adaptive-prior", prior=str(other.uuid))
+    with pytest.raises(Invalid, match="Only mode adaptive-prior"):
+        world.campaign(mode="adaptive", prior=str(other.uuid))
+
+
+def test_the_forecast_counts_votes_and_money_to_go(world: World) -> None:
+    campaign = world.campaign(votes_per_pair=2, pay_per_vote=0.05)
+    for number in range(6):
+        now = NOON + number * SECOND
+        world.vote(world.ann, world.lease(world.ann, campaign, now=now), now=now)
+    found = quality.forecast(campaign, NOON + timedelta(hours=1))
+    assert (found.votes, found.money) == (24, pytest.approx(1.2))
+    assert found.rate_per_day == pytest.approx(6 * 24, rel=0.01)
+    assert quality.wages(campaign)[Participation.objects.get(campaign=campaign).pk] == pytest.approx(0.05 * 3600)
+
+
+def test_automata_are_flagged_and_paused_where_the_campaign_says_so() -> None:
+    rng = np.random.default_rng(0)
+    honest = np.array([[1.0 if k.name == "honest" else 0.0 for k in depth.KINDS]] * 3)
+    honest /= honest.sum(axis=1, keepdims=True)
+    always_left = np.array([1.0 if k.name == "always-left" else 0.0 for k in depth.KINDS])
+    belief = np.vstack([honest, always_left])
+    seats = np.array([1, 2, 3, 4])
+    at = np.concatenate(
+        [np.cumsum(rng.gamma(4, 0.6, 60)), np.cumsum(rng.normal(0.8, 0.02, 60)), np.cumsum(rng.gamma(4, 0.6, 60))]
+    )
+    left = np.concatenate([rng.random(60) < 0.5, rng.random(60) < 0.5, np.arange(60) % 2 == 0]).astype(float)
+    recent = quality.Recent(np.repeat([1, 2, 3], 60), at, left)
+    said = quality.suspicions(750, seats, belief, np.full(4, 60), recent)
+    assert set(said) == {2, 3, 4}
+    assert "edge of the delay" in said[2][0]
+    assert "in turn" in said[3][0]
+    assert "left" in said[4][0] and said[4][1]
+
+
+def test_an_annotator_reads_the_reason_and_appeals(world: World) -> None:
+    campaign = world.campaign()
+    seat = world.seat(world.ann, campaign)
+    with pytest.raises(Conflict, match="nothing to appeal"):
+        access.appeal(world.ann, campaign.uuid, "why?")
+    access.set_standing(world.ada, seat, "paused", "always left")
+    page = world.client(world.ann).get("/work/").content.decode()
+    assert "always left" in page
+    sent = world.client(world.ann).post(f"/annotate/{campaign.uuid}/appeal/", {"text": "I am left-handed"})
+    assert sent.status_code == 302
+    assert "left-handed" in world.client(world.ada).get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
+    with pytest.raises(NotFound):
+        access.appeal(world.eve, campaign.uuid, "me too")
+    access.set_standing(world.ada, seat, "active", "")
+    seat.refresh_from_db()
+    assert seat.appeal == ""
+
+
+def test_the_quality_page_shows_plots_arms_and_people_in_few_queries(
+    world: World, django_assert_max_num_queries: object
+) -> None:
+    campaign = world.campaign(world.dataset(6), mode="adaptive", control_share=0.34, most_votes=12, session_length=500)
+    truthful(world, campaign, world.ann, 30)
+    truthful(world, campaign, world.ben, 30, start=100)
+    run.perform(aggregation.start(world.ada, campaign).pk)
+    client = world.client(world.ada)
+    with django_assert_max_num_queries(32):  # type: ignore[operator]
+        page = client.get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
+    for text in (
+        "Reliability",
+        "Psychometric curve of all annotators",
+        "uniform (control)",
+        "Krippendorff",
+        "least known",
+    ):
+        assert text in page, text
+    for account in (world.ann, world.resi, world.eve):
+        assert world.client(account).get(f"/campaigns/{campaign.uuid}/quality/").status_code in (403, 404)
+
+
+def test_reliability_of_a_release_is_one_command(world: World) -> None:
+    campaign = world.campaign(world.dataset(6), mode="adaptive", most_votes=20, session_length=500)
+    truthful(world, campaign, world.ann, 60)
+    run.perform(aggregation.start(world.ada, campaign).pk)
+    release = freeze.freeze(world.ada, campaign)
+    out = io.StringIO()
+    call_command("reliability", str(release.uuid), "--json", stdout=out)
+    found = json.loads(out.getvalue())
+    again = quality.label_truth(campaign.crowd_runs.get())["all"]
+    assert found["labels"] == again["labels"] == campaign.pairs.count()
+    assert found["accuracy"] == pytest.approx(again["accuracy"], abs=1e-6)
+    with pytest.raises(CommandError, match="there is no"):
+        call_command("reliability", "nothing", stdout=out)
+
+
+def test_the_planner_says_what_votes_will_buy_and_cost(world: World) -> None:
+    client = world.client(world.ada)
+    wish = {"people": 100, "pairs": 5, "votes_per_pair": 5, "risk": 0.3, "pay_per_vote": 0.01, "gold_share": 0.2}
+    found = client.post("/api/v1/campaigns/plan/", wish, content_type="application/json").json()
+    assert found["fixed"] == {"votes_per_person": 25, "votes": 3125, "money": 31.25}
+    risks = [row["risk"] for row in found["curve"]]
+    assert risks[0] == 0.5
+    assert risks[25] < risks[10] < risks[3] < 0.45
+    each = found["adaptive"]["votes_per_person"]
+    assert risks[each] <= 0.3 < risks[each - 1]
+    page = client.get("/campaigns/plan/", {"risk": 0.3}).content.decode()
+    assert "What votes buy" in page
+    refused = client.post("/api/v1/campaigns/plan/", {"risk": 0.7}, content_type="application/json")
+    assert refused.status_code == 400
+    assert refused.json()["field"] == "risk"
+    assert (
+        world.client(world.ann).post("/api/v1/campaigns/plan/", {}, content_type="application/json").status_code == 403
+    )
+
+
+def test_the_schedule_looks_at_annotators_of_adaptive_campaigns_without_writing_labels(world: World) -> None:
+    campaign = world.campaign(mode="adaptive", session_length=500)
+    assert aggregation.judge_open_campaigns() == 0
+    truthful(world, campaign, world.ann, 12)
+    assert aggregation.judge_open_campaigns() == 1
+    assert aggregation.judge_open_campaigns() == 0  # it waits already
+    run.perform(Job.objects.get(kind="aggregate").pk)
+    assert Job.objects.get(kind="aggregate").state == "done"
+    assert aggregation.judge_open_campaigns() == 0  # nothing new
+    assert Label.objects.count() == 0
+    assert aggregation.aggregate_open_campaigns() == 0  # that one is for fixed campaigns
+    assert len(Participation.objects.get(campaign=campaign, annotator=world.ann).belief) == len(depth.KINDS)
+    truthful(world, campaign, world.ben, 1, start=100)
+    assert aggregation.judge_open_campaigns() == 1
+
+
+def test_who_is_certainly_not_looking_is_paused_once_and_an_admin_has_the_last_word(world: World) -> None:
+    campaign = world.campaign(guard="pause")
+    seat = world.seat(world.ann, campaign)
+    nobody = quality.Recent(np.zeros(0, int), np.zeros(0), np.zeros(0))
+    kinds = np.array([kind.name for kind in depth.KINDS])
+
+    def judged(left: float) -> Participation:
+        belief = np.where(
+            kinds == "always-left", left, (1 - left) * depth.PRIOR / depth.PRIOR[kinds != "always-left"].sum()
+        )
+        quality.judge(campaign, np.array([seat.pk]), belief[None] / belief.sum(), np.array([40]), nobody)
+        return Participation.objects.get(pk=seat.pk)
+
+    assert (judged(0.1).flag, judged(0.1).standing) == ("", "active")
+    assert "left" in judged(0.6).flag  # looks wrong: shown, not paused
+    assert judged(0.6).standing == "active"
+    paused = judged(0.9999)
+    assert paused.standing == "paused"
+    assert "almost always answers left" in paused.standing_reason
+    access.set_standing(world.ada, paused, "active", "")
+    assert judged(0.9999).standing == "active"
+
+
+@pytest.mark.skipif(not os.environ.get("DATABASE_URL"), reason="SQLite has one writer at a time")
+@pytest.mark.django_db(transaction=True)
+def test_many_annotators_at_once_neither_lock_each_other_out_nor_count_twice(world: World) -> None:
+    """Few people and pairs, so that choosing, answering and undoing meet on the same rows all the time."""
+    names = ["left_wrist", "right_wrist", "left_ankle", "right_ankle"]
+    campaign = world.campaign(
+        world.dataset(2), mode="adaptive", keypoints=names, votes_per_pair=8, most_votes=100, session_length=500
+    )
+    crowd = [people.create(None, username=f"crowd-{n}", role="annotator") for n in range(8)]
+    for account in crowd:
+        world.seat(account, campaign)
+
+    def work(number: int) -> int:
+        rng, given = random.Random(number), 0
+        try:
+            for turn in range(14):
+                now = NOON + (100 * number + turn) * SECOND
+                try:
+                    lease = assignment.next_pair(crowd[number], campaign.uuid, now=now, rng=rng)
+                except assignment.NothingLeft:
+                    continue
+                world.vote(crowd[number], lease, now=now)
+                given += 1
+                if turn % 5 == 4:
+                    voting.undo(crowd[number], campaign.uuid, key=uuid.uuid4(), now=now)
+                    given -= 1
+            return given
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        given = sum(pool.map(work, range(8)))
+    counted = list(Pair.objects.filter(campaign=campaign).values_list("votes_counted", flat=True))
+    assert sum(counted) == Vote.objects.filter(retraction=None).count() == given
+    assert sum(Percept.objects.filter(campaign=campaign).values_list("votes", flat=True)) == given

@@ -1,0 +1,97 @@
+"""A merge killed with SIGKILL in the middle: the last version stays in force, and the merge can be run again."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.site import ROOT, Site
+
+pytestmark = pytest.mark.skipif("DATABASE_URL" in os.environ, reason="one database is enough: all is one transaction")
+
+PREPARE = """
+import random
+from django.utils import timezone
+from labeling import access, aggregation, assignment, campaigns, voting
+from labeling.models import Campaign, Dataset
+from webapp.accounts import people
+from webapp.accounts.models import Account
+from webapp.jobs import run
+import uuid
+admin = Account.objects.get(username="ada")
+plan = campaigns.CampaignPlan(name="killed", mode="adaptive", delay_ms=0, tutorial_questions=0, session_length=500)
+campaign, job = campaigns.create(admin, Dataset.objects.select_related("skeleton").get(name="Sample people"), plan)
+run.perform(job.pk)
+campaigns.move(admin, campaign, "open")
+account = people.create(None, username="simulated-1", role="annotator", simulated=True)
+access.participate(account, campaign)
+rng = random.Random(0)
+for n in range(120):
+    lease = assignment.next_pair(account, campaign.uuid, now=timezone.now(), rng=rng)
+    voting.accept(account, lease.token, closer=rng.choice(["first", "second"]), key=uuid.uuid4(), now=timezone.now())
+run.perform(aggregation.start(admin, campaign, "depth").pk)
+slow = {"rounds": 500, "tolerance": 1e-9, "damping": 0.02}
+print(aggregation.start(admin, campaign, "depth", slow).pk)
+"""
+LOOK = """
+import hashlib, json
+from labeling.models import Campaign, Label, Percept
+from webapp.jobs.models import Job
+campaign = Campaign.objects.get(name="killed")
+digest = hashlib.sha256()
+for row in Percept.objects.filter(campaign=campaign).order_by("pk").values_list("seen", "risk", "gain", "votes"):
+    digest.update(bytes(row[0]) + repr(row[1:]).encode())
+last = campaign.crowd_runs.first()
+job = Job.objects.get(pk={job})
+print(json.dumps(dict(runs=campaign.crowd_runs.count(), labels=Label.objects.filter(run__campaign=campaign).count(),
+    of_last=Label.objects.filter(run=last).count(), percepts=digest.hexdigest(), crowd=campaign.crowd, state=job.state, done=job.done)))
+"""
+
+
+def test_a_killed_merge_leaves_the_last_version_in_force(tmp_path: Path) -> None:
+    site = Site(tmp_path, "merge")
+    site.manage("migrate", "--verbosity", "0")
+    site.manage("load_sample")
+    job = site.manage("shell", "-v", "0", "-c", PREPARE).split()[-1]
+
+    def look() -> dict:
+        return json.loads(site.manage("shell", "-v", "0", "-c", LOOK.format(job=job)).splitlines()[-1])
+
+    before = look()
+    assert before["runs"] == 1
+    assert before["labels"] == before["of_last"] > 10_000
+    work = f"from webapp.jobs import run; run.perform({job})"
+    command = [sys.executable, "manage.py", "shell", "-v", "0", "-c", work]
+    merge = subprocess.Popen(command, cwd=ROOT, env=site.environment, start_new_session=True)
+    deadline = time.monotonic() + 90
+    with sqlite3.connect(next((tmp_path / "var").glob("*.sqlite3"))) as database:
+        while database.execute("SELECT state FROM jobs_job WHERE id = ?", [job]).fetchone() != ("running",):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    time.sleep(random.Random(time.time_ns()).uniform(0, 0.8))  # reading, fitting or writing
+    os.killpg(merge.pid, signal.SIGKILL)
+    assert merge.wait(30) == -signal.SIGKILL
+    killed = look()
+    assert killed["state"] == "running"  # until the sweep finds that nobody works on it
+    assert {k: killed[k] for k in ("runs", "labels", "percepts", "crowd")} == {
+        k: before[k] for k in ("runs", "labels", "percepts", "crowd")
+    }
+    site.manage(
+        "shell",
+        "-v",
+        "0",
+        "-c",
+        work.replace("run.perform", "run.Job.objects.filter(pk=" + job + ").update(state='queued'); run.perform"),
+    )
+    after = look()
+    assert (after["state"], after["runs"]) == ("done", 2)
+    assert after["of_last"] == before["of_last"]

@@ -1,0 +1,98 @@
+"""Mirror probes: an earlier question again, flipped, names and colours swapped; the answer is no vote."""
+
+from __future__ import annotations
+
+import random
+import uuid
+
+import numpy as np
+import pytest
+from django.db import IntegrityError, transaction
+from PIL import Image
+
+from labeling import assignment, pictures, quality, voting
+from labeling.annotate.questions import question
+from labeling.models import Assignment, Campaign, Participation, ProbeAnswer, Vote
+from labeling.skeletons import LSP_14, twin_of
+from tests.conftest import NOON, SECOND, World
+
+
+def probed(world: World) -> tuple[Campaign, assignment.Lease]:
+    """A campaign in which ann gave twelve answers and then got a probe."""
+    campaign = world.campaign(world.dataset(8), votes_per_pair=1)
+    for n in range(12):
+        world.vote(world.ann, world.lease(world.ann, campaign, now=NOON + n * SECOND), now=NOON + n * SECOND)
+    Campaign.objects.filter(pk=campaign.pk).update(probe_share=0.5)
+    for n in range(50):
+        lease = assignment.next_pair(
+            world.ann, campaign.uuid, now=NOON + (20 + n) * SECOND, rng=random.Random(n), have=frozenset()
+        )
+        if lease.assignment.probe_of_id:
+            return campaign, lease
+        world.vote(world.ann, lease, now=NOON + (20 + n) * SECOND)
+    raise AssertionError("no probe came")
+
+
+def test_a_probe_is_the_old_question_flipped_with_names_colours_and_sides_swapped(world: World) -> None:
+    campaign, lease = probed(world)
+    vote = lease.assignment.probe_of
+    old = question(assignment.Lease(vote.assignment, campaign, "t", 1))
+    full = Assignment.objects.select_related("campaign__dataset__skeleton").get(pk=lease.assignment.pk)
+    new = question(assignment.Lease(full, full.campaign, "t", 1))
+    names = LSP_14.keypoints
+    assert new.first.keypoint == twin_of(old.first.keypoint, names)
+    assert new.second.keypoint == twin_of(old.second.keypoint, names)
+    assert new.first.x == pytest.approx(1 - old.first.x, abs=1e-5)
+    assert new.first.y == old.first.y
+    assert new.green_is_first != old.green_is_first
+    first_was_left, first_is_left = (q.green_is_first == q.green_on_left for q in (old, new))
+    assert first_is_left != first_was_left
+    people = lease.assignment.people
+    plain, flipped = (
+        np.asarray(Image.open(pictures.file_of(people[0].image, people, mirrored=m)).convert("RGB"), dtype=float)
+        for m in (False, True)
+    )
+    assert np.abs(plain[:, ::-1] - flipped).mean() < 4  # JPEG
+    assert np.abs(plain - flipped).mean() > 8
+
+
+@pytest.mark.parametrize(("closer", "same"), [("first", True), ("second", False)])
+def test_the_answer_to_a_probe_is_no_vote_and_can_be_undone(world: World, closer: str, same: bool) -> None:
+    campaign, lease = probed(world)
+    votes, now = Vote.objects.count(), NOON + 500 * SECOND
+    counted = list(campaign.pairs.order_by("pk").values_list("votes_counted", "taken"))
+    key = uuid.uuid4()
+    voting.accept(world.ann, lease.token, closer=closer, key=key, now=now)
+    voting.accept(world.ann, lease.token, closer=closer, key=key, now=now)  # sent twice, recorded once
+    assert ProbeAnswer.objects.get().same is same  # every earlier answer was 'first'
+    assert Vote.objects.count() == votes
+    assert list(campaign.pairs.order_by("pk").values_list("votes_counted", "taken")) == counted
+    seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
+    assert quality.probes(campaign)[seat.pk] == (float(same), 1)
+    again = voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=now + SECOND)
+    assert again.assignment.pk == lease.assignment.pk
+    assert quality.probes(campaign) == {}
+
+
+def test_a_vote_is_probed_once(world: World) -> None:
+    _, lease = probed(world)
+    probe = lease.assignment
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Assignment.objects.create(
+            campaign=probe.campaign,
+            participation=probe.participation,
+            session=probe.session,
+            probe_of=probe.probe_of,
+            leased_at=NOON,
+            expires_at=NOON,
+            green_is_first=True,
+            green_on_left=True,
+        )
+
+
+def test_twins_have_each_others_names() -> None:
+    names = LSP_14.keypoints
+    assert twin_of("left_knee", names) == "right_knee"
+    assert twin_of("right_knee", names) == "left_knee"
+    assert twin_of("neck", names) == "neck"
+    assert twin_of("left_wing", names) == "left_wing"

@@ -1,0 +1,180 @@
+"""At a million votes: one vote's update, choosing a question among a million open pairs, a full refit; time and memory.
+
+`python -m benchmarks.crowd_updates --json F [--votes 1000000]`. An adaptive campaign on PostgreSQL (DATABASE_URL) or SQLite with 91
+open pairs per person and 25 votes on each of so many people, written straight into the tables by simulated annotators. Then:
+`assignment.next_pair` and `voting.accept` of one annotator after the other, timed inside the process; the merge as a worker does it,
+in a process of its own, twice: labels must be equal. Exits non-zero when a bar does not hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from tests.site import Site
+
+FOLLOW_MS, SELECT_MS, REFIT_S, REFIT_MB = 20.0, 5.0, 60.0, 2048.0
+MAKE = """
+import itertools, json, random, uuid
+from datetime import timedelta
+import numpy as np
+from django.utils import timezone
+from labeling import campaigns, percepts
+from labeling.crowd import anatomy
+from labeling.models import Assignment, Campaign, Dataset, Image, Pair, Participation, Person, Session, Vote
+from webapp import rows
+from webapp.accounts import people
+from webapp.accounts.models import Account
+from webapp.jobs import run
+votes_each, wanted = 25, {votes}
+count = wanted // votes_each
+sample = Dataset.objects.select_related("skeleton").get(name="Sample people")
+source = Person.objects.filter(image__dataset=sample).select_related("image").first()
+data = Dataset.objects.create(name="million", skeleton=sample.skeleton)
+fields = dict(dataset=data, sha256=source.image.sha256, suffix=source.image.suffix, bytes=source.image.bytes, width=512, height=512)
+images = Image.objects.bulk_create([Image(name=f"n{{i}}.jpg", **fields) for i in range(count)], batch_size=5000)
+full = [[x, y, 2] for x, y, _ in source.keypoints]
+Person.objects.bulk_create([Person(image=i, bbox=source.bbox, keypoints=full) for i in images], batch_size=2000)
+admin = Account.objects.get(username="ada")
+plan = campaigns.CampaignPlan(name="million", mode="adaptive", delay_ms=0, tutorial_questions=0, session_length=500, most_votes=60)
+campaign, job = campaigns.create(admin, data, plan)
+run.perform(job.pk)
+campaigns.move(admin, campaign, "open")
+rng = np.random.default_rng(0)
+seats = []
+for n in range(300):
+    account = people.create(None, username=f"crowd-{{n}}", role="annotator", simulated=True)
+    seats.append(Participation.objects.create(campaign=campaign, annotator=account))
+sittings = [Session.objects.create(participation=s, length=500) for s in seats]
+noise = 250 * np.exp(rng.normal(0, 0.4, len(seats)))
+sigma = anatomy.covariance(data.skeleton.plain)
+pairs = list(Pair.objects.filter(campaign=campaign).order_by("first_person_id", "pk").values_list("pk", "first", "second"))
+now = timezone.now()
+def made():
+    at = 0
+    for p in range(count):
+        seen = rng.multivariate_normal(np.zeros(14), sigma) + rng.normal(0, 60, 14)
+        for k, w in zip(rng.choice(91, votes_each, replace=False), rng.choice(len(seats), votes_each, replace=False)):
+            pk, f, s = pairs[91 * p + int(k)]
+            second = seen[f] - seen[s] + rng.normal(0, noise[w]) > 0
+            at += 1
+            yield at, pk, int(w), int(second), at
+answers = list(made())
+rows.write(Assignment, ("uuid", "campaign_id", "participation_id", "session_id", "pair_id", "state", "leased_at", "expires_at",
+           "answered_at", "green_is_first", "green_on_left", "tries"),
+           ((str(uuid.uuid4()), campaign.pk, seats[w].pk, sittings[w].pk, pk, "answered", str(now), str(now), str(now), True, True, 1)
+            for _, pk, w, _, _ in answers))
+keys = list(Assignment.objects.order_by("pk").values_list("pk", flat=True))
+looks = ["green-left", "green-right", "pink-left", "pink-right"]
+rows.write(Vote, ("key", "assignment_id", "number", "closer", "leased_at", "received_at", "response_ms", "toggles", "zoom", "viewport",
+           "by", "app_version", "pair_id", "participation_id", "side_seen"),
+           ((str(uuid.uuid4()), a, 1, z, str(now), str(now + timedelta(seconds=n)), 900, 0, 1.0, "", "simulated", "", pk, seats[w].pk, looks[n % 4])
+            for a, (n, pk, w, z, _) in zip(keys, answers)))
+Pair.objects.filter(pk__in=Vote.objects.filter(pair__campaign=campaign).values("pair")).update(votes_counted=1, taken=1)
+from labeling.models import Percept
+Percept.objects.filter(campaign=campaign).update(votes=votes_each)
+from django.db import connection
+if connection.vendor == "postgresql":
+    with connection.cursor() as cursor:
+        cursor.execute("VACUUM ANALYZE")
+print(campaign.uuid)
+"""
+LIVE = """
+import json, random, time, uuid
+from django.utils import timezone
+from labeling import assignment, percepts, voting
+from labeling.models import Campaign, Participation, Percept
+campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(uuid="{campaign}")
+seats = list(Participation.objects.filter(campaign=campaign).select_related("annotator")[:50])
+rng = random.Random(0)
+select, choose, follow, accept = [], [], [], []
+from django.db import transaction
+for n in range(250):
+    seat = seats[n % 50]
+    with transaction.atomic():
+        full = assignment.seat_of(seat.annotator, campaign.uuid)
+        t = time.perf_counter(); pair = assignment._take_informative(full, timezone.now(), rng); choose.append(time.perf_counter() - t)
+        assert pair is not None
+        transaction.set_rollback(True)
+    t = time.perf_counter(); lease = assignment.next_pair(seat.annotator, campaign.uuid, now=timezone.now(), rng=rng); select.append(time.perf_counter() - t)
+    t = time.perf_counter()
+    with transaction.atomic():
+        percepts.follow(campaign, lease.assignment.pair.first_person_id); follow.append(time.perf_counter() - t)
+    t = time.perf_counter(); voting.accept(seat.annotator, lease.token, closer="first", key=uuid.uuid4(), now=timezone.now()); accept.append(time.perf_counter() - t)
+def ms(times):
+    times = sorted(times[20:])
+    return {{"p50_ms": 1000 * times[len(times) // 2], "p95_ms": 1000 * times[int(0.95 * len(times))]}}
+print(json.dumps({{"choose": ms(choose), "next_pair": ms(select), "follow": ms(follow), "accept": ms(accept)}}))
+"""
+REFIT = """
+import json, resource, time
+from labeling import aggregation
+from labeling.models import Campaign, Label
+from webapp.accounts.models import Account
+from webapp.jobs import run
+campaign = Campaign.objects.get(uuid="{campaign}")
+job = aggregation.start(Account.objects.get(username="ada"), campaign, "depth")
+t = time.perf_counter(); run.perform(job.pk); took = time.perf_counter() - t
+last = campaign.crowd_runs.first()
+import hashlib
+digest = hashlib.sha256()
+for row in Label.objects.filter(run=last).order_by("pair_id").values_list("pair_id", "p_first_closer").iterator(chunk_size=10000):
+    digest.update(repr(row).encode())
+print(json.dumps({{"seconds": took, "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "votes": last.votes_used,
+                  "labels": last.measures["pairs"], "digest": digest.hexdigest()}}))
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--votes", type=int, default=1_000_000)
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        site = Site(Path(folder), "updates")
+        try:
+            site.manage("migrate", "--verbosity", "0")
+            site.manage("load_sample")
+            started = time.monotonic()
+            script = MAKE.format(votes=asked.votes)
+            campaign = site.manage("shell", "-v0", "-c", script, timeout=6000).split()[-1]
+            print(
+                f"made {asked.votes:,} votes in {time.monotonic() - started:.0f} s (simulated annotators)", flush=True
+            )
+            refits = [_json(site, REFIT.format(campaign=campaign)) for _ in range(2)]
+            print("refit", refits, flush=True)
+            live = _json(site, LIVE.format(campaign=campaign))
+        finally:
+            site.stop()
+    for name, row in live.items():
+        print(f"{name:10} p50 {row['p50_ms']:.1f} ms, p95 {row['p95_ms']:.1f} ms")
+    bars = {
+        f"posterior after a vote: p95 {live['follow']['p95_ms']:.1f} ms (bar {FOLLOW_MS})": live["follow"]["p95_ms"]
+        <= FOLLOW_MS,
+        f"choosing a question: p95 {live['choose']['p95_ms']:.1f} ms (bar {SELECT_MS})": live["choose"]["p95_ms"]
+        <= SELECT_MS,
+        f"full refit {max(r['seconds'] for r in refits):.1f} s (bar {REFIT_S})": max(r["seconds"] for r in refits)
+        <= REFIT_S,
+        f"peak {max(r['peak_mb'] for r in refits):.0f} MiB (bar {REFIT_MB:.0f})": max(r["peak_mb"] for r in refits)
+        <= REFIT_MB,
+        "two refits of the same votes give the same labels": refits[0]["digest"] == refits[1]["digest"],
+    }
+    for name, holds in bars.items():
+        print(f"{'holds ' if holds else 'FAILS '} {name}")
+    if asked.json:
+        asked.json.write_text(json.dumps({"live": live, "refits": refits, "bars": bars}, indent=1))
+    return 0 if all(bars.values()) else 1
+
+
+def _json(site: Site, script: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(site.manage("shell", "-v0", "-c", script, timeout=6000).strip().splitlines()[-1])
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

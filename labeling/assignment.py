@@ -92,10 +92,15 @@ def next_pair(
 ) -> Lease:
     """Lease the next question to an annotator; what is held already and not in `have` comes first (resume).
 
+    Where nothing is left, leases that have run out are given back first and the queue is looked through once more.
     Raises NotFound, NotAllowed, TutorialFirst, CampaignNotOpen, SessionFull, BudgetSpent, NothingLeft.
     """
     with transaction.atomic():
         outcome = _next(account, campaign_uuid, now, rng, have)
+    if isinstance(outcome, NothingLeft) and return_expired(now, most=50):
+        with transaction.atomic():
+            Participation.objects.filter(annotator=account, campaign__uuid=campaign_uuid).update(exhausted_until=None)
+            outcome = _next(account, campaign_uuid, now, rng, have)
     if isinstance(outcome, Refusal):  # raised out here: that nothing is left is remembered, not rolled back
         raise outcome
     return outcome

@@ -66,6 +66,22 @@ def test_a_returned_pair_is_found_again_behind_the_cursor(world: World) -> None:
     assert world.lease(world.ann, campaign, now=later).assignment.pair_id == lost
 
 
+def test_whoever_let_the_last_lease_run_out_gets_the_question_again_at_once(world: World) -> None:
+    campaign = world.campaign(votes_per_pair=1, lease_s=10)
+    for _ in range(14):
+        world.vote(world.ben, world.lease(world.ben, campaign))
+    lost = world.lease(world.ann, campaign)
+    with pytest.raises(assignment.NothingLeft):
+        world.lease(world.ben, campaign, now=NOON + 9 * SECOND)
+    late = NOON + 12 * SECOND
+    with pytest.raises(voting.LeaseExpired):
+        world.vote(world.ann, lost, now=late)
+    again = world.lease(world.ann, campaign, now=late)
+    assert again.assignment.pair_id == lost.assignment.pair_id
+    world.vote(world.ann, again, now=late)
+    assert Vote.objects.count() == 15
+
+
 def test_a_vote_after_its_lease_expired_is_refused_and_not_counted(world: World) -> None:
     campaign = world.campaign(lease_s=10)
     lease = world.lease(world.ann, campaign)

@@ -20,7 +20,7 @@ training_methods.add(
 def list_job_kinds() -> None:
     """Job kinds need the configuration classes of verbs, which need the catalogue above."""
     from training.lifts import LiftConfig
-    from training.priors import PriorConfig
+    from training.priors import PosePriorConfig, PriorConfig
     from training.runs import TrainConfig
 
     job_kinds.add(
@@ -30,6 +30,16 @@ def list_job_kinds() -> None:
             config=PriorConfig,
             target="training.work:make_prior",
             extra={"queue": "heavy", "explains": True},
+        )
+    )
+
+    job_kinds.add(
+        Offer(
+            name="pose-prior",
+            title="Expect depths of similar poses",
+            config=PosePriorConfig,
+            target="training.priors:perform_from_poses",
+            extra={"queue": "light", "explains": True},
         )
     )
 

@@ -1,8 +1,10 @@
-"""Depth priors for campaigns, from a lifter trained on a release, cross-fitted: what is expected of a picture never comes from a
-model that saw its votes. No torch here: web requests come by; the work is in `training.work`."""
+"""Depth priors for campaigns: from a lifter trained on a release, cross-fitted so that what is expected of a picture never comes
+from a model that saw its votes; or from similar poses of a library, before any vote. No torch here: web requests come by; lifters
+are trained in `training.work`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from labeling.crowd import anatomy, normal
-from labeling.models import Campaign, DepthPrior, KnownQuestion, Person, PersonPrior, Release
+from labeling.models import Campaign, Dataset, DepthPrior, KnownQuestion, Person, PersonPrior, Release
 from labeling.releasing.reading import Poses
 from training.lifter.config import PRESETS
+from training.poses import neighbours
 from webapp import audit
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
@@ -25,6 +28,8 @@ from webapp.refusal import Invalid
 Array = NDArray[np.float64]
 RATIOS = np.geomspace(0.05, 20.0, 121)  # lifted gap over error, tried for calibration
 LEAST_GOLD = 20  # gold questions below which labels are used instead
+FURTHER_OFF = np.geomspace(0.5, 30.0, 60)  # how much larger errors are on pictures than on the library itself, tried
+AT_ONCE = 2000
 
 
 class PriorConfig(Config):
@@ -50,6 +55,125 @@ def start(actor: Account, release: Release, options: dict[str, Any]) -> Job:
         raise Invalid("Unknown preset.", field="preset", value=config.preset, fix=f"choose from {', '.join(PRESETS)}")
     title = config.name or f"Lifter of {release.title}"
     return jobs.enqueue(actor, "depth-prior", config.model_dump(), title=f"Depth prior: {title}"[:200])
+
+
+class PosePriorConfig(Config):
+    """What a worker needs to expect the depths of similar poses."""
+
+    dataset: str = Field(description="uuid of the data set")
+    name: str = Field("", max_length=120)
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="of the library's views")
+
+
+def start_from_poses(actor: Account, dataset: Dataset, name: str = "", seed: int = 0) -> Job:
+    """Enqueue a depth prior from our authored poses; needs no votes. Raises NotAllowed, Invalid."""
+    require(actor, Role.ADMIN)
+    try:
+        config = PosePriorConfig(dataset=str(dataset.uuid), name=name, seed=seed)
+        _library(neighbours.Library.authored(), dataset)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Invalid(first["msg"], field=".".join(map(str, first["loc"])), value=first.get("input")) from None
+    return jobs.enqueue(
+        actor, "pose-prior", config.model_dump(), title=f"Depth prior: similar poses for {dataset.name}"[:200]
+    )
+
+
+def perform_from_poses(work: jobs.Work, config: PosePriorConfig) -> dict[str, Any]:
+    """Job: look everybody up in the authored library."""
+    dataset = Dataset.objects.select_related("skeleton").get(uuid=config.dataset)
+    with transaction.atomic():
+        prior = from_poses(
+            work.actor,
+            dataset,
+            neighbours.Library.authored(),
+            name=config.name,
+            seed=config.seed,
+            progress=lambda done, total: work.progress(done, total, "people"),
+        )
+        work.hold()
+    return {"prior": str(prior.uuid), **prior.evidence}
+
+
+def _library(library: neighbours.Library, dataset: Dataset) -> neighbours.Library:
+    try:
+        return library.seen_as(dataset.skeleton.plain.keypoints, anatomy.BETWEEN)
+    except neighbours.PoorLibrary as error:
+        fix = "bring a library with these joints (manage.py pose_prior --poses)"
+        raise Invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", field="dataset", fix=fix) from None
+
+
+def from_poses(
+    actor: Account | None,
+    dataset: Dataset,
+    library: neighbours.Library,
+    *,
+    name: str = "",
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> DepthPrior:
+    """Expect of each person the depths of similar poses in a library, and write that as a prior.
+
+    Errors are those about poses left out of the library; gold questions, where there are enough, say how much larger they are
+    on these pictures. Call inside a transaction. Raises Invalid where the library lacks a joint.
+    """
+    views = neighbours.look_at(_library(library, dataset), seed=seed)
+    covariance = neighbours.error_covariance(views, seed)
+    prior = DepthPrior.objects.create(
+        dataset=dataset,
+        name=(name or "Similar poses")[:120],
+        kind="neighbours",
+        covariance=[],
+        evidence={},
+        created_by=actor,
+    )
+    people = Person.objects.filter(image__dataset=dataset).order_by("pk")
+    total, done, without = people.count(), 0, 0
+    last = 0
+    while batch := list(people.filter(pk__gt=last).values_list("pk", "keypoints")[:AT_ONCE]):
+        last = batch[-1][0]
+        points = np.array([keypoints for _, keypoints in batch], dtype=np.float64)
+        depths = neighbours.expected_depths(views, points[..., :2], points[..., 2] > 0)
+        PersonPrior.objects.bulk_create(
+            PersonPrior(prior=prior, person_id=pk, mean=mean)
+            for (pk, _), mean in zip(batch, depths.round(2).tolist())
+            if mean[0] == mean[0]
+        )
+        without += int(np.isnan(depths[:, 0]).sum())
+        done += len(batch)
+        progress(done, total)
+    further, right, answers = _further_off(prior, covariance)
+    prior.covariance = (further * covariance).round(2).tolist()
+    prior.evidence = {
+        "poses": len(library.poses_mm),
+        "views": len(views.pose),
+        "people_without": without,
+        "error_mm": round(float(np.sqrt(further * np.trace(covariance) / len(covariance))), 1),
+        "errors_by_gold": round(further, 3),
+        "gold": answers,
+        "right": None if right is None else round(right, 4),
+    }
+    prior.save(update_fields=["covariance", "evidence"])
+    audit.record(actor, "prior.make", prior, **prior.evidence)
+    return prior
+
+
+def _further_off(prior: DepthPrior, covariance: Array) -> tuple[float, float | None, int]:
+    """By which factor squared errors exceed `covariance` to make the gold answers likeliest; share of them right; how many."""
+    asked = KnownQuestion.objects.filter(campaign__dataset=prior.dataset_id, use=KnownQuestion.Use.GOLD)
+    gold = list(asked.order_by().distinct().values_list("person_id", "first", "second", "second_closer"))
+    mean = dict(
+        PersonPrior.objects.filter(prior=prior, person__in={p for p, *_ in gold}).values_list("person_id", "mean")
+    )
+    known = [(mean[p][f] - mean[p][s], f, s, closer) for p, f, s, closer in gold if p in mean]
+    if len(known) < LEAST_GOLD:
+        return 1.0, None, len(known)
+    gap, first, second, closer = (np.array(column) for column in zip(*known))
+    first, second = first.astype(int), second.astype(int)
+    variance = covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
+    p = np.clip(normal.cdf(gap / np.sqrt(FURTHER_OFF[:, None] * np.maximum(variance, 1.0))), 1e-6, 1 - 1e-6)
+    fit = np.where(closer, np.log(p), np.log(1 - p)).sum(axis=1)
+    return float(FURTHER_OFF[fit.argmax()]), float(((gap > 0) == closer).mean()), len(known)
 
 
 def folds_of(poses: Poses, folds: int, seed: int) -> NDArray[np.int64]:

@@ -18,7 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from labeling.api.views import Listed
-from labeling.models import DepthPrior, Release
+from labeling.models import Dataset, DepthPrior, Release
 from training import lifts, priors, runs
 from training.models import Model, Run
 from webapp.accounts.roles import STAFF, Role, require
@@ -108,7 +108,7 @@ class Runs(Listed):
         release = Release.objects.select_related("campaign__dataset__skeleton").filter(uuid=asked.release).first()
         if release is None:
             raise Invalid("No such release.", field="release", value=asked.release)
-        run = runs.start(request.user, release, **asked.model_dump(exclude={"release"}))
+        run = runs.start(request.user, release, **asked.model_dump(exclude={"release", "dataset"}))
         return Response(RunShape(run).data, 201)
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
@@ -143,10 +143,12 @@ class PriorShape(serializers.ModelSerializer):
 
 
 class PriorRequest(BaseModel):
-    """A depth prior to be: a release to train lifters on, one per fold of its pictures."""
+    """A depth prior to be: a release to train lifters on, one per fold of its pictures; or a data set, whose people are expected
+    to have the depths of similar authored poses (preset, folds and epochs are then of no use)."""
 
     model_config = ConfigDict(extra="forbid")
-    release: UUID
+    release: UUID | None = None
+    dataset: UUID | None = None
     name: str = Field("", max_length=120)
     preset: str = "nearer"
     folds: int = Field(5, ge=2, le=20)
@@ -165,13 +167,20 @@ class Priors(Listed):
 
     @extend_schema(request=PriorRequest, responses={202: JobShape})
     def create(self, request: Request) -> Response:
-        """Make a cross-fitted depth prior for campaigns of mode adaptive-prior."""
+        """Make a depth prior for campaigns of mode adaptive-prior: cross-fitted lifters of a release, or similar poses."""
         require(request.user, Role.ADMIN)
         asked = read(PriorRequest, request.data)
+        if (asked.release is None) == (asked.dataset is None):
+            raise Invalid("Say what to make the prior from.", field="release", fix="send either release or dataset")
+        if asked.dataset is not None:
+            dataset = Dataset.objects.select_related("skeleton").filter(uuid=asked.dataset).first()
+            if dataset is None:
+                raise Invalid("No such data set.", field="dataset", value=str(asked.dataset))
+            return Response(JobShape(priors.start_from_poses(request.user, dataset, asked.name, asked.seed)).data, 202)
         release = Release.objects.select_related("campaign__dataset__skeleton").filter(uuid=asked.release).first()
         if release is None:
             raise Invalid("No such release.", field="release", value=str(asked.release))
-        job = priors.start(request.user, release, asked.model_dump(exclude={"release"}))
+        job = priors.start(request.user, release, asked.model_dump(exclude={"release", "dataset"}))
         return Response(JobShape(job).data, 202)
 
 

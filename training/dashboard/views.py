@@ -13,7 +13,7 @@ from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
-from labeling.models import Release
+from labeling.models import Dataset, Release
 from training import priors, runs
 from training.catalogs import training_methods
 from training.dashboard import plots
@@ -178,8 +178,24 @@ def prior_new(request: HttpRequest) -> HttpResponse:
         return redirect("release", release.uuid)
 
 
+@login_required
+@require_POST
+def pose_prior_new(request: HttpRequest) -> HttpResponse:
+    """The button of a data set's page: expect the depths of similar poses."""
+    require(request.user, Role.ADMIN)
+    dataset = get_object_or_404(
+        Dataset.objects.select_related("skeleton"), uuid=_uuid(request.POST.get("dataset", ""))
+    )
+    try:
+        return redirect("job", priors.start_from_poses(request.user, dataset, request.POST.get("name", "")).uuid)
+    except Refusal as error:
+        messages.error(request, str(error))
+        return redirect("dataset", dataset.uuid)
+
+
 urls = [
     path("priors/new/", prior_new, name="prior-new"),
+    path("priors/poses/", pose_prior_new, name="pose-prior-new"),
     path("runs/", run_list, name="run-list"),
     path("runs/new/", run_new, name="run-new"),
     path("runs/compare/", run_compare, name="run-compare"),

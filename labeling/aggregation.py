@@ -97,11 +97,7 @@ def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
             created_by=work.actor,
             measures=merged.measures,
         )
-        rows.write(
-            Label,
-            ("run_id", "pair_id", "p_first_closer", "risk", "votes_used", "p_first_closer_plain"),
-            ((crowd_run.pk, *row) for row in merged.labels()),
-        )
+        rows.write_columns(Label, merged.labels(crowd_run))
         AnnotatorScore.objects.bulk_create(
             (AnnotatorScore(run=crowd_run, **score) for score in merged.scores()), batch_size=500
         )
@@ -188,12 +184,16 @@ class Merged:
             notes=_notes(fit),
         )
 
-    def labels(self) -> Iterator[tuple[Any, ...]]:
-        risk = np.minimum(self.p_first, 1 - self.p_first)
-        plain = [None] * len(risk) if self.plain is None else self.plain.tolist()
-        return zip(
-            self.pair_ids.tolist(), self.p_first.tolist(), risk.tolist(), self.count.tolist(), plain, strict=True
-        )
+    def labels(self, crowd_run: CrowdRun) -> dict[str, NDArray]:
+        """Columns of the table of labels."""
+        found = {
+            "run_id": np.full(len(self.pair_ids), crowd_run.pk),
+            "pair_id": self.pair_ids,
+            "p_first_closer": self.p_first,
+            "risk": np.minimum(self.p_first, 1 - self.p_first),
+            "votes_used": np.minimum(self.count, 32_767),
+        }
+        return found if self.plain is None else found | {"p_first_closer_plain": self.plain}
 
     def scores(self) -> Iterator[dict[str, Any]]:
         for seat, n, a, s in zip(self.seat_ids.tolist(), self.made.tolist(), self.agreed.tolist(), self.skill.tolist()):

@@ -52,7 +52,7 @@ class Recent:
 
 def recent(campaign: Campaign) -> Recent:
     values = (
-        Vote.objects.filter(pair__campaign=campaign, retraction__isnull=True)
+        Vote.objects.filter(participation__campaign=campaign, retraction__isnull=True)
         .exclude(closer=SAME)
         .order_by("-pk")
         .values_list("participation_id", "received_at", "side_seen", "closer")[:RECENT]

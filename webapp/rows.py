@@ -6,10 +6,13 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 from django.db import connection
 from django.db.models import Model, QuerySet
+from numpy.typing import NDArray
 
 BATCH = 5000
+COPIED = 100_000  # rows packed at a time
 
 
 def write(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -31,6 +34,35 @@ def write(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[Any, 
         iterator = iter(rows)
         while batch := list(itertools.islice(iterator, BATCH)):
             cursor.executemany(statement, batch)
+
+
+BINARY = {"bigint": ">i8", "integer": ">i4", "smallint": ">i2", "double precision": ">f8"}
+
+
+def write_columns(model: type[Model], columns: dict[str, NDArray[Any]]) -> None:
+    """Insert rows of numbers given as arrays of one length by column name; several times faster than `write` for millions.
+
+    On PostgreSQL by its binary COPY: a row is its number of fields, then length and big-endian bytes of each.
+    """
+    listed = list(columns)
+    if connection.vendor != "postgresql":
+        return write(model, listed, zip(*(values.tolist() for values in columns.values()), strict=True))
+    kinds = {f.column: BINARY[str(f.rel_db_type(connection))] for f in model._meta.concrete_fields if f.column in columns}
+    row = np.dtype(
+        [("fields", ">i2")] + [part for c in listed for part in ((f"{c} bytes", ">i4"), (c, kinds[c]))]
+    )
+    table, names = connection.ops.quote_name(model._meta.db_table), ", ".join(map(connection.ops.quote_name, listed))
+    count = len(columns[listed[0]])
+    with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
+        copy.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+        for start in range(0, count, COPIED):
+            packed = np.zeros(min(COPIED, count - start), dtype=row)
+            packed["fields"] = len(listed)
+            for column, values in columns.items():
+                packed[f"{column} bytes"] = row[column].itemsize
+                packed[column] = values[start : start + COPIED]
+            copy.write(packed.tobytes())
+        copy.write(b"\xff\xff")
 
 
 def change(model: type[Model], columns: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> None:

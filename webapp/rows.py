@@ -47,10 +47,10 @@ def write_columns(model: type[Model], columns: dict[str, NDArray[Any]]) -> None:
     listed = list(columns)
     if connection.vendor != "postgresql":
         return write(model, listed, zip(*(values.tolist() for values in columns.values()), strict=True))
-    kinds = {f.column: BINARY[str(f.rel_db_type(connection))] for f in model._meta.concrete_fields if f.column in columns}
-    row = np.dtype(
-        [("fields", ">i2")] + [part for c in listed for part in ((f"{c} bytes", ">i4"), (c, kinds[c]))]
-    )
+    kinds = {
+        f.column: BINARY[str(f.rel_db_type(connection))] for f in model._meta.concrete_fields if f.column in columns
+    }
+    row = np.dtype([("fields", ">i2")] + [part for c in listed for part in ((f"{c} bytes", ">i4"), (c, kinds[c]))])
     table, names = connection.ops.quote_name(model._meta.db_table), ", ".join(map(connection.ops.quote_name, listed))
     count = len(columns[listed[0]])
     with connection.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN (FORMAT BINARY)") as copy:

@@ -30,7 +30,7 @@ from scipy.special import expit, logsumexp
 
 from labeling.crowd import twocoin
 from labeling.crowd.config import EaseConfig, TwoCoinConfig
-from labeling.crowd.votes import CONDITIONS, CrowdResult, Progress, Votes
+from labeling.crowd.votes import CONDITIONS, CrowdResult, Live, Progress, Votes
 
 Array = NDArray[np.float64]
 EASE = np.exp(np.linspace(-3.0, 1.5, 10))  # multiples of the ease at which skill is measured; holds 1
@@ -147,7 +147,8 @@ def fit(
         "sd": np.sqrt(np.diag(np.linalg.inv(fitted.crowd.precision))).round(4).tolist(),
         "weights": np.exp(fitted.weights).round(4).tolist(),
     }
-    return CrowdResult(np.clip(p_second, 0.0, 1.0), skill, rates, notes)
+    live = Live(np.log(np.maximum(fitted.states, 1e-37)), fitted.table, conditions)
+    return CrowdResult(np.clip(p_second, 0.0, 1.0), skill, rates, notes, live)
 
 
 def states(

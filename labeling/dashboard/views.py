@@ -276,7 +276,7 @@ def campaign_quality(request: HttpRequest, identity: UUID) -> HttpResponse:
             "scores": [{"title": title, **truth[key]} for key, title in SCORED.items() if key in truth],
             "plots": drawn,
             "annotators": quality.people(campaign, single),
-            "cards": [{"percept": p, "joint": names[j]} for p, j in quality.riskiest(campaign)],
+            "cards": [{"about": d, "joint": names[d.joint]} for d in quality.riskiest(campaign)],
         },
     )
 

@@ -363,3 +363,33 @@ def test_many_annotators_at_once_neither_lock_each_other_out_nor_count_twice(wor
     counted = list(Pair.objects.filter(campaign=campaign).values_list("votes_counted", flat=True))
     assert sum(counted) == Vote.objects.filter(retraction=None).count() == given
     assert sum(Percept.objects.filter(campaign=campaign).values_list("votes", flat=True)) == given
+
+
+def test_the_least_known_people_come_with_their_contradictions(world: World) -> None:
+    """Forty true answers and thirty wrong ones of somebody else: circles equal a count over triples, wrong votes surprise."""
+    campaign = world.campaign(world.dataset(1), mode="adaptive", most_votes=90, session_length=500)
+    truthful(world, campaign, world.ann, 40)
+    clean = quality.riskiest(campaign)[0]
+    assert (clean.circles, clean.surprising) == (0, 0)
+    for number in range(30):
+        now = NOON + (100 + number) * SECOND
+        lease = world.lease(world.ben, campaign, now=now)
+        truth = Person.objects.get(pk=lease.assignment.people[0].pk).truth_mm
+        pair = lease.assignment.pair
+        world.vote(world.ben, lease, "first" if truth[pair.first][2] > truth[pair.second][2] else "second", now=now)
+    score = np.zeros((14, 14))
+    for first, second, closer in Vote.objects.values_list("pair__first", "pair__second", "closer"):
+        near, far = (second, first) if closer else (first, second)
+        score[near, far] += 1
+    wins = score > score.T
+    circles = sum(
+        bool((wins[a, b] and wins[b, c] and wins[c, a]) or (wins[b, a] and wins[c, b] and wins[a, c]))
+        for a in range(14)
+        for b in range(a)
+        for c in range(b)
+    )
+    found = quality.riskiest(campaign)[0]
+    assert found.circles == circles > 0
+    assert found.surprising > 0
+    page = world.client(world.ada).get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
+    assert f"{circles} contradiction" in page

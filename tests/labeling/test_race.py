@@ -24,7 +24,9 @@ pytestmark = [
     pytest.mark.skipif("DATABASE_URL" not in os.environ, reason="the race needs PostgreSQL: set DATABASE_URL"),
 ]
 ANNOTATORS, PAIRS, VOTES = 32, 500, 5
-PATIENCE_S = 3 + 1.5 * NOTHING_LEFT_FOR.total_seconds()  # a lease, and the time after which the server says to ask again
+PATIENCE_S = (
+    3 + 1.5 * NOTHING_LEFT_FOR.total_seconds()
+)  # a lease, and the time after which the server says to ask again
 
 MAKE = """
 from webapp.accounts import people, tokens
@@ -132,7 +134,10 @@ def test_exactly_every_vote_is_counted_whatever_happens(tmp_path: Path) -> None:
 
             of = "FROM labeling_pair p JOIN labeling_campaign c ON c.id = p.campaign_id AND c.uuid = %s"
             live = f"{of} JOIN labeling_vote v ON v.pair_id = p.id LEFT JOIN labeling_retraction r ON r.vote_id = v.id WHERE r.id IS NULL"
-            made = {str(key) for (key,) in db.execute(f"SELECT v.key {of} JOIN labeling_vote v ON v.pair_id = p.id", [campaign])}
+            made = {
+                str(key)
+                for (key,) in db.execute(f"SELECT v.key {of} JOIN labeling_vote v ON v.pair_id = p.id", [campaign])
+            }
             assert set().union(*(r.accepted for r in racers)) == made
             assert one(f"SELECT count(*) {of}") == PAIRS
             assert one(f"SELECT count(*) {live}") == PAIRS * VOTES

@@ -28,7 +28,9 @@ def everything(count: int) -> np.ndarray:
 def test_a_view_of_the_library_finds_itself_wherever_and_however_large_it_is(views: neighbours.Views) -> None:
     some = np.arange(0, len(views.flat), 2999)
     seen = 0.3 * views.flat[some].astype(float) + [200.0, -40.0]
-    np.testing.assert_allclose(expected_depths(views, seen, everything(len(some)), nearest=1), views.depth[some], atol=0.1)
+    np.testing.assert_allclose(
+        expected_depths(views, seen, everything(len(some)), nearest=1), views.depth[some], atol=0.1
+    )
 
 
 def test_the_search_equals_one_written_out(views: neighbours.Views) -> None:

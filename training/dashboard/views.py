@@ -183,9 +183,7 @@ def prior_new(request: HttpRequest) -> HttpResponse:
 def pose_prior_new(request: HttpRequest) -> HttpResponse:
     """The button of a data set's page: expect the depths of similar poses."""
     require(request.user, Role.ADMIN)
-    dataset = get_object_or_404(
-        Dataset.objects.select_related("skeleton"), uuid=_uuid(request.POST.get("dataset", ""))
-    )
+    dataset = get_object_or_404(Dataset.objects.select_related("skeleton"), uuid=_uuid(request.POST.get("dataset", "")))
     try:
         return redirect("job", priors.start_from_poses(request.user, dataset, request.POST.get("name", "")).uuid)
     except Refusal as error:

@@ -21,7 +21,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("dataset", type=UUID, help="uuid of a data set")
-        parser.add_argument("--poses", type=Path, help="motion, in any layout that train_lifter reads; default: authored poses")
+        parser.add_argument(
+            "--poses", type=Path, help="motion, in any layout that train_lifter reads; default: authored poses"
+        )
         parser.add_argument("--name", default="")
         parser.add_argument("--seed", type=int, default=0)
 

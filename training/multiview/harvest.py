@@ -1,0 +1,344 @@
+"""From a recording to 3D joints with uncertainty, of which the most certain are kept. Streams: memory does not grow with the length.
+
+Results are arrays on disk, one row a frame, written chunk by chunk; `state.json` says how far they are in force, so a run that was
+killed goes on where it was, and the result is the same. F frames, V views, J joints; mm and world frame; nothing is ever NaN: where
+there is no estimate the outcome says why and the position is 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.multiview import heatmaps, limbs, pictorial, recording, selection, triangulation
+from training.multiview.cameras import Camera
+from training.multiview.config import HarvestConfig
+from training.multiview.recording import BadRecording, Chunk, Recording
+from training.multiview.triangulation import Points
+
+Array = NDArray[np.float64]
+Progress = Callable[[int, int, str], None]
+SAMPLE = 400  # frames that limb lengths and the check of the cameras are made of
+AGREEING, BETTER = 0.5, 0.2  # share of detections that fit below which cameras are doubted; gain that proves a swap
+LEAST_CELL = 3.46  # a voxel's own spread is its edge over the root of 12
+
+
+class Outcome(IntEnum):
+    """What became of one joint in one frame."""
+
+    FOUND = 0
+    NOBODY = 1  # fewer than two views show anybody
+    FEW_VIEWS = 2  # fewer than two views show this joint: it hangs on its limbs
+    OUTSIDE = 3  # the best place is on the cube's surface
+    CONTRADICTION = 4  # no pose satisfies limbs and views
+
+
+OUTCOMES = {
+    Outcome.FOUND: "found",
+    Outcome.NOBODY: "fewer than two views show anybody",
+    Outcome.FEW_VIEWS: "fewer than two views show the joint",
+    Outcome.OUTSIDE: "outside of the cube",
+    Outcome.CONTRADICTION: "limbs and views contradict each other",
+}
+
+
+@dataclass(frozen=True)
+class Harvest:
+    """`position` F x J x 3, `covariance` F x J x 3 x 3 (of the whole marginal), `uncertainty` F x J (what kept ones are ranked by),
+    `outcome` F x J, `kept` F x J, `seen` F x V x J (detected), `offset_px` F x V x J x 2: detection minus reprojection, 0 where unseen."""
+
+    position: Array
+    covariance: NDArray[np.float32]
+    uncertainty: NDArray[np.float32]
+    outcome: NDArray[np.uint8]
+    seen: NDArray[np.bool_]
+    offset_px: NDArray[np.float32]
+    kept: NDArray[np.bool_]
+
+    @property
+    def error_px(self) -> NDArray[np.float32]:
+        return np.asarray(np.linalg.norm(self.offset_px, axis=-1))
+
+
+def harvest(
+    recorded: Recording,
+    config: HarvestConfig,
+    folder: Path,
+    *,
+    progress: Progress = lambda *_: None,
+    lengths_mm: Sequence[float] | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+) -> Harvest:
+    """Harvest a recording into `folder`, going on where an earlier call with the same input and options stopped.
+
+    `lengths_mm`: one per edge of the skeleton's tree; estimated from the recording where not given. Raises BadRecording.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if len(recorded.cameras) < 2:
+        raise BadRecording(f"{len(recorded.cameras)} camera is not enough", field="cameras", fix="bring two or more")
+    if recorded.source.frames < 1:
+        raise BadRecording("The recording has no frames.", field="detections")
+    sample = recorded.spread(SAMPLE)
+    recording.fitting(recorded, sample)
+    points = triangulation.ransac(recorded.cameras, sample.pixels, sample.score, **_settings(config))
+    if not points.known.any():
+        raise BadRecording(
+            "No joint is seen by two cameras at once.", field="detections", fix="check scores, order of cameras and synchronisation"
+        )
+    doubt_cameras(recorded.cameras, sample, points, config)
+    if lengths_mm is None:
+        try:
+            lengths_mm = limbs.from_points(points, recorded.skeleton).tolist()
+        except limbs.NoLengths as error:
+            raise BadRecording(str(error), field="lengths_mm", fix="give limb lengths") from None
+    state = _State.of(folder, recorded, config, lengths_mm)
+    arrays = _arrays(folder, recorded, fresh=state.done == 0)
+    with _workers(device, threads) as solve:
+        for frames, chunk in recorded.chunks(state.done, config.frames_at_once):
+            progress(frames[0], recorded.source.frames, "frames")
+            part = solve(recorded, chunk, config, lengths_mm)
+            for name, values in part.items():
+                getattr(arrays, name)[frames[0] : frames[-1] + 1] = values
+            for field in fields(arrays):
+                getattr(arrays, field.name).flush()  # type: ignore[attr-defined]
+            state.advance(frames[-1] + 1)
+    candidate = arrays.outcome == Outcome.FOUND
+    arrays.kept[:] = selection.most_certain(arrays.uncertainty.astype(np.float64), candidate, config.keep_share)
+    arrays.kept.flush()  # type: ignore[attr-defined]
+    progress(recorded.source.frames, recorded.source.frames, "frames")
+    return arrays
+
+
+def read(folder: Path) -> Harvest:
+    """A harvest that was written, mapped from disk."""
+    return Harvest(*(np.load(folder / f"{field.name}.npy", mmap_mode="r", allow_pickle=False) for field in fields(Harvest)))
+
+
+def lengths_of(folder: Path) -> list[float]:
+    """Limb lengths (mm) that a harvest used, one per edge of the tree."""
+    return list(json.loads((folder / "state.json").read_text())["lengths_mm"])
+
+
+def _settings(config: HarvestConfig) -> dict[str, Any]:
+    return {
+        "inlier_px": config.inlier_px,
+        "least_score": config.least_score,
+        "undistort": config.undistort,
+        "seed": config.seed,
+    }
+
+
+@dataclass
+class _State:
+    path: Path
+    key: str
+    lengths_mm: Sequence[float]
+    done: int
+
+    @classmethod
+    def of(cls, folder: Path, recorded: Recording, config: HarvestConfig, lengths_mm: Sequence[float]) -> _State:
+        about = [config.model_dump_json(), repr(list(lengths_mm)), repr(recorded.skeleton), recorded.source.frames]
+        about += [[c.name, c.matrix.tolist(), c.rotation.tolist(), c.translation.tolist()] for c in recorded.cameras]
+        key = hashlib.sha256(repr(about).encode()).hexdigest()
+        path = folder / "state.json"
+        try:
+            said = json.loads(path.read_text())
+            done = int(said["done"]) if said["key"] == key else 0
+        except (OSError, ValueError, KeyError):
+            done = 0
+        state = cls(path, key, lengths_mm, done)
+        state.advance(done)
+        return state
+
+    def advance(self, done: int) -> None:
+        self.done = done
+        part = self.path.with_suffix(".part")
+        part.write_text(json.dumps({"key": self.key, "done": done, "lengths_mm": list(self.lengths_mm)}))
+        os.replace(part, self.path)
+
+
+def _arrays(folder: Path, recorded: Recording, *, fresh: bool) -> Harvest:
+    frames, views, joints = recorded.source.frames, len(recorded.cameras), len(recorded.skeleton.keypoints)
+    shapes: dict[str, tuple[tuple[int, ...], str]] = {
+        "position": ((frames, joints, 3), "<f8"),
+        "covariance": ((frames, joints, 3, 3), "<f4"),
+        "uncertainty": ((frames, joints), "<f4"),
+        "outcome": ((frames, joints), "|u1"),
+        "seen": ((frames, views, joints), "|b1"),
+        "offset_px": ((frames, views, joints, 2), "<f4"),
+        "kept": ((frames, joints), "|b1"),
+    }
+    mapped = [
+        np.lib.format.open_memmap(folder / f"{name}.npy", "w+" if fresh else "r+", dtype=np.dtype(kind), shape=shape)
+        if fresh
+        else np.lib.format.open_memmap(folder / f"{name}.npy", "r+")
+        for name, (shape, kind) in shapes.items()
+    ]
+    return Harvest(*mapped)
+
+
+class _workers:
+    """Frames of a chunk: together on a GPU, one a thread on a processor (each single-threaded: threads that outnumber cores spin)."""
+
+    def __init__(self, device: str, threads: int) -> None:
+        self.device, self.threads = device, threads if device == "cpu" else 1
+
+    def __enter__(self) -> Callable[..., dict[str, Any]]:
+        self.before = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(self.threads)
+        if self.device == "cpu":
+            torch.set_num_threads(1)
+        return self.solve
+
+    def __exit__(self, *_: object) -> None:
+        self.pool.shutdown()
+        torch.set_num_threads(self.before)
+
+    def solve(self, recorded: Recording, chunk: Chunk, config: HarvestConfig, lengths_mm: Sequence[float]) -> dict[str, Any]:
+        return solve(recorded, chunk, config, lengths_mm, device=self.device, pool=self.pool)
+
+
+def solve(
+    recorded: Recording,
+    chunk: Chunk,
+    config: HarvestConfig,
+    lengths_mm: Sequence[float],
+    *,
+    device: str = "cpu",
+    pool: ThreadPoolExecutor | None = None,
+) -> dict[str, Any]:
+    """The rows of a Harvest (without `kept`) for some frames."""
+    cameras = recorded.cameras
+    points = triangulation.ransac(cameras, chunk.pixels, chunk.score, **_settings(config))
+    maps = chunk.maps or heatmaps.of_detections(
+        chunk.pixels,
+        chunk.score,
+        scale=config.box_scale,
+        size=config.heatmap_px,
+        sigma=config.sigma_cells,
+        least_score=config.least_score,
+    )
+    said = maps.said
+    frames, views, joints = said.shape
+    centre = limbs.cube_centre(points)
+    there = np.isfinite(centre).all(axis=1) & (said.any(axis=2).sum(axis=1) >= 2)
+    seen = (chunk.score > config.least_score) & there[:, None, None]
+    rows: dict[str, Any] = {
+        "position": np.zeros((frames, joints, 3)),
+        "covariance": np.zeros((frames, joints, 3, 3), np.float32),
+        "uncertainty": np.zeros((frames, joints), np.float32),
+        "outcome": np.full((frames, joints), Outcome.NOBODY, np.uint8),
+        "seen": seen,
+        "offset_px": np.zeros((frames, views, joints, 2), np.float32),
+    }
+    some = np.flatnonzero(there)
+    if len(some) == 0:
+        return rows
+    groups = [some] if device != "cpu" else [some[n : n + 1] for n in range(len(some))]
+
+    def posterior(group: NDArray[np.int64]) -> pictorial.Marginals:
+        return _posterior(recorded, maps, said, centre, group, config, lengths_mm, device)
+
+    for group, found in zip(groups, (pool.map if pool else map)(posterior, groups)):
+        estimate = found.mode_mean if config.estimate == "mode" else found.mean
+        position = estimate.cpu().numpy()
+        covariance = found.covariance.cpu().numpy()
+        least = config.cube_mm / (config.grid - 1) / LEAST_CELL
+        by = {
+            "determinant": lambda c=covariance: selection.log_determinant(c, least),
+            "local": lambda f=found: selection.log_determinant(f.mode_covariance.cpu().numpy(), least),
+            "entropy": lambda f=found: f.entropy.cpu().numpy(),
+        }
+        edge = config.cube_mm / 2 - 0.5 * config.cube_mm / (config.grid - 1)
+        outside = (np.abs(position - centre[group][:, None]) > edge).any(axis=-1)
+        outcome = np.where(said[group].sum(axis=1) < 2, Outcome.FEW_VIEWS, Outcome.FOUND)
+        outcome = np.where(outside, Outcome.OUTSIDE, outcome)
+        outcome = np.where(found.empty.cpu().numpy(), Outcome.CONTRADICTION, outcome)
+        rows["position"][group], rows["covariance"][group] = position, covariance
+        rows["uncertainty"][group], rows["outcome"][group] = by[config.rank_by](), outcome
+        off = chunk.pixels[group] - triangulation.reprojected(cameras, position, config.undistort)
+        usable = seen[group] & np.isfinite(off).all(axis=-1) & (outcome != Outcome.CONTRADICTION)[:, None]
+        rows["seen"][group] = usable
+        rows["offset_px"][group] = np.where(usable[..., None], off, 0.0)
+    return rows
+
+
+def _posterior(
+    recorded: Recording,
+    maps: heatmaps.Maps,
+    said: NDArray[np.bool_],
+    centre: Array,
+    group: NDArray[np.int64],
+    config: HarvestConfig,
+    lengths_mm: Sequence[float],
+    device: str,
+) -> pictorial.Marginals:
+    """Marginals of some frames. Frames whose mass vanishes in float32 are asked again in float64, which tells scarce from none."""
+    floor = np.vectorize(lambda v: pictorial.delta_for(int(v), config.grid, config.background))(said[group].sum(axis=1))
+
+    def asked(some: NDArray[np.int64], dtype: torch.dtype) -> pictorial.Marginals:
+        grid = pictorial.Grid(torch.as_tensor(centre[group[some]]), config.cube_mm, config.grid)
+        values = torch.as_tensor(maps.values[group[some]]).to(device=device, dtype=dtype)
+        unary = pictorial.log_unary(
+            values, maps.to_map[group[some]], recorded.cameras, grid, torch.as_tensor(floor[some]), undistort=config.undistort
+        )
+        return pictorial.marginals(
+            unary, grid, recorded.skeleton.tree, lengths_mm, config.tolerance_cells, entropy=config.rank_by == "entropy"
+        )
+
+    every = np.arange(len(group))
+    found = asked(every, getattr(torch, config.precision))
+    again = np.flatnonzero(found.empty.any(dim=1).cpu().numpy())
+    if len(again) and config.precision == "float32":
+        exact = asked(again, torch.float64)
+        for field in fields(found):
+            getattr(found, field.name)[again] = getattr(exact, field.name)
+    return found
+
+
+def agreement(cameras: Sequence[Camera], chunk: Chunk, config: HarvestConfig) -> float:
+    """Share of detections that lie within `inlier_px` of the point most of them agree on; points of two views prove nothing."""
+    return _share(triangulation.ransac(cameras, chunk.pixels, chunk.score, **_settings(config)), chunk, config)
+
+
+def _share(points: Points, chunk: Chunk, config: HarvestConfig) -> float:
+    there = chunk.score > config.least_score
+    tested = there & (there.sum(axis=1, keepdims=True) >= 3)
+    agree = points.used & (points.used.sum(axis=1, keepdims=True) >= 3)
+    return float((agree & tested).sum() / max(tested.sum(), 1)) if tested.any() else 1.0
+
+
+def doubt_cameras(cameras: Sequence[Camera], chunk: Chunk, points: Points, config: HarvestConfig) -> None:
+    """Where few detections agree, try whether two cameras have changed places. Raises BadRecording, naming them."""
+    share = _share(points, chunk, config)
+    if share >= AGREEING or len(cameras) < 3:
+        return
+    few = np.linspace(0, len(chunk.pixels) - 1, min(len(chunk.pixels), 60)).astype(int)
+    part = Chunk(chunk.pixels[few], chunk.score[few])
+    best, pair = 0.0, (0, 0)
+    for a, b in combinations(range(len(cameras)), 2):
+        order = list(range(len(cameras)))
+        order[a], order[b] = b, a
+        found = agreement([cameras[n] for n in order], part, config)
+        if found > best:
+            best, pair = found, (a, b)
+    if best > share + BETTER:
+        a, b = (cameras[n].name for n in pair)
+        raise BadRecording(
+            f"{a} and {b} look swapped: {share:.0%} of the detections agree, {best:.0%} if their calibrations change places",
+            field="cameras",
+            fix=f"swap the calibrations or the detections of {a} and {b}",
+        )

@@ -1,0 +1,71 @@
+"""Lengths of limbs (mm) from the recording itself, where nobody measured them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labeling.skeletons import Skeleton
+from training.multiview.pictorial import Tree
+from training.multiview.triangulation import Points
+
+Array = NDArray[np.float64]
+SURE_VIEWS, LEAST_FRAMES = 3, 5
+
+
+class NoLengths(ValueError):
+    """A limb that no frame shows with both ends."""
+
+
+def tree_of(skeleton: Skeleton) -> Tree:
+    """Bones that carry messages: a spanning tree from the root."""
+    return skeleton.tree
+
+
+def lengths(position: Array, sure: NDArray[np.bool_], skeleton: Skeleton) -> Array:
+    """Median length of each limb of the tree over frames whose both ends are `sure` (F x J), left and right alike.
+
+    Raises NoLengths.
+    """
+    tree, twins = skeleton.tree, skeleton.groups(skeleton.tree)
+    pooled: dict[int, list[Array]] = {}
+    for (parent, child), group in zip(tree, twins):
+        both = sure[:, parent] & sure[:, child]
+        pooled.setdefault(group, []).append(np.linalg.norm(position[both, parent] - position[both, child], axis=-1))
+    found = {}
+    for group, parts in pooled.items():
+        every = np.concatenate(parts)
+        if len(every) < LEAST_FRAMES:
+            edge = tree[twins.index(group)]
+            names = " to ".join(skeleton.keypoints[j] for j in edge)
+            raise NoLengths(f"{names} is seen whole in {len(every)} frames; give the limb lengths or better detections")
+        found[group] = float(np.median(every))
+    return np.array([found[group] for group in twins])
+
+
+def from_points(points: Points, skeleton: Skeleton) -> Array:
+    """Lengths of triangulated joints: those that three views agree on, or two where no limb has enough of them."""
+    votes = points.used.sum(axis=1)
+    try:
+        return lengths(points.position, points.known & (votes >= SURE_VIEWS), skeleton)
+    except NoLengths:
+        return lengths(points.position, points.known & (votes >= 2), skeleton)
+
+
+def cube_centre(points: Points) -> Array:
+    """Middle of the triangulated joints of each frame (F x 3 mm), robust to one that is far off; NaN where there are none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # frames without any joint
+        middle = np.nanmedian(points.position, axis=1)
+        away = np.linalg.norm(points.position - middle[:, None], axis=-1)
+        near = np.where((away < 1500.0)[..., None], points.position, np.nan)
+        return np.asarray((np.nanmin(near, axis=1) + np.nanmax(near, axis=1)) / 2)
+
+
+def labelled(skeleton: Skeleton, values: Sequence[float]) -> dict[str, float]:
+    """Lengths by the names of both ends, for people to read."""
+    names = skeleton.keypoints
+    return {f"{names[p]}-{names[c]}": round(float(v), 1) for (p, c), v in zip(skeleton.tree, values)}

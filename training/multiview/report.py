@@ -1,0 +1,165 @@
+"""How good a recording and its harvest are, per camera and per joint: what a person reads before trusting pseudo-labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.multiview.harvest import OUTCOMES, Harvest, Outcome
+from training.multiview.recording import Recording
+from training.multiview.selection import spearman
+from training.multiview.triangulation import reprojected
+
+Array = NDArray[np.float64]
+MOST_ROWS = 200_000  # residuals of a camera that medians are taken of
+SYSTEMATIC_PX, SYSTEMATIC_SHARE = 2.0, 0.25
+SHIFT_FRAMES, LEAST_MOTION_PX = 0.5, 1.0
+
+
+@dataclass(frozen=True)
+class CameraQuality:
+    """Pixels: `dx`, `dy` median of detection minus reprojection; `shift_frames`: how late the camera seems to be; `dropped`: share of its
+    detections further from the reprojection than the inlier distance; `without`: frames in which it shows nobody."""
+
+    name: str
+    detections: int
+    mean_px: float
+    median_px: float
+    p95_px: float
+    dx_px: float
+    dy_px: float
+    shift_frames: float
+    dropped: float
+    without: list[int]
+
+    @property
+    def systematic(self) -> bool:
+        away = float(np.hypot(self.dx_px, self.dy_px))
+        return away > SYSTEMATIC_PX and away > SYSTEMATIC_SHARE * self.median_px
+
+    @property
+    def late(self) -> bool:
+        return abs(self.shift_frames) > SHIFT_FRAMES
+
+
+def report(recorded: Recording, found: Harvest, *, inlier_px: float, undistort: bool = True) -> dict[str, Any]:
+    """Tables per camera and joint, and findings in words. Plain numbers, no NaN."""
+    cameras = [_camera(recorded, found, v, inlier_px, undistort) for v in range(len(recorded.cameras))]
+    names = recorded.skeleton.keypoints
+    frames = len(found.position)
+    error = found.error_px
+    joints = []
+    for j, name in enumerate(names):
+        seen, fine = found.seen[:, :, j], found.outcome[:, j] == Outcome.FOUND
+        joints.append(
+            {
+                "name": name,
+                "found": int(fine.sum()),
+                "kept": int(found.kept[:, j].sum()),
+                "median_px": _round(np.median(error[:, :, j][seen]) if seen.any() else 0.0),
+                "spread_mm": _round(_spread(found.covariance[fine, j])),
+                "outcomes": {OUTCOMES[o]: int((found.outcome[:, j] == o).sum()) for o in Outcome if (found.outcome[:, j] == o).any()},
+            }
+        )
+    both = (found.outcome == Outcome.FOUND) & found.seen.any(axis=1)
+    mean_error = error.sum(axis=1) / np.maximum(found.seen.sum(axis=1), 1)
+    return {
+        "frames": frames,
+        "found": int((found.outcome == Outcome.FOUND).sum()),
+        "kept": int(found.kept.sum()),
+        "outcomes": {OUTCOMES[o]: int((found.outcome == o).sum()) for o in Outcome},
+        "median_px": _round(np.median(error[found.seen]) if found.seen.any() else 0.0),
+        "rank_agreement": _round(spearman(found.uncertainty[both].astype(float), mean_error[both].astype(float)), 3),
+        "cameras": [
+            {**vars(c), "without": c.without[:200], "systematic": c.systematic, "late": c.late} for c in cameras
+        ],
+        "joints": joints,
+        "findings": _findings(cameras, joints, frames, found),
+    }
+
+
+def _round(value: Any, digits: int = 2) -> float:
+    number = float(value)
+    return round(number, digits) if np.isfinite(number) else 0.0
+
+
+def _spread(covariance: NDArray[np.floating]) -> float:
+    """Root of the mean eigenvalue, median over frames."""
+    return float(np.median(np.sqrt(np.trace(covariance, axis1=1, axis2=2) / 3))) if len(covariance) else 0.0
+
+
+def _camera(recorded: Recording, found: Harvest, v: int, inlier_px: float, undistort: bool) -> CameraQuality:
+    seen = found.seen[:, v]
+    rows = np.argwhere(seen)
+    step = max(1, len(rows) // MOST_ROWS)
+    frame, joint = rows[::step].T if len(rows) else (np.zeros(0, int), np.zeros(0, int))
+    off = found.offset_px[frame, v, joint].astype(np.float64)
+    error = np.linalg.norm(off, axis=1)
+    if not len(error):
+        off, error = np.zeros((1, 2)), np.zeros(1)
+    return CameraQuality(
+        name=recorded.cameras[v].name,
+        detections=int(seen.sum()),
+        mean_px=_round(error.mean()),
+        median_px=_round(np.median(error)),
+        p95_px=_round(np.percentile(error, 95)),
+        dx_px=_round(np.median(off[:, 0])),
+        dy_px=_round(np.median(off[:, 1])),
+        shift_frames=_round(_late(recorded, found, v, undistort)),
+        dropped=_round((error > inlier_px).mean(), 4),
+        without=np.flatnonzero(~seen.any(axis=1)).tolist(),
+    )
+
+
+def _late(recorded: Recording, found: Harvest, v: int, undistort: bool) -> float:
+    """Least squares of offset = -lateness x image velocity over found joints that move; robust by one round of trimming."""
+    frames = min(len(found.position), 20_000)
+    if frames < 3:
+        return 0.0
+    position = found.position[:frames]
+    fine = found.outcome[:frames] == Outcome.FOUND
+    place = reprojected([recorded.cameras[v]], position, undistort)[:, 0]
+    velocity = (place[2:] - place[:-2]) / 2
+    usable = fine[2:] & fine[:-2] & found.seen[1 : frames - 1, v] & np.isfinite(velocity).all(axis=-1)
+    speed = velocity[usable]
+    off = found.offset_px[1 : frames - 1, v][usable].astype(np.float64)
+    moving = np.linalg.norm(speed, axis=1) > LEAST_MOTION_PX if len(speed) else np.zeros(0, bool)
+    if moving.sum() < 50:
+        return 0.0
+    speed, off = speed[moving], off[moving] - np.median(off[moving], axis=0)
+    late = 0.0
+    for _ in range(2):
+        left = np.linalg.norm(off + late * speed, axis=1)
+        near = left <= np.percentile(left, 90)
+        late = float(-(off[near] * speed[near]).sum() / (speed[near] ** 2).sum())
+    return late
+
+
+def _findings(cameras: list[CameraQuality], joints: list[dict[str, Any]], frames: int, found: Harvest) -> list[str]:
+    said = []
+    for c in cameras:
+        if c.systematic:
+            said.append(
+                f"{c.name} is off by ({c.dx_px:+.1f}, {c.dy_px:+.1f}) px everywhere: its calibration or its timing, not the detector"
+            )
+        if c.late:
+            said.append(f"{c.name} seems {abs(c.shift_frames):.1f} frames {'late' if c.shift_frames > 0 else 'early'}")
+        if c.dropped > 0.5:
+            said.append(f"{c.dropped:.0%} of the detections of {c.name} do not fit the other cameras")
+        if c.without:
+            listed = ", ".join(map(str, c.without[:8])) + (f" and {len(c.without) - 8} more" if len(c.without) > 8 else "")
+            said.append(f"{c.name} shows nobody in {len(c.without)} of {frames} frames: {listed}")
+    nobody = np.flatnonzero((found.outcome == Outcome.NOBODY).all(axis=1))
+    if len(nobody):
+        said.append(f"{len(nobody)} frames have nobody in two views, the first is {int(nobody[0])}")
+    for outcome in (Outcome.OUTSIDE, Outcome.CONTRADICTION):
+        hit = (found.outcome == outcome).any(axis=1)
+        if hit.any():
+            said.append(f"{int(hit.sum())} frames: {OUTCOMES[outcome]}, the first is {int(np.flatnonzero(hit)[0])}")
+    for joint in joints:
+        if joint["found"] < 0.5 * frames:
+            said.append(f"{joint['name']} is found in {joint['found']} of {frames} frames only")
+    return said

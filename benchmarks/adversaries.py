@@ -45,7 +45,7 @@ def run(file: Path, pictures: int, seed: int, bad: bool) -> dict[str, Any]:
     world.clicks[:] = False
     rng, kinds = np.random.default_rng(1000 + seed), crowd(bad)
     rng.shuffle(kinds)
-    before, count = world.prior(False), len(world.z)
+    before, count = world.prior("no prior"), len(world.z)
     gold = np.flatnonzero(world.gold)
     gaps = world.z[:, FIRST] - world.z[:, SECOND]
     wide = np.abs(gaps) >= 250

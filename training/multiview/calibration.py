@@ -189,7 +189,13 @@ def _qca(text: str) -> list[Camera]:
         matrix[0, 2] = number_of(lens, "centerPointU") / SUBPIXELS - left
         matrix[1, 2] = number_of(lens, "centerPointV") / SUBPIXELS - top
         matrix[0, 1] = number_of(lens, "skew") / SUBPIXELS if lens.get("skew") else 0.0
-        bent = ("radialDistortion1", "radialDistortion2", "tangentalDistortion1", "tangentalDistortion2", "radialDistortion3")
+        bent = (
+            "radialDistortion1",
+            "radialDistortion2",
+            "tangentalDistortion1",
+            "tangentalDistortion2",
+            "radialDistortion3",
+        )
         distortion = np.array([number_of(lens, key) / SUBPIXELS if lens.get(key) else 0.0 for key in bent])
         size = _size([right - left + 1, bottom - top + 1], name)
         found.append(Camera(name, size, matrix, distortion, rotation, -rotation @ centre))
@@ -208,7 +214,13 @@ def _to_qca(cameras: Sequence[Camera]) -> bytes:
         SubElement(one, "transform", turn | {a: repr(float(c)) for a, c in zip("xyz", camera.centre)})
         k1, k2, p1, p2, k3 = (repr(float(SUBPIXELS * d)) for d in camera.distortion)
         k = SUBPIXELS * camera.matrix
-        lens = {"focalLengthU": k[0, 0], "focalLengthV": k[1, 1], "centerPointU": k[0, 2], "centerPointV": k[1, 2], "skew": k[0, 1]}
+        lens = {
+            "focalLengthU": k[0, 0],
+            "focalLengthV": k[1, 1],
+            "centerPointU": k[0, 2],
+            "centerPointV": k[1, 2],
+            "skew": k[0, 1],
+        }
         bent = {"radialDistortion1": k1, "radialDistortion2": k2, "radialDistortion3": k3}
         bent |= {"tangentalDistortion1": p1, "tangentalDistortion2": p2}
         SubElement(one, "intrinsic", {key: repr(float(v)) for key, v in lens.items()} | bent)
@@ -235,7 +247,9 @@ def _yaml(text: str, unit: str) -> list[Camera]:
     try:
         data = yaml.load("\n".join(lines), Loader=_OpenCV)  # noqa: S506 (a SafeLoader)
     except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise BadCamera(f"not a FileStorage of OpenCV: {str(error).splitlines()[0] if str(error) else error!r}") from None
+        raise BadCamera(
+            f"not a FileStorage of OpenCV: {str(error).splitlines()[0] if str(error) else error!r}"
+        ) from None
     if not isinstance(data, dict) or not isinstance(data.get("names"), list):
         raise BadCamera("a list 'names' is missing: bring names, K_NAME, dist_NAME, Rot_NAME and T_NAME", field="names")
     scale = _scale(unit, data.get("unit"), "the YAML file")
@@ -288,7 +302,9 @@ def _npz(data: bytes, unit: str) -> list[Camera]:
     for key, value in tables.items():
         if key != "unit" and (value.ndim < 1 or len(value) != len(names)):
             raise BadCamera(f"{key} must have one row per camera ({len(names)})", field=key)
-    scale = _scale("mm" if centred and not unit else unit, str(tables["unit"]) if "unit" in tables else None, "the npz file")
+    scale = _scale(
+        "mm" if centred and not unit else unit, str(tables["unit"]) if "unit" in tables else None, "the npz file"
+    )
     found = []
     for n, name in enumerate(names):
         row = {key: value[n] for key, value in tables.items() if key != "unit"}
@@ -333,7 +349,11 @@ def _to_h36m(cameras: Sequence[Camera]) -> bytes:
 
 def _packed(cameras: Sequence[Camera], **tables: Any) -> bytes:
     out = io.BytesIO()
-    about = {"names": np.array([c.name for c in cameras]), "size": np.array([c.size for c in cameras]), "unit": np.array("mm")}
+    about = {
+        "names": np.array([c.name for c in cameras]),
+        "size": np.array([c.size for c in cameras]),
+        "unit": np.array("mm"),
+    }
     np.savez(out, R=np.array([c.rotation for c in cameras]), **about, **{key: np.array(v) for key, v in tables.items()})
     return out.getvalue()
 

@@ -127,7 +127,10 @@ def undistorted(flat: Array, distortion: Array, px: float) -> Array:
         b = slope * x * y + 2 * p1 * x + 2 * p2 * y
         det = a * d - b * b
         with np.errstate(divide="ignore", invalid="ignore"):
-            step = np.stack([d * off[..., 0] - b * off[..., 1], a * off[..., 1] - b * off[..., 0]], axis=-1) / det[..., None]
+            step = (
+                np.stack([d * off[..., 0] - b * off[..., 1], a * off[..., 1] - b * off[..., 0]], axis=-1)
+                / det[..., None]
+            )
         size = np.linalg.norm(step, axis=-1, keepdims=True)
         found = found - step * np.minimum(1.0, 0.3 / np.maximum(size, 1e-300))
     off = np.abs(distorted(found, distortion) - flat).max(axis=-1)

@@ -96,7 +96,9 @@ def harvest(
     points = triangulation.ransac(recorded.cameras, sample.pixels, sample.score, **_settings(config))
     if not points.known.any():
         raise BadRecording(
-            "No joint is seen by two cameras at once.", field="detections", fix="check scores, order of cameras and synchronisation"
+            "No joint is seen by two cameras at once.",
+            field="detections",
+            fix="check scores, order of cameras and synchronisation",
         )
     doubt_cameras(recorded.cameras, sample, points, config)
     if lengths_mm is None:
@@ -124,7 +126,9 @@ def harvest(
 
 def read(folder: Path) -> Harvest:
     """A harvest that was written, mapped from disk."""
-    return Harvest(*(np.load(folder / f"{field.name}.npy", mmap_mode="r", allow_pickle=False) for field in fields(Harvest)))
+    return Harvest(
+        *(np.load(folder / f"{field.name}.npy", mmap_mode="r", allow_pickle=False) for field in fields(Harvest))
+    )
 
 
 def lengths_of(folder: Path) -> list[float]:
@@ -207,7 +211,9 @@ class _workers:
         self.pool.shutdown()
         torch.set_num_threads(self.before)
 
-    def solve(self, recorded: Recording, chunk: Chunk, config: HarvestConfig, lengths_mm: Sequence[float]) -> dict[str, Any]:
+    def solve(
+        self, recorded: Recording, chunk: Chunk, config: HarvestConfig, lengths_mm: Sequence[float]
+    ) -> dict[str, Any]:
         return solve(recorded, chunk, config, lengths_mm, device=self.device, pool=self.pool)
 
 
@@ -293,7 +299,12 @@ def _posterior(
         grid = pictorial.Grid(torch.as_tensor(centre[group[some]]), config.cube_mm, config.grid)
         values = torch.as_tensor(maps.values[group[some]]).to(device=device, dtype=dtype)
         unary = pictorial.log_unary(
-            values, maps.to_map[group[some]], recorded.cameras, grid, torch.as_tensor(floor[some]), undistort=config.undistort
+            values,
+            maps.to_map[group[some]],
+            recorded.cameras,
+            grid,
+            torch.as_tensor(floor[some]),
+            undistort=config.undistort,
         )
         return pictorial.marginals(
             unary, grid, recorded.skeleton.tree, lengths_mm, config.tolerance_cells, entropy=config.rank_by == "entropy"

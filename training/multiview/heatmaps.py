@@ -33,7 +33,9 @@ class Maps:
 
     def __post_init__(self) -> None:
         if self.values.ndim != 5 or self.to_map.shape != (*self.values.shape[:2], 4):
-            raise BadHeatmaps(f"heatmaps {self.values.shape} and to_map {self.to_map.shape} do not fit", field="heatmaps")
+            raise BadHeatmaps(
+                f"heatmaps {self.values.shape} and to_map {self.to_map.shape} do not fit", field="heatmaps"
+            )
         if not np.isfinite(self.values).all() or self.values.min(initial=0.0) < 0:
             raise BadHeatmaps("heatmaps hold NaN, infinity or negative values", field="heatmaps")
         if not np.isfinite(self.to_map).all() or (self.to_map[..., :2] <= 0).any():

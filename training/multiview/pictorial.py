@@ -79,7 +79,7 @@ def log_unary(
     frames, views, joints, height, width = heatmaps.shape
     device, dtype = heatmaps.device, heatmaps.dtype
     n = grid.n
-    total = torch.zeros(frames, joints, n**3, device=device, dtype=dtype)
+    total: Tensor | None = None
     lens = _rig(tuple(cameras), undistort, device, dtype)
     axis = grid.axis(device, dtype)
     maps = torch.as_tensor(to_map, device=device, dtype=dtype)
@@ -88,10 +88,11 @@ def log_unary(
         u, v = _cells(lens, view, grid.centre.to(device=device, dtype=dtype), axis, maps[:, view])
         places = torch.stack([2 * u / (width - 1) - 1, 2 * v / (height - 1) - 1], dim=-1).view(frames, 1, -1, 2)
         # Behind the camera and outside of the map nothing is known: relative to log delta that is zero.
-        relative = torch.log(heatmaps[:, view] + floor[:, :, None, None]) - torch.log(floor)[:, :, None, None]
-        total += torch.nn.functional.grid_sample(relative, places, "bilinear", "zeros", align_corners=True).view(
-            frames, joints, -1
-        )
+        relative = torch.log1p_(heatmaps[:, view] / floor[:, :, None, None])
+        seen = torch.nn.functional.grid_sample(relative, places, "bilinear", "zeros", align_corners=True)
+        total = seen if total is None else total.add_(seen)
+    assert total is not None, "no view"
+    total = total.view(frames, joints, -1)
     total -= total.amax(dim=2, keepdim=True)
     return total.view(frames, joints, n, n, n)
 
@@ -109,7 +110,10 @@ class _Lens:
 def _rig(cameras: tuple[Camera, ...], undistort: bool, device: torch.device, dtype: torch.dtype) -> list[_Lens]:
     return [
         _Lens(
-            *(torch.tensor(np.array(a), device=device, dtype=dtype) for a in (c.rotation, c.translation, c.matrix, c.distortion)),
+            *(
+                torch.tensor(np.array(a), device=device, dtype=dtype)
+                for a in (c.rotation, c.translation, c.matrix, c.distortion)
+            ),
             bent=undistort and bool(c.distortion.any()),
         )
         for c in cameras
@@ -122,7 +126,8 @@ def _cells(lenses: list[_Lens], view: int, centre: Tensor, axis: Tensor, to_map:
     seen = centre @ lens.rotation.T + lens.translation  # F x 3
     turned = lens.rotation[:, :, None] * axis  # (camera axis, world axis, n): the grid is a sum of three such
     x, y, z = (
-        seen[:, a, None, None, None] + turned[a, 0][:, None, None] + turned[a, 1][:, None] + turned[a, 2] for a in range(3)
+        seen[:, a, None, None, None] + turned[a, 0][:, None, None] + turned[a, 1][:, None] + turned[a, 2]
+        for a in range(3)
     )
     ahead = z > 1.0
     inverse = torch.where(ahead, 1 / torch.where(ahead, z, 1.0), 0.0)
@@ -142,7 +147,13 @@ def _cells(lenses: list[_Lens], view: int, centre: Tensor, axis: Tensor, to_map:
 
 
 def marginals(
-    log_unary: Tensor, grid: Grid, tree: Tree, lengths_mm: Sequence[float], tolerance_cells: float = 1.0, *, entropy: bool = False
+    log_unary: Tensor,
+    grid: Grid,
+    tree: Tree,
+    lengths_mm: Sequence[float],
+    tolerance_cells: float = 1.0,
+    *,
+    entropy: bool = False,
 ) -> Marginals:
     """Exact marginals of every joint. `tree`: J - 1 edges (parent, child) in any order from the root; `lengths_mm` one per edge.
 
@@ -151,13 +162,17 @@ def marginals(
     return moments(beliefs(log_unary, grid, tree, lengths_mm, tolerance_cells), grid, entropy=entropy)
 
 
-def beliefs(log_unary: Tensor, grid: Grid, tree: Tree, lengths_mm: Sequence[float], tolerance_cells: float = 1.0) -> Tensor:
+def beliefs(
+    log_unary: Tensor, grid: Grid, tree: Tree, lengths_mm: Sequence[float], tolerance_cells: float = 1.0
+) -> Tensor:
     """Unnormalised marginals, F x J x n x n x n, each with a maximum of 1, or 0 everywhere if nothing is possible."""
     unary = torch.exp(log_unary)
     joints = unary.shape[1]
     if not tree:
         return unary
-    spectra = [_shell(grid.n, length / grid.cell_mm, tolerance_cells, unary.dtype, unary.device) for length in lengths_mm]
+    spectra = [
+        _shell(grid.n, length / grid.cell_mm, tolerance_cells, unary.dtype, unary.device) for length in lengths_mm
+    ]
     children: dict[int, list[int]] = {j: [] for j in range(joints)}
     parent = {child: (p, edge) for edge, (p, child) in enumerate(tree)}
     for p, child in tree:
@@ -165,25 +180,37 @@ def beliefs(log_unary: Tensor, grid: Grid, tree: Tree, lengths_mm: Sequence[floa
     depth = {child: 0 for child in range(joints) if child not in parent}
     for p, child in _parents_first(tree):
         depth[child] = depth[p] + 1
-    inside = unary.clone()  # unary times the messages of children
+    inside = list(unary.unbind(dim=1))  # unary times the messages of children
     upward: dict[int, Tensor] = {}
     for level in range(max(depth.values()), 0, -1):
         nodes = [j for j in range(joints) if depth[j] == level]
-        sent = _convolved([inside[:, j] for j in nodes], [spectra[parent[j][1]] for j in nodes], grid.n)
-        for j, message in zip(nodes, sent):
-            upward[j] = message
-            inside[:, parent[j][0]] *= message
+        sent = _convolved([inside[j] for j in nodes], [spectra[parent[j][1]] for j in nodes], grid.n)
+        upward.update(zip(nodes, sent))
         for p in {parent[j][0] for j in nodes}:
-            inside[:, p] = _peak_one(inside[:, p])
-    whole = inside.clone()
+            inside[p] = _peak_one(_product([unary[:, p], *(upward[c] for c in children[p])]))
+    whole = list(inside)
+    above: dict[int, Tensor] = {}  # what came from the parent
     for level in range(1, max(depth.values()) + 1):
         nodes = [j for j in range(joints) if depth[j] == level]
-        without = [_without(j, parent, children, unary, whole, upward, depth) for j in nodes]
+        without = []  # the parent's belief without what j itself said: multiplied anew, never divided
+        for j in nodes:
+            p = parent[j][0]
+            others = [upward[c] for c in children[p] if c != j] + ([above[p]] if p in above else [])
+            without.append(_peak_one(_product([unary[:, p], *others])))
         sent = _convolved(without, [spectra[parent[j][1]] for j in nodes], grid.n)
-        for j, message in zip(nodes, sent):
-            upward[-1 - j] = message  # what came from above, for the children's children
-            whole[:, j] = _peak_one(inside[:, j] * message)
-    return whole
+        above.update(zip(nodes, sent))
+        for j in nodes:
+            whole[j] = _peak_one(inside[j] * above[j])
+    return torch.stack(whole, dim=1)
+
+
+def _product(factors: list[Tensor]) -> Tensor:
+    if len(factors) == 1:
+        return factors[0].clone()
+    found = factors[0] * factors[1]
+    for factor in factors[2:]:
+        found *= factor
+    return found
 
 
 def _parents_first(tree: Tree) -> list[tuple[int, int]]:
@@ -199,29 +226,10 @@ def _parents_first(tree: Tree) -> list[tuple[int, int]]:
     return found
 
 
-def _without(
-    j: int,
-    parent: dict[int, tuple[int, int]],
-    children: dict[int, list[int]],
-    unary: Tensor,
-    whole: Tensor,
-    messages: dict[int, Tensor],
-    depth: dict[int, int],
-) -> Tensor:
-    """Belief of j's parent without what j itself said; multiplied anew, never divided."""
-    p = parent[j][0]
-    others = [messages[c] for c in children[p] if c != j]
-    if depth[p] > 0:
-        others.append(messages[-1 - p])
-    belief = unary[:, p]
-    for message in others:
-        belief = belief * message
-    return _peak_one(belief)
-
-
 def _peak_one(belief: Tensor) -> Tensor:
+    """The belief with a largest value of 1, or 0 everywhere. In place: callers bring their own."""
     top = belief.amax(dim=(-3, -2, -1), keepdim=True)
-    return belief / torch.where(top > 0, top, 1.0)
+    return belief.div_(torch.where(top > 0, top, 1.0))
 
 
 @dataclass(frozen=True)
@@ -257,20 +265,27 @@ def _shell(n: int, length: float, tolerance: float, dtype: torch.dtype, device: 
     kernel[:, step > n - 1] = 0
     kernel[:, :, step > n - 1] = 0
     spectrum = torch.fft.rfftn(kernel).real
-    if device.type == "cpu":  # the order of axes in `_in_place`: x, z, y
+    if _one_by_one(n, device):  # the order of axes in `_in_place`: x, z, y
         spectrum = spectrum.transpose(1, 2)
     return _Shell(spectrum.to(device=device, dtype=dtype).contiguous(), size)
+
+
+def _one_by_one(n: int, device: torch.device) -> bool:
+    return device.type == "cpu" and n > 40
 
 
 def _convolved(beliefs: list[Tensor], shells: list[_Shell], n: int) -> list[Tensor]:
     """Each belief (F x n x n x n) with its shell. Peaks of 1, nothing below 0.
 
-    On a GPU those of one FFT size together; on a processor one by one in buffers that stay, because one fits into its cache and
+    Those of one FFT size together; on a processor large ones one by one in buffers that stay, because one fits into its cache and
     fresh pages cost as much as the transform (measured: twice as fast in all).
     """
-    if beliefs[0].device.type == "cpu":
+    if _one_by_one(n, beliefs[0].device):
         return [
-            torch.stack([_in_place(frame, shell, n) for frame in belief]) for belief, shell in zip(beliefs, shells)
+            torch.stack([_in_place(frame, shell, n) for frame in belief])
+            if len(belief) > 1
+            else _in_place(belief[0], shell, n)[None]
+            for belief, shell in zip(beliefs, shells)
         ]
     found: list[Tensor] = list(beliefs)
     for size in {shell.size for shell in shells}:
@@ -390,5 +405,7 @@ def _around_mode(belief: Tensor, axis: Tensor) -> tuple[Tensor, Tensor]:
         covariance[..., a, a] = (lines[a] * apart[:, :, a] ** 2).sum(dim=-1)
     for a, b, out in ((0, 1, 4), (0, 2, 3), (1, 2, 2)):
         plane = weight.sum(dim=out)
-        covariance[..., a, b] = covariance[..., b, a] = torch.einsum("fjab,fja,fjb->fj", plane, apart[:, :, a], apart[:, :, b])
+        covariance[..., a, b] = covariance[..., b, a] = torch.einsum(
+            "fjab,fja,fjb->fj", plane, apart[:, :, a], apart[:, :, b]
+        )
     return mean, covariance

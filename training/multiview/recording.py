@@ -76,7 +76,9 @@ class Detections:
     def read(self, frames: Sequence[int]) -> Chunk:
         some = np.asarray(self.values[list(frames)], dtype=np.float64)
         known = np.isfinite(some).all(axis=-1) & (some[..., 2] > 0)
-        return Chunk(np.where(known[..., None], some[..., :2], 0.0), np.where(known, np.minimum(some[..., 2], 1.0), 0.0))
+        return Chunk(
+            np.where(known[..., None], some[..., :2], 0.0), np.where(known, np.minimum(some[..., 2], 1.0), 0.0)
+        )
 
 
 class HeatmapFiles:
@@ -92,7 +94,8 @@ class HeatmapFiles:
             shape = self._maps(file).shape
             if len(shape) != 5 or shape[1:3] != (views, joints):
                 raise BadRecording(
-                    f"{file.name}: heatmaps are {shape}, not frames x {views} x {joints} x height x width", field="heatmaps"
+                    f"{file.name}: heatmaps are {shape}, not frames x {views} x {joints} x height x width",
+                    field="heatmaps",
                 )
             self.counts.append(shape[0])
         self.frames = sum(self.counts)
@@ -104,7 +107,9 @@ class HeatmapFiles:
             with np.load(file, allow_pickle=False) as data:
                 return data["heatmaps"]
         except (KeyError, ValueError, OSError, EOFError) as error:
-            raise BadRecording(f"{file.name}: no npz with the arrays heatmaps and to_map ({error})", field="heatmaps") from None
+            raise BadRecording(
+                f"{file.name}: no npz with the arrays heatmaps and to_map ({error})", field="heatmaps"
+            ) from None
 
     def _file(self, number: int) -> Maps:
         if self.open is None or self.open[0] != number:
@@ -112,7 +117,9 @@ class HeatmapFiles:
             scale = 255.0 if values.dtype == np.uint8 else 1.0
             try:
                 with np.load(self.files[number], allow_pickle=False) as data:
-                    maps = Maps(np.asarray(values, dtype=np.float32) / np.float32(scale), data["to_map"].astype(np.float64))
+                    maps = Maps(
+                        np.asarray(values, dtype=np.float32) / np.float32(scale), data["to_map"].astype(np.float64)
+                    )
             except (KeyError, ValueError) as error:
                 raise BadRecording(f"{self.files[number].name}: {error}", field="heatmaps") from None
             self.open = number, maps

@@ -61,7 +61,11 @@ def report(recorded: Recording, found: Harvest, *, inlier_px: float, undistort: 
                 "kept": int(found.kept[:, j].sum()),
                 "median_px": _round(np.median(error[:, :, j][seen]) if seen.any() else 0.0),
                 "spread_mm": _round(_spread(found.covariance[fine, j])),
-                "outcomes": {OUTCOMES[o]: int((found.outcome[:, j] == o).sum()) for o in Outcome if (found.outcome[:, j] == o).any()},
+                "outcomes": {
+                    OUTCOMES[o]: int((found.outcome[:, j] == o).sum())
+                    for o in Outcome
+                    if (found.outcome[:, j] == o).any()
+                },
             }
         )
     both = (found.outcome == Outcome.FOUND) & found.seen.any(axis=1)
@@ -150,7 +154,9 @@ def _findings(cameras: list[CameraQuality], joints: list[dict[str, Any]], frames
         if c.dropped > 0.5:
             said.append(f"{c.dropped:.0%} of the detections of {c.name} do not fit the other cameras")
         if c.without:
-            listed = ", ".join(map(str, c.without[:8])) + (f" and {len(c.without) - 8} more" if len(c.without) > 8 else "")
+            listed = ", ".join(map(str, c.without[:8])) + (
+                f" and {len(c.without) - 8} more" if len(c.without) > 8 else ""
+            )
             said.append(f"{c.name} shows nobody in {len(c.without)} of {frames} frames: {listed}")
     nobody = np.flatnonzero((found.outcome == Outcome.NOBODY).all(axis=1))
     if len(nobody):

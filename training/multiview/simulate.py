@@ -5,6 +5,7 @@ Named simulated wherever it is used: nothing here is a real detector.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from labeling.skeletons import Skeleton
 from training.multiview import heatmaps
 from training.multiview.cameras import Camera
+from training.multiview.recording import Chunk
 
 Array = NDArray[np.float64]
 
@@ -100,7 +102,13 @@ def detect(
     anywhere = box[..., :2] + rng.random(right.shape) * box[..., 2:]
     out = rng.random(wrong.shape) < detector.outliers
     seen, wrong = np.where(out[..., None], anywhere, seen), wrong | out
-    height = np.clip(0.9 - 0.02 * np.linalg.norm(noisy - right, axis=-1) / max(detector.noise_px, 1e-9) + rng.normal(0, 0.08, wrong.shape), 0.35, 1.0)
+    height = np.clip(
+        0.9
+        - 0.02 * np.linalg.norm(noisy - right, axis=-1) / max(detector.noise_px, 1e-9)
+        + rng.normal(0, 0.08, wrong.shape),
+        0.35,
+        1.0,
+    )
     height = np.where(wrong, np.clip(height - rng.uniform(0, 0.3, wrong.shape), 0.35, 1.0), height)
     gone = (rng.random(wrong.shape) < detector.missing) | (rng.random((frames, views, 1)) < detector.lost_views)
     height = np.where(gone, 0.0, height)
@@ -108,6 +116,22 @@ def detect(
     first = np.concatenate([seen, height[..., None]], axis=-1)
     other = np.concatenate([noisy, second[..., None] * height[..., None]], axis=-1)
     return Detected(np.stack([first, other], axis=3), right)
+
+
+@dataclass(frozen=True)
+class SimulatedViews:
+    """A source of a Recording: the heatmaps of simulated detections, made when they are read."""
+
+    detected: Detected
+
+    @property
+    def frames(self) -> int:
+        return len(self.detected.peaks)
+
+    def read(self, frames: Sequence[int]) -> Chunk:
+        some = Detected(self.detected.peaks[list(frames)], self.detected.right_px[list(frames)])
+        maps = maps_of(some)
+        return Chunk(*maps.peaks(), maps)
 
 
 def maps_of(detected: Detected, size: int = 64, sigma: float = 1.0, scale: float = 1.25) -> heatmaps.Maps:

@@ -224,7 +224,29 @@ H36M_17 = Skeleton(
     ),
     "mid_hip",
 )
-BUILT_IN = {s.name: s for s in (LSP_14, MPII_16, COCO_17, H36M_17)}
+_FEET_AND_LIMBS = (
+    "neck-right_shoulder-right_elbow-right_wrist neck-left_shoulder-left_elbow-left_wrist "
+    "right_hip-right_knee-right_ankle-right_big_toe-right_small_toe right_ankle-right_heel "
+    "left_hip-left_knee-left_ankle-left_big_toe-left_small_toe left_ankle-left_heel "
+    "neck-nose-left_eye-left_ear nose-right_eye-right_ear "
+)
+BODY_25 = Skeleton(
+    "body-25",
+    tuple(
+        ["nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist", "mid_hip", "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"]
+    ),
+    _chain(_FEET_AND_LIMBS + "neck-mid_hip mid_hip-right_hip mid_hip-left_hip"),
+    "neck",
+)
+BODY_25B = Skeleton(
+    "body-25b",
+    tuple(
+        ["nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow", "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle", "neck", "head", "left_big_toe", "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel"]
+    ),
+    _chain(_FEET_AND_LIMBS + "neck-head right_shoulder-right_hip left_shoulder-left_hip right_hip-left_hip"),
+    "neck",
+)
+BUILT_IN = {s.name: s for s in (LSP_14, MPII_16, COCO_17, H36M_17, BODY_25, BODY_25B)}
 
 # What else the published files call the same keypoint.
 ALIASES = {"nose/head": "head", "head_top": "head"}

@@ -262,24 +262,25 @@ def solve(
         estimate = found.mode_mean if config.estimate == "mode" else found.mean
         position = estimate.cpu().numpy()
         covariance = found.covariance.cpu().numpy()
-        least = config.cube_mm / (config.grid - 1) / LEAST_CELL
-        by = {
-            "determinant": lambda c=covariance: selection.log_determinant(c, least),
-            "local": lambda f=found: selection.log_determinant(f.mode_covariance.cpu().numpy(), least),
-            "entropy": lambda f=found: f.entropy.cpu().numpy(),
-        }
         edge = config.cube_mm / 2 - 0.5 * config.cube_mm / (config.grid - 1)
         outside = (np.abs(position - centre[group][:, None]) > edge).any(axis=-1)
         outcome = np.where(said[group].sum(axis=1) < 2, Outcome.FEW_VIEWS, Outcome.FOUND)
         outcome = np.where(outside, Outcome.OUTSIDE, outcome)
         outcome = np.where(found.empty.cpu().numpy(), Outcome.CONTRADICTION, outcome)
         rows["position"][group], rows["covariance"][group] = position, covariance
-        rows["uncertainty"][group], rows["outcome"][group] = by[config.rank_by](), outcome
+        rows["uncertainty"][group], rows["outcome"][group] = _uncertainty(found, config), outcome
         off = chunk.pixels[group] - triangulation.reprojected(cameras, position, config.undistort)
         usable = seen[group] & np.isfinite(off).all(axis=-1) & (outcome != Outcome.CONTRADICTION)[:, None]
         rows["seen"][group] = usable
         rows["offset_px"][group] = np.where(usable[..., None], off, 0.0)
     return rows
+
+
+def _uncertainty(found: pictorial.Marginals, config: HarvestConfig) -> Array:
+    if config.rank_by == "entropy":
+        return np.asarray(found.entropy.cpu().numpy())
+    covariance = found.covariance if config.rank_by == "determinant" else found.mode_covariance
+    return selection.log_determinant(covariance.cpu().numpy(), config.cube_mm / (config.grid - 1) / LEAST_CELL)
 
 
 def _posterior(

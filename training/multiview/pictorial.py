@@ -91,7 +91,8 @@ def log_unary(
         relative = torch.log1p_(heatmaps[:, view] / floor[:, :, None, None])
         seen = torch.nn.functional.grid_sample(relative, places, "bilinear", "zeros", align_corners=True)
         total = seen if total is None else total.add_(seen)
-    assert total is not None, "no view"
+    if total is None:
+        raise ValueError("there is no view")
     total = total.view(frames, joints, -1)
     total -= total.amax(dim=2, keepdim=True)
     return total.view(frames, joints, n, n, n)
@@ -347,7 +348,7 @@ def _in_place(belief: Tensor, shell: _Shell, n: int) -> Tensor:
 
 def moments(belief: Tensor, grid: Grid, *, entropy: bool = False) -> Marginals:
     """Means and covariances about the mean itself, so that nothing cancels: sums along an axis as they are, the rest in float64."""
-    frames, joints, n = belief.shape[:3]
+    frames, joints = belief.shape[:2]
     axis = grid.axis(belief.device, torch.float64)
     planes = [belief.sum(dim=d).to(torch.float64) for d in (4, 3, 2)]  # xy, xz, yz
     mass = planes[0].sum(dim=(2, 3))

@@ -31,7 +31,7 @@ from training.multiview.triangulation import Points
 Array = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
 SAMPLE = 400  # frames that limb lengths and the check of the cameras are made of
-AGREEING, BETTER = 0.5, 0.2  # share of detections that fit below which cameras are doubted; gain that proves a swap
+AGREEING, BETTER = 0.8, 0.15  # share of detections that fit below which cameras are doubted; gain that proves a swap
 LEAST_CELL = 3.46  # a voxel's own spread is its edge over the root of 12
 
 
@@ -41,7 +41,7 @@ class Outcome(IntEnum):
     FOUND = 0
     NOBODY = 1  # fewer than two views show anybody
     FEW_VIEWS = 2  # fewer than two views show this joint: it hangs on its limbs
-    OUTSIDE = 3  # the best place is on the cube's surface
+    OUTSIDE = 3  # the best place is on the cube's surface, or three views agree on one beyond it
     CONTRADICTION = 4  # no pose satisfies limbs and views
 
 
@@ -263,7 +263,9 @@ def solve(
         position = estimate.cpu().numpy()
         covariance = found.covariance.cpu().numpy()
         edge = config.cube_mm / 2 - 0.5 * config.cube_mm / (config.grid - 1)
+        triangulated = np.nan_to_num(points.position[group] - centre[group][:, None])
         outside = (np.abs(position - centre[group][:, None]) > edge).any(axis=-1)
+        outside |= (np.abs(triangulated) > config.cube_mm / 2).any(axis=-1) & (points.used[group].sum(axis=1) >= 3)
         outcome = np.where(said[group].sum(axis=1) < 2, Outcome.FEW_VIEWS, Outcome.FOUND)
         outcome = np.where(outside, Outcome.OUTSIDE, outcome)
         outcome = np.where(found.empty.cpu().numpy(), Outcome.CONTRADICTION, outcome)
@@ -333,11 +335,26 @@ def _share(points: Points, chunk: Chunk, config: HarvestConfig) -> float:
     return float((agree & tested).sum() / max(tested.sum(), 1)) if tested.any() else 1.0
 
 
+def _doubt_size(cameras: Sequence[Camera], chunk: Chunk, share: float, config: HarvestConfig) -> None:
+    few = np.linspace(0, len(chunk.pixels) - 1, min(len(chunk.pixels), 60)).astype(int)
+    fits = {
+        scale: agreement(cameras, Chunk(chunk.pixels[few] * scale, chunk.score[few]), config) for scale in (1 / 3, 0.5, 2 / 3, 1.5, 2, 3)
+    }
+    scale = max(fits, key=lambda s: fits[s])
+    if fits[scale] > share + BETTER:
+        raise BadRecording(
+            f"The calibration is of pictures {scale:.2g} times as large: {share:.0%} of the detections agree, {fits[scale]:.0%} if they are scaled",
+            field="calibration",
+            fix="bring the calibration of the pictures' size",
+        )
+
+
 def doubt_cameras(cameras: Sequence[Camera], chunk: Chunk, points: Points, config: HarvestConfig) -> None:
-    """Where few detections agree, try whether two cameras have changed places. Raises BadRecording, naming them."""
+    """Where few detections agree, try other sizes of pictures and whether two cameras have changed places. Raises BadRecording."""
     share = _share(points, chunk, config)
     if share >= AGREEING or len(cameras) < 3:
         return
+    _doubt_size(cameras, chunk, share, config)
     few = np.linspace(0, len(chunk.pixels) - 1, min(len(chunk.pixels), 60)).astype(int)
     part = Chunk(chunk.pixels[few], chunk.score[few])
     best, pair = 0.0, (0, 0)

@@ -38,7 +38,7 @@ def lengths(position: Array, sure: NDArray[np.bool_], skeleton: Skeleton) -> Arr
     found = {}
     for group, parts in pooled.items():
         every = np.concatenate(parts)
-        if len(every) < LEAST_FRAMES:
+        if len(every) < min(LEAST_FRAMES, max(len(position), 1)):
             edge = tree[twins.index(group)]
             names = " to ".join(skeleton.keypoints[j] for j in edge)
             raise NoLengths(f"{names} is seen whole in {len(every)} frames; give the limb lengths or better detections")

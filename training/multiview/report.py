@@ -16,7 +16,7 @@ from training.multiview.triangulation import reprojected
 Array = NDArray[np.float64]
 MOST_ROWS = 200_000  # residuals of a camera that medians are taken of
 SYSTEMATIC_PX, SYSTEMATIC_SHARE = 2.0, 0.25
-SHIFT_FRAMES, LEAST_MOTION_PX = 0.5, 1.0
+SHIFT_FRAMES, LEAST_MOTION_PX, MOTION_OVER = 0.5, 1.0, 5
 
 
 @dataclass(frozen=True)
@@ -119,17 +119,23 @@ def _camera(recorded: Recording, found: Harvest, v: int, inlier_px: float, undis
 
 
 def _late(recorded: Recording, found: Harvest, v: int, undistort: bool) -> float:
-    """Least squares of offset = -lateness x image velocity over found joints that move; robust by one round of trimming."""
+    """Least squares of offset = -lateness x image velocity over found joints that move; robust by one round of trimming.
+
+    Velocity is taken over MOTION_OVER frames on each side: over one its own noise would hide the slope. What the camera itself pulled
+    the estimate along, one part in V, is put back.
+    """
     frames = min(len(found.position), 20_000)
-    if frames < 3:
+    reach = MOTION_OVER
+    if frames < 4 * reach:
         return 0.0
-    position = found.position[:frames]
+    position, views = found.position[:frames], len(recorded.cameras)
     fine = found.outcome[:frames] == Outcome.FOUND
     place = reprojected([recorded.cameras[v]], position, undistort)[:, 0]
-    velocity = (place[2:] - place[:-2]) / 2
-    usable = fine[2:] & fine[:-2] & found.seen[1 : frames - 1, v] & np.isfinite(velocity).all(axis=-1)
+    velocity = (place[2 * reach :] - place[: -2 * reach]) / (2 * reach)
+    seen = found.seen[reach : frames - reach, v]
+    usable = fine[2 * reach :] & fine[: -2 * reach] & seen & np.isfinite(velocity).all(axis=-1)
     speed = velocity[usable]
-    off = found.offset_px[1 : frames - 1, v][usable].astype(np.float64)
+    off = found.offset_px[reach : frames - reach, v][usable].astype(np.float64) * views / (views - 1)
     moving = np.linalg.norm(speed, axis=1) > LEAST_MOTION_PX if len(speed) else np.zeros(0, bool)
     if moving.sum() < 50:
         return 0.0

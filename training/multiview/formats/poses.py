@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,7 +67,9 @@ def _c3d(found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: flo
         points[:, 3] = np.where(there[f], 0.0, -1.0)
         writer.add_frames([(points, np.zeros((0, 0), dtype=np.float32))])
     out = io.BytesIO()
-    writer.write(out)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the library finds a file without analog channels remarkable
+        writer.write(out)
     return out.getvalue()
 
 

@@ -19,10 +19,29 @@ training_methods.add(
 
 def list_job_kinds() -> None:
     """Job kinds need the configuration classes of verbs, which need the catalogue above."""
+    from training.harvests import HarvestJob, PublishJob
     from training.lifts import LiftConfig
     from training.priors import PosePriorConfig, PriorConfig
     from training.runs import TrainConfig
 
+    job_kinds.add(
+        Offer(
+            name="harvest",
+            title="Harvest a multi-view recording",
+            config=HarvestJob,
+            target="training.harvesting:perform",
+            extra={"queue": "heavy", "explains": True, "after": "training.harvests:tidy"},
+        )
+    )
+    job_kinds.add(
+        Offer(
+            name="publish-harvest",
+            title="Make a data set of accepted pseudo-labels",
+            config=PublishJob,
+            target="training.harvesting:publish",
+            extra={"queue": "light", "explains": True},
+        )
+    )
     job_kinds.add(
         Offer(
             name="depth-prior",

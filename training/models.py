@@ -1,4 +1,4 @@
-"""Training runs and the models they made."""
+"""Training runs and the models they made; multi-view harvests, their pseudo-labels and who decided about them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import uuid
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 
 from labeling.models import Release
 from webapp.jobs.models import Job
@@ -63,3 +64,87 @@ class Model(models.Model):
     def path(self) -> str:
         """Where the weights are, below MEDIA_ROOT."""
         return f"models/{self.uuid}.safetensors"
+
+
+class Harvest(models.Model):
+    """A multi-view recording and what was found in it. `cameras` and `skeleton` as they were read; `report` once it is done."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    name = models.CharField(max_length=120)
+    config = models.JSONField()
+    cameras = models.JSONField()
+    skeleton = models.JSONField(null=True)
+    frames = models.PositiveIntegerField(default=0)
+    fps = models.FloatField(default=30.0)
+    lengths_mm = models.JSONField(null=True)
+    report = models.JSONField(null=True)
+    job = models.OneToOneField(Job, models.PROTECT, related_name="harvest")
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+
+    @property
+    def folder(self) -> str:
+        """Where its arrays, files and pictures are, below MEDIA_ROOT."""
+        return f"harvests/{self.uuid}"
+
+
+class PseudoLabel(models.Model):
+    """One kept joint of one frame: world position (mm), covariance (mm^2; xx, xy, xz, yy, yz, zz), uncertainty (the rank's log
+    determinant), mean reprojection error (px), and what reviewers think of it."""
+
+    class Verdict(models.TextChoices):
+        WAITING = "waiting"
+        ACCEPTED = "accepted"
+        REJECTED = "rejected"
+
+    harvest = models.ForeignKey(Harvest, models.CASCADE, related_name="pseudo_labels", db_index=False)
+    frame = models.PositiveIntegerField()
+    joint = models.PositiveSmallIntegerField()
+    x_mm = models.FloatField()
+    y_mm = models.FloatField()
+    z_mm = models.FloatField()
+    covariance = models.JSONField()
+    uncertainty = models.FloatField()
+    error_px = models.FloatField()
+    verdict = models.CharField(max_length=8, choices=Verdict.choices, default=Verdict.WAITING)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["harvest", "frame", "joint"], name="pseudo_label_once"),
+            models.CheckConstraint(condition=Q(error_px__gte=0), name="pseudo_label_error_is_one"),
+            models.CheckConstraint(
+                condition=Q(verdict__in=["waiting", "accepted", "rejected"]), name="pseudo_label_verdict_is_known"
+            ),
+        ]
+        indexes = [models.Index(fields=["harvest", "verdict", "frame"], name="pseudo_label_queue")]
+
+
+class Review(models.Model):
+    """One decision of a reviewer: about a joint, a frame, or all that a rule holds for. Never changed, only undone."""
+
+    uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
+    harvest = models.ForeignKey(Harvest, models.CASCADE, related_name="reviews")
+    reviewer = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
+    verdict = models.CharField(max_length=8, choices=PseudoLabel.Verdict.choices)
+    rule = models.JSONField()
+    labels = models.PositiveIntegerField()
+    at = models.DateTimeField(auto_now_add=True)
+    undone_at = models.DateTimeField(null=True)
+    undone_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, related_name="+")
+
+    class Meta:
+        ordering = ["-id"]
+
+
+class Changed(models.Model):
+    """What a pseudo-label was before a review: what undoing brings back."""
+
+    review = models.ForeignKey(Review, models.CASCADE, related_name="changes", db_index=False)
+    label = models.ForeignKey(PseudoLabel, models.CASCADE, related_name="changes")
+    before = models.CharField(max_length=8)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["review", "label"], name="changed_once_per_review")]

@@ -32,7 +32,11 @@ from training.multiview.formats import detections, poses
 from training.multiview.harvest import Outcome
 from training.multiview.recording import BadRecording, Detections, HeatmapFiles, Recording
 
-REAL = Path(os.environ.get("NEARER_SHARED", Path(__file__).resolve().parents[3] / "shared")) / "data" / "multiview_balancing"
+REAL = (
+    Path(os.environ.get("NEARER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
+    / "data"
+    / "multiview_balancing"
+)
 real = pytest.mark.skipif(not REAL.exists(), reason="the real recording is not on this machine")
 PREVIEW = HarvestConfig(grid=32)
 
@@ -59,7 +63,9 @@ def scene(frames: int = 6, detector: simulate.Detector = simulate.CLEAN, seed: i
     angles = rng.normal(0, 0.25, (frames, 3)) * [0.4, 0.4, 2]
     world = np.stack([joints @ rotation_of(a).T for a in angles]) + np.array([80.0, -60.0, 20.0])
     cameras = simulate.studio(rng)
-    return Recording(cameras, H36M_17, simulate.SimulatedViews(simulate.detect(world, cameras, H36M_17, detector, rng))), world
+    return Recording(
+        cameras, H36M_17, simulate.SimulatedViews(simulate.detect(world, cameras, H36M_17, detector, rng))
+    ), world
 
 
 # cameras
@@ -98,13 +104,22 @@ def test_undistorting_is_the_inverse_of_distorting_to_a_millionth_of_a_pixel(see
 
 
 def test_points_beyond_the_fold_of_a_lens_have_no_ray() -> None:
-    folded = Camera("wide", (1000, 1000), np.diag([500.0, 500.0, 1.0]), np.array([-0.4, 0, 0, 0, 0]), np.eye(3), np.zeros(3))
+    folded = Camera(
+        "wide", (1000, 1000), np.diag([500.0, 500.0, 1.0]), np.array([-0.4, 0, 0, 0, 0]), np.eye(3), np.zeros(3)
+    )
     assert np.isfinite(folded.rays(np.array([[200.0, 0.0]]))).all()
     assert np.isnan(folded.rays(np.array([[900.0, 0.0]]))).all()
 
 
 def test_projection_by_hand() -> None:
-    one = Camera("c", (640, 480), np.array([[500, 0, 320], [0, 400, 240], [0, 0, 1.0]]), np.zeros(5), np.eye(3), np.array([0, 0, 1000.0]))
+    one = Camera(
+        "c",
+        (640, 480),
+        np.array([[500, 0, 320], [0, 400, 240], [0, 0, 1.0]]),
+        np.zeros(5),
+        np.eye(3),
+        np.array([0, 0, 1000.0]),
+    )
     np.testing.assert_allclose(one.project(np.array([[200.0, -100.0, 1000.0]])), [[370.0, 220.0]])
     assert np.isnan(one.project(np.array([[0.0, 0.0, -2000.0]]))).all()
     np.testing.assert_allclose(one.centre, [0, 0, -1000])
@@ -120,7 +135,9 @@ def test_qualisys_and_toml_give_the_same_real_cameras() -> None:
         assert one.size == other.size == (1088, 1920)
 
 
-TOML = '[a]\nname="a"\nsize=[640,480]\nmatrix=[[500,0,320],[0,500,240],[0,0,1]]\nrotation=[0,0,0]\ntranslation=[0,0,1]\n'
+TOML = (
+    '[a]\nname="a"\nsize=[640,480]\nmatrix=[[500,0,320],[0,500,240],[0,0,1]]\nrotation=[0,0,0]\ntranslation=[0,0,1]\n'
+)
 BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa">]><calibration>&a;</calibration>'
 
 
@@ -209,7 +226,9 @@ def test_weighted_dlt_equals_the_reference_of_a_real_recording() -> None:
 SMALL = pictorial.Grid(torch.zeros(2, 3, dtype=torch.float64), 2000.0, 10)
 
 
-def brute_force(log_unary: np.ndarray, grid: pictorial.Grid, tree: pictorial.Tree, lengths: list[float], eps: float) -> np.ndarray:
+def brute_force(
+    log_unary: np.ndarray, grid: pictorial.Grid, tree: pictorial.Tree, lengths: list[float], eps: float
+) -> np.ndarray:
     """Sum-product with dense tables of all pairs of voxels."""
     frames, joints, n = log_unary.shape[:3]
     at = np.stack(np.meshgrid(*[np.arange(n)] * 3, indexing="ij"), -1).reshape(-1, 3)
@@ -422,7 +441,8 @@ def test_recordings_that_cannot_be_harvested_are_refused_in_words(tmp_path: Path
     assert swapped.field == "cameras"
     assert "cam3 and cam1 look swapped" in str(swapped)
     half = tuple(
-        Camera(c.name, (500, 500), np.diag([0.5, 0.5, 1]) @ c.matrix, c.distortion, c.rotation, c.translation) for c in cameras
+        Camera(c.name, (500, 500), np.diag([0.5, 0.5, 1]) @ c.matrix, c.distortion, c.rotation, c.translation)
+        for c in cameras
     )
     assert refusal(half, source).field == "calibration"
     assert refusal(cameras[:1], Detections(np.zeros((5, 1, 17, 3)))).field == "cameras"
@@ -566,7 +586,9 @@ def test_openpose_and_coco_files_become_the_same_detections(tmp_path: Path) -> N
     assert refused.value.field == "skeleton"
 
 
-@pytest.mark.parametrize("content", [b"", b"[1, 2", b'{"people": 3}', b'{"people": [{"pose_keypoints_2d": ["a"]}]}', b'{"people": [7]}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"[1, 2", b'{"people": 3}', b'{"people": [{"pose_keypoints_2d": ["a"]}]}', b'{"people": [7]}']
+)
 def test_broken_openpose_files_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "cam").mkdir()
     (tmp_path / "cam" / "0.json").write_bytes(content)

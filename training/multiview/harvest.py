@@ -338,7 +338,8 @@ def _share(points: Points, chunk: Chunk, config: HarvestConfig) -> float:
 def _doubt_size(cameras: Sequence[Camera], chunk: Chunk, share: float, config: HarvestConfig) -> None:
     few = np.linspace(0, len(chunk.pixels) - 1, min(len(chunk.pixels), 60)).astype(int)
     fits = {
-        scale: agreement(cameras, Chunk(chunk.pixels[few] * scale, chunk.score[few]), config) for scale in (1 / 3, 0.5, 2 / 3, 1.5, 2, 3)
+        scale: agreement(cameras, Chunk(chunk.pixels[few] * scale, chunk.score[few]), config)
+        for scale in (1 / 3, 0.5, 2 / 3, 1.5, 2, 3)
     }
     scale = max(fits, key=lambda s: fits[s])
     if fits[scale] > share + BETTER:

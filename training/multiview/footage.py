@@ -1,0 +1,98 @@
+"""Pictures of a recording for people to look at: video files or folders of pictures, one per camera."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+from PIL import Image, UnidentifiedImageError
+
+VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v"}
+PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
+QUALITY = 88
+
+
+@dataclass
+class Shown:
+    """What could be extracted: `frames` by camera, and what went wrong, in words."""
+
+    frames: list[set[int]]
+    notes: list[str] = field(default_factory=list)
+
+
+def sources(folder: Path, cameras: Sequence[str]) -> list[Path | None]:
+    """A video or a folder of pictures for each camera: by its name, else in the order of names. None where there is none."""
+    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEOS)
+    if not found:
+        found = sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in PICTURES})
+    plain = {_plain(p.stem if p.is_file() else p.name): p for p in found}
+    if all(_plain(name) in plain for name in cameras):
+        return [plain[_plain(name)] for name in cameras]
+    return [found[n] if n < len(found) else None for n in range(len(cameras))]
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def extract(
+    folder: Path, cameras: Sequence[str], wanted: Sequence[int], target: Path, *, most_pixels: int = 64_000_000
+) -> Shown:
+    """Write the wanted frames as `target/CAMERA INDEX/FRAME.jpg`. A video that ends early or breaks is a note, not an error."""
+    shown = Shown([set() for _ in cameras])
+    places = sources(folder, cameras)
+    for number, (name, place) in enumerate(zip(cameras, places)):
+        if place is None:
+            shown.notes.append(f"{name} has no video and no pictures")
+            continue
+        out = target / str(number)
+        out.mkdir(parents=True, exist_ok=True)
+        left = set(wanted)
+        try:
+            for index, image in _pictures(place, left, most_pixels):
+                image.convert("RGB").save(out / f"{index:06d}.jpg", "JPEG", quality=QUALITY)
+                shown.frames[number].add(index)
+        except (
+            av.FFmpegError,
+            OSError,
+            UnidentifiedImageError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+        ) as error:
+            shown.notes.append(
+                f"{place.name} breaks off after {len(shown.frames[number])} frames ({type(error).__name__})"
+            )
+            continue
+        missing = sorted(left - shown.frames[number])
+        if missing:
+            shown.notes.append(f"{place.name} ends early: {len(missing)} frames from {missing[0]} on are not in it")
+    return shown
+
+
+def _pictures(place: Path, wanted: set[int], most_pixels: int) -> Iterator[tuple[int, Image.Image]]:
+    last = max(wanted, default=-1)
+    if place.is_dir():
+        files = sorted(p for p in place.iterdir() if p.suffix.lower() in PICTURES)
+        for index in sorted(wanted):
+            if index < len(files):
+                with Image.open(io.BytesIO(files[index].read_bytes())) as image:
+                    if image.width * image.height > most_pixels:
+                        raise ValueError("a picture that is too large")
+                    yield index, image
+        return
+    with av.open(str(place)) as container:
+        if not container.streams.video:
+            raise ValueError("no video")
+        stream = container.streams.video[0]
+        if stream.codec_context.width * stream.codec_context.height > most_pixels:
+            raise ValueError("a picture that is too large")
+        stream.thread_type = "AUTO"
+        for index, frame in enumerate(container.decode(stream)):
+            if index in wanted:
+                yield index, frame.to_image()
+            if index >= last:
+                break

@@ -35,7 +35,8 @@ def subject_of(cameras: Sequence[Camera], people: Floats, *, inlier_px: float, l
         if last is None:
             chosen = max(groups, key=lambda g: (len(g.members), -g.error_px))
         else:
-            chosen = min(groups, key=lambda g: float(np.linalg.norm(g.middle - last)))
+            away = [float(np.linalg.norm(g.middle - last)) for g in groups]
+            chosen = groups[int(np.argmin(away))]
             if np.linalg.norm(chosen.middle - last) > STRIDE_MM * 3:
                 continue  # somebody else: the subject is away
         last = chosen.middle

@@ -354,7 +354,9 @@ def _packed(cameras: Sequence[Camera], **tables: Any) -> bytes:
         "size": np.array([c.size for c in cameras]),
         "unit": np.array("mm"),
     }
-    np.savez(out, R=np.array([c.rotation for c in cameras]), **about, **{key: np.array(v) for key, v in tables.items()})
+    arrays: dict[str, Any] = {"R": np.array([c.rotation for c in cameras]), **about}
+    arrays |= {key: np.array(value) for key, value in tables.items()}
+    np.savez(out, **arrays)
     return out.getvalue()
 
 

@@ -93,6 +93,6 @@ def _pictures(place: Path, wanted: set[int], most_pixels: int) -> Iterator[tuple
         stream.thread_type = "AUTO"
         for index, frame in enumerate(container.decode(stream)):
             if index in wanted:
-                yield index, frame.to_image()
+                yield index, Image.fromarray(frame.to_ndarray(format="rgb24"))
             if index >= last:
                 break

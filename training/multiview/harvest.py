@@ -366,9 +366,9 @@ def doubt_cameras(cameras: Sequence[Camera], chunk: Chunk, points: Points, confi
         if found > best:
             best, pair = found, (a, b)
     if best > share + BETTER:
-        a, b = (cameras[n].name for n in pair)
+        one, other = (cameras[n].name for n in pair)
         raise BadRecording(
-            f"{a} and {b} look swapped: {share:.0%} of the detections agree, {best:.0%} if their calibrations change places",
+            f"{one} and {other} look swapped: {share:.0%} of the detections agree, {best:.0%} if their calibrations change places",
             field="cameras",
-            fix=f"swap the calibrations or the detections of {a} and {b}",
+            fix=f"swap the calibrations or the detections of {one} and {other}",
         )

@@ -65,10 +65,10 @@ class Maps:
 
 def boxes(pixels: Array, score: Array, scale: float = 1.25, least_score: float = 0.0) -> Array:
     """Square boxes F x V x 4 (left, top, width, height px) around detections times `scale`; width 0 where there is none."""
-    there = (score > least_score) & np.isfinite(pixels).all(axis=-1)
+    there = np.asarray((score > least_score) & np.isfinite(pixels).all(axis=-1))
     low = np.where(there[..., None], pixels, np.inf).min(axis=2)
     high = np.where(there[..., None], pixels, -np.inf).max(axis=2)
-    some = there.any(axis=2)
+    some = np.asarray(there.any(axis=2))
     low, high = np.where(some[..., None], low, 0.0), np.where(some[..., None], high, 0.0)
     side = np.where(some, np.maximum((high - low).max(axis=-1), LEAST_BOX_PX) * scale, 0.0)
     corner = (low + high) / 2 - side[..., None] / 2
@@ -96,7 +96,7 @@ def of_detections(
     pixels: Array, score: Array, *, scale: float = 1.25, size: int = 64, sigma: float = 1.0, least_score: float = 0.3
 ) -> Maps:
     """Gaussians of the height of their scores around detections F x V x J x 2; those below `least_score` say nothing."""
-    known = (score > least_score) & np.isfinite(pixels).all(axis=-1)
+    known = np.asarray((score > least_score) & np.isfinite(pixels).all(axis=-1))
     kept = np.where(known, score, 0.0)
     peaks = np.concatenate([np.where(known[..., None], pixels, 0.0), kept[..., None]], axis=-1)
     return of_peaks(peaks[..., None, :], boxes(pixels, kept, scale), size, sigma)

@@ -109,12 +109,15 @@ class _Lens:
 
 @lru_cache(maxsize=8)
 def _rig(cameras: tuple[Camera, ...], undistort: bool, device: torch.device, dtype: torch.dtype) -> list[_Lens]:
+    def tensor(value: Array) -> Tensor:
+        return torch.tensor(np.array(value), device=device, dtype=dtype)
+
     return [
         _Lens(
-            *(
-                torch.tensor(np.array(a), device=device, dtype=dtype)
-                for a in (c.rotation, c.translation, c.matrix, c.distortion)
-            ),
+            rotation=tensor(c.rotation),
+            translation=tensor(c.translation),
+            matrix=tensor(c.matrix),
+            distortion=tensor(c.distortion),
             bent=undistort and bool(c.distortion.any()),
         )
         for c in cameras

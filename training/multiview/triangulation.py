@@ -119,7 +119,7 @@ def _flat(
         else:
             flat[:, v, :, 1] = (seen[..., 1] - k[1, 2]) / k[1, 1]
             flat[:, v, :, 0] = (seen[..., 0] - k[0, 2] - k[0, 1] * flat[:, v, :, 1]) / k[0, 0]
-    known = np.isfinite(flat).all(axis=-1)
+    known = np.asarray(np.isfinite(flat).all(axis=-1))
     return np.where(known[..., None], flat, 0.0), used & known
 
 
@@ -155,5 +155,5 @@ def _points(
 ) -> Points:
     with np.errstate(invalid="ignore"):
         off = np.linalg.norm(reprojected(cameras, position, undistort) - pixels, axis=-1)
-    known = np.isfinite(position).all(axis=-1)
+    known = np.asarray(np.isfinite(position).all(axis=-1))
     return Points(position, used & known[:, None], off)

@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import c3d
 import numpy as np
@@ -94,7 +95,8 @@ def _npz(found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: flo
 def _coco(found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> bytes:
     """An image per frame and camera; keypoints are the reprojected kept joints, `keypoints_3d` x, y, z mm in the camera's frame."""
     pixels = reprojected(cameras, found.position) + 0.5
-    images, people = [], []
+    images: list[dict[str, Any]] = []
+    people: list[dict[str, Any]] = []
     for v, camera in enumerate(cameras):
         seen = camera.see(found.position)
         for f in range(len(found.position)):

@@ -8,7 +8,9 @@ from rest_framework.routers import SimpleRouter
 
 from labeling.api import views as labeling_api
 from labeling.dashboard import views as labeling_pages
+from training.api import harvests as harvests_api
 from training.api import views as training_api
+from training.dashboard import harvests as harvests_pages
 from training.dashboard import views as training_pages
 from webapp.accounts import api as accounts_api
 from webapp.accounts import views as accounts_pages
@@ -29,6 +31,7 @@ router.register("catalogs", labeling_api.Catalogs, "catalogs")
 router.register("runs", training_api.Runs, "runs")
 router.register("models", training_api.Models, "models")
 router.register("priors", training_api.Priors, "priors")
+router.register("harvests", harvests_api.Harvests, "harvests")
 
 api = [
     path("me/", accounts_api.MeView.as_view(), name="me"),
@@ -51,6 +54,7 @@ urlpatterns = [
     path("jobs/<uuid:identity>/", jobs_pages.job_page, name="job"),
     path("", include(labeling_pages.urls)),
     path("", include(training_pages.urls)),
+    path("", include(harvests_pages.urls)),
     path("api/v1/", include(api)),
 ]
 handler404 = "webapp.site.page_not_found"

@@ -93,6 +93,7 @@ function poses(box: HTMLElement): void {
     b.addEventListener("click", () => { load().then((v) => v.show("worst", Number(b.dataset["showWorst"]))).catch(failed); }));
 }
 
+document.querySelectorAll<HTMLElement>("[data-island=review]").forEach((b) => void import("../review/page").then(({ review }) => review(b, read(b.dataset["review"])!)));
 document.querySelectorAll<HTMLElement>("[data-island=job]").forEach((b) => { if (b.dataset["finished"] !== "1") void watch(b); });
 document.querySelectorAll<HTMLElement>("[data-island=curves]").forEach((b) => void draw(b));
 document.querySelectorAll<HTMLElement>("[data-island=poses]").forEach(poses);

@@ -5,7 +5,7 @@ import {
 } from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 
-export interface Person { name: string; error_mm: number | null; pose_mm: number[][]; truth_mm: number[][] | null }
+export interface Person { name: string; error_mm: number | null; pose_mm: number[][]; truth_mm: number[][] | null; spread_mm?: number[] }
 export interface Poses { joints: string[]; bones: [number, number][]; examples: Person[]; worst?: Person[] }
 
 const LEFT = 0x4dabf7, RIGHT = 0xff922b, MIDDLE = 0xe9ecef, TRUTH = 0x868e96;
@@ -84,11 +84,17 @@ export function mount(box: HTMLElement, poses: Poses): { show: (people: "example
     scene.remove(current);
     current = new Group();
     current.add(figure(poses, person.pose_mm, false));
+    person.spread_mm?.forEach((spread, j) => { // one standard deviation around each joint
+      const cloud = new Mesh(new SphereGeometry(Math.min(0.4, spread / 1000), 16, 12), new MeshStandardMaterial({ color: 0xffd43b, transparent: true, opacity: 0.25, depthWrite: false }));
+      cloud.position.copy(place(person.pose_mm[j] ?? []));
+      if (spread) current.add(cloud);
+    });
     if (person.truth_mm && truth.checked) current.add(figure(poses, person.truth_mm, true));
     const middle = person.pose_mm.map(place).reduce((sum, p) => sum.add(p), new Vector3()).divideScalar(person.pose_mm.length);
     current.position.copy(middle).negate();
     scene.add(current);
     floor.position.y = Math.min(...person.pose_mm.map((p) => -(p[1] ?? 0))) / 1000 - 0.05 - middle.y;
+    select.hidden = play.hidden = !(poses.worst?.length || people().length > 1);
     const error = person.error_mm === null ? "" : `, PA-MPJPE ${person.error_mm} mm`;
     status.textContent = `${list === "worst" ? "Worst case" : "Example"} ${index + 1} of ${people().length}: ${person.name}${error}`;
     canvas.setAttribute("aria-label", `3D pose of ${status.textContent}. Arrow keys turn it.`);

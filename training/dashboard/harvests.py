@@ -1,0 +1,122 @@
+"""Pages of multi-view harvests: the list, an upload, one harvest with its report, and the review."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db.models import Count, Q
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import path, reverse
+from django.views.decorators.http import require_POST
+
+from labeling.skeletons import BUILT_IN, words
+from training import harvests
+from training.api.harvests import options_of
+from training.models import Harvest
+from webapp.accounts.roles import STAFF, Role, require
+from webapp.refusal import Invalid, Refusal
+from webapp.typed import read
+
+
+@login_required
+def harvest_list(request: HttpRequest) -> HttpResponse:
+    require(request.user, *STAFF)
+    counted = {v: Count("pseudo_labels", filter=Q(pseudo_labels__verdict=v)) for v in harvests.Verdict.values}
+    found = (
+        Harvest.objects.select_related("job")
+        .defer("report", "cameras")
+        .annotate(**counted)
+        .order_by("-created_at", "-pk")
+    )
+    page = Paginator(found, 20).get_page(request.GET.get("page"))
+    return render(request, "harvest_list.html", {"page": page, "can_start": request.user.is_one_of(Role.ADMIN)})
+
+
+@login_required
+def harvest_new(request: HttpRequest) -> HttpResponse:
+    """Upload a recording."""
+    require(request.user, Role.ADMIN)
+    if request.method == "POST":
+        try:
+            for field in ("calibration", "detections"):
+                if field not in request.FILES:
+                    raise Invalid("Choose a file.", field=field)
+            given = {k: request.POST.get(k, "") for k in ("name", "unit", "skeleton")}
+            options = options_of("") | {
+                k: v for k in ("grid", "cube_mm", "keep_share") if (v := request.POST.get(k, "").strip())
+            }
+            plan = read(harvests.HarvestPlan, given | {"fps": request.POST.get("fps") or 0, "options": options})
+            files = (request.FILES["calibration"], request.FILES["detections"], request.FILES.get("views"))
+            return redirect("harvest", harvests.receive(request.user, plan, *files).uuid)
+        except Refusal as error:
+            messages.error(
+                request, f"{error.field + ': ' if error.field else ''}{error}{' ' + error.fix if error.fix else ''}"
+            )
+    return render(request, "harvest_new.html", {"skeletons": BUILT_IN, "post": request.POST})
+
+
+@login_required
+def harvest_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+    require(request.user, *STAFF)
+    harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
+    verdicts = harvest.pseudo_labels.values_list("verdict").annotate(n=Count("pk"))
+    counts = dict.fromkeys(harvests.Verdict.values, 0) | dict(verdicts)
+    report = harvest.report or {}
+    return render(
+        request,
+        "harvest.html",
+        {
+            "harvest": harvest,
+            "report": report,
+            "joints": [
+                j | {"words": words(j["name"]), "missed": harvest.frames - j["found"]} for j in report.get("joints", [])
+            ],
+            "counts": counts,
+            "files": harvests.FILES,
+            "can_publish": request.user.is_one_of(Role.ADMIN) and bool(report.get("shown")),
+        },
+    )
+
+
+@login_required
+def harvest_review(request: HttpRequest, identity: UUID) -> HttpResponse:
+    require(request.user, *STAFF)
+    harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
+    if harvest.report is None:
+        return redirect("harvest", harvest.uuid)
+    skeleton = harvests.skeleton_of(harvest)
+    island = {
+        "url": reverse("harvests-detail", args=[harvest.uuid]),
+        "joints": list(skeleton.keypoints),
+        "bones": [[skeleton.index(a), skeleton.index(b)] for a, b in skeleton.bones],
+        "cameras": [c["name"] for c in harvest.cameras],
+        "inlier_px": harvest.config["inlier_px"],
+    }
+    return render(request, "harvest_review.html", {"harvest": harvest, "island": island, "joints": skeleton.keypoints})
+
+
+@login_required
+@require_POST
+def harvest_publish(request: HttpRequest, identity: UUID) -> HttpResponse:
+    harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
+    try:
+        given = {
+            k: v for k in ("dataset", "pairs_per_person", "least_joints") if (v := request.POST.get(k, "").strip())
+        }
+        return redirect("job", harvests.publish(request.user, harvest, read(harvests.PublishPlan, given)).uuid)
+    except Refusal as error:
+        messages.error(request, str(error))
+        return redirect("harvest", harvest.uuid)
+
+
+urls = [
+    path("harvests/", harvest_list, name="harvest-list"),
+    path("harvests/new/", harvest_new, name="harvest-new"),
+    path("harvests/<uuid:identity>/", harvest_page, name="harvest"),
+    path("harvests/<uuid:identity>/review/", harvest_review, name="harvest-review"),
+    path("harvests/<uuid:identity>/publish/", harvest_publish, name="harvest-publish"),
+]

@@ -1,6 +1,6 @@
 // The review page: views with the reprojected skeleton and its uncertainty, a strip of frames, joints, rules, history.
 import { call } from "../api";
-import { mount, type Poses } from "../viewer/poses";
+import { mount, type Poses, type Viewer } from "../viewer/poses";
 import { act, around, ellipse, nextWaiting, ruleOf, type Decision, type Frame, type Strip, type Verdict } from "./rules";
 
 export interface Input { url: string; joints: string[]; bones: [number, number][]; cameras: string[]; inlier_px: number }
@@ -31,7 +31,7 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
   const views = make("div", "", "review-views"), side = make("div", "", "review-side"), space = make("div");
   const list = make("table", "", "review-joints"), history = make("ol", "", "review-history"), rule = make("form", "", "card grid");
   const poses: Poses = { joints: input.joints, bones: input.bones, examples: [] };
-  let viewer: { show: (which: "examples" | "worst", index: number) => void } | null = null;
+  let viewer: Viewer | null = null;
 
   const button = (text: string, key: string, run: () => void, name = "") => {
     const made = make("button", text, name);
@@ -63,8 +63,10 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
     const near = strip[Math.min(strip.length - 1, Math.floor(at * strip.length))];
     if (near) void go(near[0]);
   });
-  box.replaceChildren(status, bar, stripes, slider, make("div", "", "review-grid"), rule, history);
-  box.querySelector(".review-grid")!.append(views, side);
+  const grid = make("div", "", "review-grid"), main = make("div");
+  box.replaceChildren(status, bar, stripes, slider, grid);
+  main.append(views, rule, history);
+  grid.append(main, side);
   side.append(space, list);
 
   const say = (text: string) => { status.textContent = text; };
@@ -142,7 +144,7 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
     const turned = frame.joints.map(({ position_mm: [x, y, z] }) => [x, -z, y]);
     if (frame.joints.some((j) => j.there)) {
       poses.examples = [{ name: `frame ${frame.frame}`, error_mm: null, pose_mm: turned, truth_mm: null, spread_mm: frame.joints.map((j) => (j.there ? j.spread_mm : 0)) }];
-      try { viewer ? viewer.show("examples", 0) : (viewer = mount(space, poses)); } catch { space.textContent = "This browser does not draw WebGL, which the 3D viewer needs."; }
+      try { viewer ? viewer.update() : (viewer = mount(space, poses)); } catch { space.textContent = "This browser does not draw WebGL, which the 3D viewer needs."; }
     }
   }
 
@@ -190,7 +192,7 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
 
   document.addEventListener("keydown", (event) => {
     const at = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || at.closest("input, select, textarea, canvas")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || at.closest("input:not([type=checkbox]), select, textarea, canvas")) return;
     if (frame && act(event.key, frame, chosen)) { event.preventDefault(); void press(event.key); }
   });
   addEventListener("resize", paint);

@@ -43,7 +43,14 @@ function figure(poses: Poses, points: number[][], truth: boolean): Group {
   return group;
 }
 
-export function mount(box: HTMLElement, poses: Poses): { show: (people: "examples" | "worst", index: number) => void } {
+export interface Viewer {
+  /** Bring one person into view, and the viewer into sight and focus. */
+  show: (people: "examples" | "worst", index: number) => void;
+  /** Draw anew after `poses` changed. */
+  update: () => void;
+}
+
+export function mount(box: HTMLElement, poses: Poses): Viewer {
   box.replaceChildren();
   box.classList.add("viewer");
   const canvas = document.createElement("canvas");
@@ -84,8 +91,8 @@ export function mount(box: HTMLElement, poses: Poses): { show: (people: "example
     scene.remove(current);
     current = new Group();
     current.add(figure(poses, person.pose_mm, false));
-    person.spread_mm?.forEach((spread, j) => { // one standard deviation around each joint
-      const cloud = new Mesh(new SphereGeometry(Math.min(0.4, spread / 1000), 16, 12), new MeshStandardMaterial({ color: 0xffd43b, transparent: true, opacity: 0.25, depthWrite: false }));
+    person.spread_mm?.forEach((spread, j) => { // two standard deviations around each joint
+      const cloud = new Mesh(new SphereGeometry(Math.min(0.4, spread / 500), 16, 12), new MeshStandardMaterial({ color: 0xffd43b, transparent: true, opacity: 0.25, depthWrite: false }));
       cloud.position.copy(place(person.pose_mm[j] ?? []));
       if (spread) current.add(cloud);
     });
@@ -94,15 +101,16 @@ export function mount(box: HTMLElement, poses: Poses): { show: (people: "example
     current.position.copy(middle).negate();
     scene.add(current);
     floor.position.y = Math.min(...person.pose_mm.map((p) => -(p[1] ?? 0))) / 1000 - 0.05 - middle.y;
-    select.hidden = play.hidden = !(poses.worst?.length || people().length > 1);
+    for (const tool of [select, play, back, forth]) tool.hidden = !poses.worst?.length && people().length < 2;
     const error = person.error_mm === null ? "" : `, PA-MPJPE ${person.error_mm} mm`;
-    status.textContent = `${list === "worst" ? "Worst case" : "Example"} ${index + 1} of ${people().length}: ${person.name}${error}`;
+    const counted = people().length < 2 ? "" : `${list === "worst" ? "Worst case" : "Example"} ${index + 1} of ${people().length}: `;
+    status.textContent = `${counted}${person.name}${error}`;
     canvas.setAttribute("aria-label", `3D pose of ${status.textContent}. Arrow keys turn it.`);
     dirty = true;
   };
-  button("Previous", () => show(list, index - 1));
+  const back = button("Previous", () => show(list, index - 1));
   const play = button("Play", () => { playing = !playing; play.textContent = playing ? "Stop" : "Play"; play.ariaPressed = String(playing); });
-  button("Next", () => show(list, index + 1));
+  const forth = button("Next", () => show(list, index + 1));
   button("From the front", reset);
   const select = document.createElement("select");
   select.ariaLabel = "People shown";
@@ -158,5 +166,5 @@ export function mount(box: HTMLElement, poses: Poses): { show: (people: "example
   reset();
   show("examples", 0);
   requestAnimationFrame(frame);
-  return { show: (which, number) => { select.value = which; show(which, number); box.scrollIntoView({ block: "center" }); canvas.focus(); } };
+  return { update: () => show("examples", 0), show: (which, number) => { select.value = which; show(which, number); box.scrollIntoView({ block: "center" }); canvas.focus(); } };
 }

@@ -36,7 +36,19 @@ from webapp.jobs.run import Work
 from webapp.refusal import Invalid
 
 MOST_SHOWN = 300  # frames whose pictures are kept for review
-LABELS = ("harvest_id", "frame", "joint", "x_mm", "y_mm", "z_mm", "covariance", "uncertainty", "error_px", "verdict")
+LABELS = (
+    "harvest_id",
+    "frame",
+    "joint",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    "covariance",
+    "uncertainty",
+    "error_px",
+    "worst_view",
+    "verdict",
+)
 
 
 def perform(work: Work, config: HarvestJob) -> dict[str, Any]:
@@ -91,7 +103,18 @@ def _labels(row: Harvest, found: harvest.Harvest) -> Any:
         six = [round(float(v), 2) for v in (c[0, 0], c[0, 1], c[0, 2], c[1, 1], c[1, 2], c[2, 2])]
         off = float(error[frame, seen, joint].mean()) if seen.any() else 0.0
         place = found.position[frame, joint].tolist()
-        yield (row.pk, frame, joint, *place, json.dumps(six), float(found.uncertainty[frame, joint]), off, "waiting")
+        worst = int(error[frame, :, joint].argmax())
+        yield (
+            row.pk,
+            frame,
+            joint,
+            *place,
+            json.dumps(six),
+            float(found.uncertainty[frame, joint]),
+            off,
+            worst,
+            "waiting",
+        )
 
 
 def _recording(

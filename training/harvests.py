@@ -62,6 +62,7 @@ class Rule(Config):
     frame: int | None = Field(None, ge=0)
     last_frame: int | None = Field(None, ge=0, description="with `frame`: up to here")
     joint: str = Field("", max_length=40, description="a keypoint's name")
+    camera: str = Field("", max_length=80, description="the camera whose detection fits worst")
     most_error_px: float | None = Field(None, ge=0, description="mean reprojection error at most")
     least_error_px: float | None = Field(None, ge=0)
     surest: float | None = Field(None, gt=0, le=1, description="the surest share of each joint's pseudo-labels")
@@ -213,6 +214,11 @@ def matching(harvest: Harvest, rule: Rule) -> QuerySet[PseudoLabel]:
         if rule.joint not in names:
             raise Invalid("This skeleton has no such joint.", field="joint", value=rule.joint)
         found = found.filter(joint=names.index(rule.joint))
+    if rule.camera:
+        cameras = [c["name"] for c in harvest.cameras]
+        if rule.camera not in cameras:
+            raise Invalid("This recording has no such camera.", field="camera", value=rule.camera)
+        found = found.filter(worst_view=cameras.index(rule.camera))
     if rule.most_error_px is not None:
         found = found.filter(error_px__lte=rule.most_error_px)
     if rule.least_error_px is not None:

@@ -93,7 +93,7 @@ class Harvest(models.Model):
 
 class PseudoLabel(models.Model):
     """One kept joint of one frame: world position (mm), covariance (mm^2; xx, xy, xz, yy, yz, zz), uncertainty (the rank's log
-    determinant), mean reprojection error (px), and what reviewers think of it."""
+    determinant), mean reprojection error (px), the camera (index) with the largest one, and what reviewers think of it."""
 
     class Verdict(models.TextChoices):
         WAITING = "waiting"
@@ -109,6 +109,7 @@ class PseudoLabel(models.Model):
     covariance = models.JSONField()
     uncertainty = models.FloatField()
     error_px = models.FloatField()
+    worst_view = models.PositiveSmallIntegerField()
     verdict = models.CharField(max_length=8, choices=Verdict.choices, default=Verdict.WAITING)
 
     class Meta:

@@ -136,9 +136,12 @@ def test_rules_choose_by_certainty_error_joint_and_frames(world: World, tmp_path
     assert harvests.matching(harvest, Rule(most_error_px=middle)).count() == 51
     both = harvests.matching(harvest, Rule(most_error_px=middle, least_error_px=middle)).count()
     assert both == 1
+    worst = {c["name"]: harvests.matching(harvest, Rule(camera=c["name"])).count() for c in harvest.cameras}
+    assert sum(worst.values()) == PseudoLabel.objects.count()
+    assert min(worst.values()) > 0
     frames = set(harvests.matching(harvest, Rule(frame=2, last_frame=4)).values_list("frame", flat=True))
     assert frames <= {2, 3, 4}
-    for rule, field in ((Rule(joint="tail"), "joint"), (Rule(last_frame=3), "frame")):
+    for rule, field in ((Rule(joint="tail"), "joint"), (Rule(camera="cam9"), "camera"), (Rule(last_frame=3), "frame")):
         with pytest.raises(Invalid) as refused:
             harvests.matching(harvest, rule)
         assert refused.value.field == field
@@ -303,3 +306,18 @@ def test_pages_of_recordings_ask_few_questions(
     with django_assert_max_num_queries(8):
         assert client.get(f"/api/v1/harvests/{harvest.uuid}/frames/2/").status_code == 200
     assert client.get("/harvests/new/").status_code == 200
+
+
+def test_a_recording_is_harvested_from_the_command_line(tmp_path: Path) -> None:
+    from django.core.management import CommandError, call_command
+
+    upload(tmp_path, views=False)
+    said = io.StringIO()
+    arguments = (str(tmp_path / "rig.toml"), str(tmp_path / "d.npz"), str(tmp_path / "out"))
+    call_command("harvest", *arguments, options='{"grid": 24}', stdout=said)
+    assert f"{round(0.7 * FRAMES) * 17} of {17 * FRAMES} found joints kept" in said.getvalue()
+    names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert {"report.json", "poses.trc", "poses.c3d", "poses.npz", "poses.coco.json", "position.npy"} <= names
+    for change, words in (({"options": '{"grid": 7}'}, "options: grid"), ({"unit": "m"}, "unit")):
+        with pytest.raises(CommandError, match=words):
+            call_command("harvest", *arguments, stdout=said, **change)

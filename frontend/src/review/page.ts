@@ -209,6 +209,7 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
   field("most_error_px", "Error at most (px)", make("input"));
   field("least_error_px", "Error at least (px)", make("input"));
   field("joint", "Joint", choice(["", "any"], ...input.joints.map((j): [string, string] => [j, words(j)])));
+  field("camera", "Fits worst in", choice(["", "any camera"], ...input.cameras.map((c): [string, string] => [c, c])));
   field("frame", "From frame", make("input"));
   field("last_frame", "To frame", make("input"));
   field("verdict", "Now", choice(["waiting", "waiting"], ["", "any"], ["accepted", "accepted"], ["rejected", "rejected"]));

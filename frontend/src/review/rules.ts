@@ -8,7 +8,7 @@ export interface Joint {
 }
 export interface Frame { frame: number; frames: number; joints: Joint[]; views: View[] }
 export interface Rule {
-  frame?: number; last_frame?: number; joint?: string; most_error_px?: number; least_error_px?: number; surest?: number; verdict?: Verdict;
+  frame?: number; last_frame?: number; joint?: string; camera?: string; most_error_px?: number; least_error_px?: number; surest?: number; verdict?: Verdict;
 }
 export interface Decision { verdict: Verdict; rule: Rule }
 export type Strip = [frame: number, waiting: number, accepted: number, rejected: number][];
@@ -67,6 +67,7 @@ export function ruleOf(fields: Record<string, string>): Rule {
     if (text !== "" && Number.isFinite(Number(text))) rule[key] = key === "surest" ? Number(text) / 100 : Number(text);
   }
   if (fields["joint"]) rule.joint = fields["joint"];
+  if (fields["camera"]) rule.camera = fields["camera"];
   if (fields["verdict"]) rule.verdict = fields["verdict"] as Verdict;
   return rule;
 }

@@ -1,0 +1,72 @@
+"""Harvest a multi-view recording from files: 3D joints, pseudo-labels, a report. Goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from pydantic import ValidationError
+
+from labeling.skeletons import BUILT_IN
+from training.multiview import association, calibration
+from training.multiview.cameras import BadCamera
+from training.multiview.config import HarvestConfig
+from training.multiview.formats import detections
+from training.multiview.recording import BadRecording, Detections, Recording
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("calibration", type=Path, help=".toml, .qca.txt, .yaml or .npz")
+        parser.add_argument(
+            "detections", type=Path, help=".npz, or a folder with a folder (OpenPose) or JSON (COCO) per camera"
+        )
+        parser.add_argument(
+            "target", type=Path, help="folder for arrays, poses.trc, .c3d, .npz, .coco.json and report.json"
+        )
+        parser.add_argument("--unit", default="", choices=["", "mm", "cm", "m"], help="of the calibration's lengths")
+        parser.add_argument("--skeleton", default="", choices=["", *BUILT_IN], help="of the detections")
+        parser.add_argument("--fps", type=float, default=0.0)
+        parser.add_argument("--options", default="{}", help='JSON, for example {"grid": 32}')
+        parser.add_argument("--threads", type=int, default=1, help="frames at a time on a processor")
+
+    def handle(self, **options: Any) -> None:
+        from training.multiview import harvest, report
+        from training.multiview.formats import poses
+
+        try:
+            config = HarvestConfig.model_validate_json(options["options"])
+            cameras = calibration.read(options["calibration"], unit=options["unit"])
+            read = detections.read(options["detections"], skeleton=BUILT_IN.get(options["skeleton"]))
+            if read.people.shape[1] != len(cameras):
+                raise CommandError(f"detections: {read.people.shape[1]} views, but {len(cameras)} cameras")
+            subject = association.subject_of(
+                cameras, read.people, inlier_px=config.inlier_px, least_score=config.least_score
+            )
+            recorded = Recording(cameras, read.skeleton, Detections(subject), options["fps"] or read.fps or 30.0)
+            target: Path = options["target"]
+            found = harvest.harvest(recorded, config, target, progress=self._progress, threads=options["threads"])
+        except (BadCamera, BadRecording) as error:
+            raise CommandError(
+                f"{error.field}: {error}{'; ' + error.fix if getattr(error, 'fix', '') else ''}"
+            ) from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise CommandError(f"options: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        except OSError as error:
+            raise CommandError(str(error)) from None
+        told = report.report(recorded, found, inlier_px=config.inlier_px, undistort=config.undistort)
+        (target / "report.json").write_text(json.dumps(told, indent=1))
+        for kind, name in zip(poses.KINDS, ("poses.trc", "poses.c3d", "poses.npz", "poses.coco.json")):
+            poses.write(target / name, kind, found, read.skeleton, cameras, recorded.fps)
+        for finding in told["findings"]:
+            self.stdout.write(finding)
+        self.stdout.write(f"{told['kept']} of {told['found']} found joints kept in {options['target']}")
+
+    def _progress(self, done: int, total: int, unit: str) -> None:
+        if done % 50 == 0 or done == total:
+            self.stdout.write(f"{done} of {total} {unit}")

@@ -250,8 +250,12 @@ def publish(work: Work, config: PublishJob) -> dict[str, Any]:
             name = f"{camera.name}/{frame:06d}.jpg"
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(picture, aside / name)
-            images.append(_image(name, camera, accepted[frame], len(skeleton.keypoints), config.pairs_per_person, rng))
-    images = [image for image in images if image]
+            image = _image(name, camera, accepted[frame], len(skeleton.keypoints), config.pairs_per_person, rng)
+            if (
+                image
+            ):  # the last fifth of the recording is for testing: neighbours in time are too alike to be split at random
+                split = "test" if number >= 0.8 * len(shown) else "train"
+                images.append(image | {"split": split, "source": f"harvest {row.uuid}, {camera.name}, frame {frame}"})
     if not images:
         raise Invalid(
             "No frame with a picture has enough accepted joints.", field="least_joints", fix="accept more, or lower it"

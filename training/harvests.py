@@ -20,6 +20,7 @@ from labeling.models import Dataset
 from labeling.skeletons import BUILT_IN, Skeleton, from_dict
 from training.models import Changed, Harvest, PseudoLabel, Review
 from training.multiview import calibration
+from training.multiview.archives import unpacked_bytes
 from training.multiview.cameras import BadCamera, Camera
 from training.multiview.config import HarvestConfig
 from training.multiview.formats import detections
@@ -151,7 +152,7 @@ def _look_through(path: Path, plan: HarvestPlan, rig: tuple[Camera, ...]) -> Non
     if not zipfile.is_zipfile(path):
         raise Invalid("Not an npz of plain arrays.", field="detections", fix="write it with numpy.savez")
     with zipfile.ZipFile(path) as file:
-        if "heatmaps.npy" in file.namelist():
+        if "heatmaps.npy" in file.namelist() or unpacked_bytes(path) > 4 * INSPECT_BYTES:
             return  # large: the worker reads it
     try:
         seen = detections.read(path, skeleton=BUILT_IN.get(plan.skeleton))
@@ -196,6 +197,8 @@ def tidy(job: Job) -> None:
     folder = Path(HarvestJob.model_validate(job.config).upload)
     if job.state == State.DONE and Path(settings.FILE_UPLOAD_TEMP_DIR) in folder.parents:
         shutil.rmtree(folder, ignore_errors=True)
+        for name in ("unpacked", "views", "maps"):
+            shutil.rmtree(Path(settings.VAR) / "jobs" / str(job.uuid) / name, ignore_errors=True)
 
 
 # review

@@ -165,6 +165,8 @@ def test_accepted_joints_become_a_data_set_with_ordinal_pairs_that_can_be_releas
     assert str(harvest.uuid) in dataset.description
     frame, camera = 5, harvests.cameras_of(harvest)[1]
     person = Person.objects.get(image__dataset=dataset, image__name=f"{camera.name}/{frame:06d}.jpg")
+    assert person.image.source == f"harvest {harvest.uuid}, {camera.name}, frame {frame}"
+    assert set(dataset.images.values_list("split", flat=True)) == {"train", "test"}
     labels = {label.joint: label for label in PseudoLabel.objects.filter(frame=frame)}
     for joint, (x, y, state) in enumerate(person.keypoints):
         if joint in labels:

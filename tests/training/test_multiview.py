@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from training.multiview import (
     simulate,
     triangulation,
 )
+from training.multiview.archives import bounded
 from training.multiview.cameras import BadCamera, Camera, checked, distorted, rotation_of, vector_of
 from training.multiview.config import HarvestConfig
 from training.multiview.formats import detections, poses
@@ -159,6 +161,7 @@ BOMB = '<?xml version="1.0"?><!DOCTYPE x [<!ENTITY a "aaaa">]><calibration>&a;</
         ("a.qca.txt", BOMB, "", "calibration"),
         ("a.yaml", "!!python/object/apply:os.system ['true']", "m", "calibration"),
         ("a.yaml", "names: [a]", "m", "size"),
+        ("a.yaml", "x: &x [1, 1]\nnames: [*x, *x]", "m", "calibration"),
         ("a.json", "{}", "", "calibration"),
     ],
 )
@@ -518,6 +521,21 @@ def test_heatmap_files_are_read_one_at_a_time_and_bad_ones_named(tmp_path: Path)
     (tmp_path / "c.npz").write_bytes(b"nothing")
     with pytest.raises(BadRecording, match=r"c\.npz"):
         HeatmapFiles(tmp_path, 4, 17)
+
+
+def test_archives_that_unpack_without_end_are_not_read(tmp_path: Path) -> None:
+    with (
+        zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("keypoints.npy", "w", force_zip64=True) as file,
+    ):
+        for _ in range(80):
+            file.write(bytes(1 << 20))
+    with pytest.raises(BadCamera, match="unpacks to 80 MiB"):
+        calibration.read(tmp_path / "bomb.npz")
+    with pytest.raises(ValueError, match="unpacks to 80 MiB"):
+        bounded(tmp_path / "bomb.npz", 10 << 20)
+    with pytest.raises(BadRecording, match=r"bomb\.npz"):
+        detections.read(tmp_path / "bomb.npz")
 
 
 def test_people_of_several_views_are_told_apart(tmp_path: Path) -> None:

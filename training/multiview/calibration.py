@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import io
 import tomllib
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
+from training.multiview.archives import bounded
 from training.multiview.cameras import BadCamera, Camera, checked, rotation_of, vector_of
 
 Array = NDArray[np.float64]
@@ -229,7 +231,12 @@ def _to_qca(cameras: Sequence[Camera]) -> bytes:
 
 
 class _OpenCV(yaml.SafeLoader):
-    """FileStorage's YAML: numbers, texts, lists and matrices, nothing else."""
+    """FileStorage's YAML: numbers, texts, lists and matrices, nothing else; no aliases, which could unfold without end."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases are not read")
+        return super().compose_node(parent, index)
 
 
 def _matrix(loader: _OpenCV, node: yaml.Node) -> Array:
@@ -287,9 +294,10 @@ def _to_yaml(cameras: Sequence[Camera]) -> bytes:
 
 def _npz(data: bytes, unit: str) -> list[Camera]:
     try:
+        bounded(io.BytesIO(data), 16 * MOST_BYTES)
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             tables = {key: file[key] for key in file.files}
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
         raise BadCamera(f"not an npz of plain arrays: {error}") from None
     if "C" in tables and "t" in tables:
         raise BadCamera("both C and t: say either where cameras stand (C) or x_cam = R X + t", field="t")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
+from training.multiview.archives import bounded
 from training.multiview.cameras import Camera
 from training.multiview.heatmaps import Maps
 
 Array = NDArray[np.float64]
+MOST_UNPACKED = 2 << 30  # of one file of heatmaps, which is read whole
 OUTSIDE_SHARE, OUTSIDE_BY = 0.2, 0.1  # a fifth of the detections a tenth of the picture beyond its edge: another size
 
 
@@ -104,9 +107,10 @@ class HeatmapFiles:
     @staticmethod
     def _maps(file: Path) -> NDArray[np.generic]:
         try:
+            bounded(file, MOST_UNPACKED)
             with np.load(file, allow_pickle=False) as data:
                 return data["heatmaps"]
-        except (KeyError, ValueError, OSError, EOFError) as error:
+        except (KeyError, ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
             raise BadRecording(
                 f"{file.name}: no npz with the arrays heatmaps and to_map ({error})", field="heatmaps"
             ) from None

@@ -7,6 +7,7 @@ COCO's lie half a pixel further (its pixel centres are at .5), which is taken of
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import BODY_25, BUILT_IN, COCO_17, Skeleton, by_names
+from training.multiview.archives import bounded
 from training.multiview.recording import BadRecording
 
 Floats = NDArray[np.float32]
-MOST_FRAMES, MOST_PEOPLE, MOST_FILE_BYTES = 1_000_000, 50, 512 << 20
+MOST_FRAMES, MOST_PEOPLE, MOST_FILE_BYTES, MOST_UNPACKED = 1_000_000, 50, 512 << 20, 4 << 30
 CAMEL = {"L": "left", "R": "right"}
 
 
@@ -150,6 +152,7 @@ def read_coco(files: Sequence[Path], skeleton: Skeleton) -> Detected:
 def read_npz(path: Path, skeleton: Skeleton | None) -> Detected:
     """Arrays: `people` F x V x P x J x 3 or `keypoints` F x V x J x 3, joint_names, and maybe camera_names, fps, image_size."""
     try:
+        bounded(path, MOST_UNPACKED)
         with np.load(path, allow_pickle=False) as file:
             key = "people" if "people" in file.files else "keypoints"
             values = np.asarray(file[key])
@@ -157,7 +160,7 @@ def read_npz(path: Path, skeleton: Skeleton | None) -> Detected:
             cameras = tuple(str(n) for n in file["camera_names"]) if "camera_names" in file.files else ()
             fps = float(file["fps"]) if "fps" in file.files else 0.0
             size = tuple(int(x) for x in file["image_size"]) if "image_size" in file.files else None
-    except (KeyError, ValueError, OSError, EOFError, TypeError) as error:
+    except (KeyError, ValueError, OSError, EOFError, TypeError, MemoryError, zipfile.BadZipFile) as error:
         raise BadRecording(f"{path.name}: no npz of detections ({error})", field="detections") from None
     if values.ndim == 4:
         values = values[:, :, None]

@@ -1,0 +1,92 @@
+"""The 2D heatmap network: targets, variations, masks, and that it learns a person."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+
+from labeling.skeletons import H36M_17
+from tests.training.test_multiview import scene
+from training.heatmaps import dolls
+from training.heatmaps.fit import HeatmapConfig, _varied, fit, gaussians, predict
+from training.heatmaps.network import HeatmapNetwork
+
+TWINS = [(H36M_17.index(a), H36M_17.index(b)) for a, b in H36M_17.twins]
+
+
+def test_targets_are_gaussians_of_one_pixel_around_the_keypoint() -> None:
+    found = gaussians(torch.tensor([[[3.0, 5.0], [2.5, 1.0]]]), (8, 9), 1.0)
+    assert found.shape == (1, 2, 8, 9)
+    assert float(found[0, 0, 5, 3]) == 1.0
+    assert float(found[0, 0, 6, 4]) == pytest.approx(np.exp(-1))
+    assert float(found[0, 1, 1, 2]) == pytest.approx(np.exp(-0.125))
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_keypoints_move_with_the_pictures_and_mirrored_ones_change_sides(flip: float) -> None:
+    """A white spot is painted at each of two twins; after every variation the spots lie where the keypoints say."""
+    count, size = 12, 65
+    rng = np.random.default_rng(0)
+    points = torch.tensor(rng.uniform(18, 46, (count, 2, 2)), dtype=torch.float32)
+    pictures = torch.zeros(count, 3, size, size)
+    pictures[:, :2] = gaussians(points, (size, size), 2.0)  # red: left, green: right
+    known = torch.ones(count, 2, dtype=torch.bool)
+    config = HeatmapConfig(flip=flip)
+    moved, place, still = _varied(pictures, points, known, [1, 0], config, torch.Generator().manual_seed(3))
+    for n in range(count):
+        for joint in range(2):
+            channel = 1 - joint if flip else joint  # what was painted left is a right joint in the mirror
+            spot = moved[n, channel].argmax()
+            assert still[n, joint]
+            assert float(place[n, joint, 0]) == pytest.approx(float(spot % size), abs=1.01)
+            assert float(place[n, joint, 1]) == pytest.approx(float(spot // size), abs=1.01)
+
+
+def test_joints_that_were_not_selected_teach_nothing() -> None:
+    torch.manual_seed(0)
+    network = HeatmapNetwork(3, width=8)
+    pictures = np.random.default_rng(0).random((6, 3, 16, 16), dtype=np.float32)
+    points = np.random.default_rng(1).uniform(2, 13, (6, 3, 2))
+    selected = np.ones((6, 3), dtype=bool)
+    selected[:, 1] = False
+    other = points.copy()
+    other[:, 1] = np.nan
+    config = HeatmapConfig(epochs=2, flip=0.0)
+    one, two = copy.deepcopy(network), copy.deepcopy(network)
+    assert fit(one, pictures, points, selected, [], config) == fit(two, pictures, other, selected, [], config)
+    for a, b in zip(one.parameters(), two.parameters()):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    torch.testing.assert_close(one.head.weight[1], network.head.weight[1], rtol=0, atol=0)
+    assert not torch.equal(one.head.weight[0], network.head.weight[0])
+
+
+def test_nothing_selected_leaves_the_network_as_it_was() -> None:
+    torch.manual_seed(0)
+    network = HeatmapNetwork(2, width=8)
+    before = copy.deepcopy(network.state_dict())
+    fit(network, np.zeros((3, 3, 16, 16), np.float32), np.zeros((3, 2, 2)), np.zeros((3, 2), bool), [], HeatmapConfig())
+    for name, value in network.state_dict().items():
+        torch.testing.assert_close(value, before[name])
+
+
+def test_a_small_network_learns_the_joints_of_one_person() -> None:
+    recorded, world = scene(24)
+    rng = np.random.default_rng(0)
+    worn, seen_as = dolls.dress(rng, H36M_17), dolls.look(rng)
+    pictures, points, to_map = dolls.photograph(world, recorded.cameras[0], H36M_17, worn, seen_as, rng, 32)
+    assert pictures.shape == (24, 3, 32, 32)
+    assert 0 <= pictures.min() <= pictures.max() <= 1
+    right = recorded.cameras[0].project(world) * to_map[:, None, :2] + to_map[:, None, 2:]
+    np.testing.assert_allclose(points, right)
+    torch.manual_seed(0)
+    network = HeatmapNetwork(17)
+    config = HeatmapConfig(epochs=60, batch=8, learning_rate=3e-3, turn_deg=5, scale=0.05, flip=0)
+    losses = fit(network, pictures, points, np.ones((24, 17), bool), TWINS, config)
+    assert losses[-1] < losses[0] / 3
+    heat = predict(network, pictures)
+    best = heat.reshape(24, 17, -1).argmax(axis=-1)
+    off = np.linalg.norm(np.stack([best % 32, best // 32], axis=-1) - points, axis=-1)
+    assert np.median(off) < 2.0

@@ -165,7 +165,9 @@ def read_npz(path: Path, skeleton: Skeleton | None) -> Detected:
     if values.ndim == 4:
         values = values[:, :, None]
     if values.ndim != 5 or values.shape[-1] != 3 or not values.size or values.dtype.kind not in "fiu":
-        raise BadRecording(f"{key} is {values.shape}, not frames x views x people x joints x 3", field="detections")
+        raise BadRecording(
+            f"{path.name}: {key} is {values.shape}, not frames x views x people x joints x 3", field="detections"
+        )
     found = skeleton or named(names)
     if found is None:
         listed = ", ".join(BUILT_IN)

@@ -11,6 +11,7 @@ import pytest
 
 from tests.end_to_end.drivers import Annotator, finish_job, json_of, sign_in, violations
 from tests.site import CHROMIUM, CHROMIUM_FLAGS, Site
+from tests.training.test_harvests import upload
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: browser tests left out")]
 SHOTS = os.environ.get("NEARER_SCREENSHOTS", "")
@@ -126,6 +127,13 @@ def test_an_admin_merges_releases_and_trains_and_the_command_line_says_the_same(
     finish_job(page, site)
     look(page, "job")
     page.get_by_role("link", name="Back to the campaign").click()
+    back = page.url
+    page.get_by_role("link", name="Quality").click()
+    page.wait_for_load_state()
+    look(page, "quality")
+    page.goto(site.url + "/campaigns/plan/")
+    look(page, "plan")
+    page.goto(back)
     page.get_by_role("button", name="Make a release").click()
     finish_job(page, site)
     page.get_by_role("link", name="Open the release").click()
@@ -173,6 +181,57 @@ def test_an_admin_merges_releases_and_trains_and_the_command_line_says_the_same(
     look(page, "new-campaign")
     page.goto(site.url + "/datasets/import/")
     look(page, "import")
+    context.close()
+
+
+def test_a_recording_is_harvested_reviewed_by_keyboard_and_becomes_a_data_set(
+    site: Site, browser, tmp_path: Path
+) -> None:
+    files = {}
+    for name, file in upload(tmp_path).items():
+        files[name] = tmp_path / f"uploaded-{file.name}"
+        files[name].write_bytes(file.read())
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    sign_in(page, site, "ada")
+    page.get_by_role("link", name="Recordings").click()
+    look(page, "recordings")
+    page.get_by_role("link", name="Harvest a recording").click()
+    look(page, "new-recording")
+    page.get_by_label("Name").fill("Leaning")
+    for name, file in files.items():
+        page.locator(f"input[name={name}]").set_input_files(file)
+    page.get_by_label("Grid").select_option("32")
+    page.get_by_role("button", name="Harvest").click()
+    page.wait_for_url("**/harvests/*-*/")
+    finish_job(page, site)
+    page.get_by_text("cam1 ends early").wait_for()
+    look(page, "recording")
+    page.get_by_role("link", name="Review pseudo-labels").click()
+    page.wait_for_selector(".review-views image")
+    page.wait_for_selector(".viewer canvas")
+    look(page, "review")
+    status, waiting = page.get_by_role("status"), page.locator(".review-joints .state.waiting")
+    here = waiting.count()
+    assert here > 3
+    page.locator("h1").click()
+    page.keyboard.press("a")
+    status.get_by_text(f"{here} accepted.").wait_for()
+    assert waiting.count() == 0
+    page.keyboard.press("u")
+    status.get_by_text("Taken back").wait_for()
+    assert waiting.count() == here
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_label("Surest of each joint").fill("100")
+    page.get_by_role("button", name="Accept these").click()
+    status.get_by_text(f"{8 * 17} accepted.").wait_for()
+    page.get_by_role("link", name="Leaning").click()
+    page.get_by_label("Name of the new data set").fill("Leaning people")
+    page.get_by_role("button", name="Make a data set").click()
+    finish_job(page, site)
+    page.get_by_role("link", name="Open the data set").click()
+    look(page, "harvested-people")
+    assert page.get_by_text("pictures, skeleton h36m-17").count() == 1
     context.close()
 
 

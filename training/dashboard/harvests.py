@@ -15,7 +15,6 @@ from django.views.decorators.http import require_POST
 
 from labeling.skeletons import BUILT_IN, words
 from training import harvests
-from training.api.harvests import options_of
 from training.models import Harvest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.refusal import Invalid, Refusal
@@ -46,16 +45,13 @@ def harvest_new(request: HttpRequest) -> HttpResponse:
                 if field not in request.FILES:
                     raise Invalid("Choose a file.", field=field)
             given = {k: request.POST.get(k, "") for k in ("name", "unit", "skeleton")}
-            options = options_of("") | {
-                k: v for k in ("grid", "cube_mm", "keep_share") if (v := request.POST.get(k, "").strip())
-            }
+            wanted = {k: request.POST.get(k, "").strip() for k in ("grid", "cube_mm", "keep_share")}
+            options = {k: int(v) if v.isdigit() else v for k, v in wanted.items() if v}
             plan = read(harvests.HarvestPlan, given | {"fps": request.POST.get("fps") or 0, "options": options})
             files = (request.FILES["calibration"], request.FILES["detections"], request.FILES.get("views"))
             return redirect("harvest", harvests.receive(request.user, plan, *files).uuid)
         except Refusal as error:
-            messages.error(
-                request, f"{error.field + ': ' if error.field else ''}{error}{' ' + error.fix if error.fix else ''}"
-            )
+            messages.error(request, str(error))
     return render(request, "harvest_new.html", {"skeletons": BUILT_IN, "post": request.POST})
 
 

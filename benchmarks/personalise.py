@@ -1,7 +1,7 @@
 """Does a harvest pay? A generic 2D network, fine-tuned to a person and cameras by what was harvested with it.
 
 `python -m benchmarks.personalise --poses poses.npz [--json F] [--seeds 3]`. Everything is simulated (training/heatmaps/dolls.py): pictures
-of people drawn as strokes in their clothes. A network trained on 24 people and many cameras meets a person in looser clothes and four
+of people drawn as strokes in their clothes. A network trained on 20 people and many cameras meets a person in looser clothes and four
 cameras it does not know. Its heatmaps are harvested on training takes; then it is fine-tuned, four epochs, to: the selected joints
 reprojected; all joints reprojected; its own maxima ('bootstrap'). Held-out takes tell: 2D error (px of 64) and MPJPE of the next
 harvest (mm). Exits non-zero when a bar does not hold.
@@ -37,7 +37,7 @@ from training.multiview.recording import Chunk, Recording
 
 Array = NDArray[np.float64]
 SIZE = 64
-GENERIC_PEOPLE, PICTURES_EACH, GENERIC_EPOCHS = 24, 160, 8
+GENERIC_PEOPLE, PICTURES_EACH, GENERIC_EPOCHS = 20, 120, 6
 FRAMES, HELD_OUT = 160, 100
 PAYS = 0.85
 TWINS = [(H36M_17.index(a), H36M_17.index(b)) for a, b in H36M_17.twins]
@@ -184,7 +184,7 @@ def main() -> int:
         print(f"{name:10} {row['px']:.3f} ± {sd['px']:.3f} px, {row['mpjpe']:.1f} ± {sd['mpjpe']:.1f} mm")
     left = {k: mean["selected"][k] / mean["generic"][k] for k in ("px", "mpjpe")}
     bars = {
-        f"2D error falls to {left['px']:.3f} (bar 1)": left["px"] < 1,
+        f"held-out 2D error falls to {left['px']:.3f} (bar {PAYS})": left["px"] <= PAYS,
         f"MPJPE of the next harvest falls to {left['mpjpe']:.3f} (bar {PAYS})": left["mpjpe"] <= PAYS,
         "selected beats all": mean["selected"]["px"] < mean["all"]["px"]
         and mean["selected"]["mpjpe"] < mean["all"]["mpjpe"],

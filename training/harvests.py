@@ -66,7 +66,7 @@ class Rule(Config):
     camera: str = Field("", max_length=80, description="the camera whose detection fits worst")
     most_error_px: float | None = Field(None, ge=0, description="mean reprojection error at most")
     least_error_px: float | None = Field(None, ge=0)
-    surest: float | None = Field(None, gt=0, le=1, description="the surest share of each joint's pseudo-labels")
+    surest: float | None = Field(None, ge=0.0001, le=1, description="the surest share of each joint's pseudo-labels")
     verdict: Literal["", "waiting", "accepted", "rejected"] = Field("", description="as it is now")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
-from django.db.models import Count, Max, Min, Q, QuerySet
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 from pydantic import Field, ValidationError
 
@@ -280,11 +280,6 @@ def undo(actor: Account, harvest: Harvest) -> Review:
         review.save(update_fields=["undone_at", "undone_by"])
         audit.record(actor, "harvest.undo", harvest, review=str(review.uuid))
     return review
-
-
-def ranges(harvest: Harvest) -> dict[str, Any]:
-    """Smallest and largest error, for the filter's fields."""
-    return PseudoLabel.objects.filter(harvest=harvest).aggregate(low=Min("error_px"), high=Max("error_px"))
 
 
 # publication

@@ -1,4 +1,4 @@
-"""From a recording to 3D joints with uncertainty, of which the most certain are kept. Streams: memory does not grow with the length.
+"""From a recording to 3D joints with uncertainty, of which the most certain are kept. Streams: only a few frames are in memory, beside detections.
 
 Results are arrays on disk, one row a frame, written chunk by chunk; `state.json` says how far they are in force, so a run that was
 killed goes on where it was, and the result is the same. F frames, V views, J joints; mm and world frame; nothing is ever NaN: where

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
-from training.multiview.pictorial import Tree
 from training.multiview.triangulation import Points
 
 Array = NDArray[np.float64]
@@ -18,11 +16,6 @@ SURE_VIEWS, LEAST_FRAMES = 3, 5
 
 class NoLengths(ValueError):
     """A limb that no frame shows with both ends."""
-
-
-def tree_of(skeleton: Skeleton) -> Tree:
-    """Bones that carry messages: a spanning tree from the root."""
-    return skeleton.tree
 
 
 def lengths(position: Array, sure: NDArray[np.bool_], skeleton: Skeleton) -> Array:
@@ -63,9 +56,3 @@ def cube_centre(points: Points) -> Array:
         away = np.linalg.norm(points.position - middle[:, None], axis=-1)
         near = np.where((away < 1500.0)[..., None], points.position, np.nan)
         return np.asarray((np.nanmin(near, axis=1) + np.nanmax(near, axis=1)) / 2)
-
-
-def labelled(skeleton: Skeleton, values: Sequence[float]) -> dict[str, float]:
-    """Lengths by the names of both ends, for people to read."""
-    names = skeleton.keypoints
-    return {f"{names[p]}-{names[c]}": round(float(v), 1) for (p, c), v in zip(skeleton.tree, values)}

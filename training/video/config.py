@@ -1,0 +1,89 @@
+"""Options of the video harvester."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class CompletionConfig(BaseModel):
+    """Trajectory completion by augmented Lagrangian (Luo et al. 2019, eq. 3). Data are scaled to a mean of 1 before; the weight of the
+    trajectory's nuclear norm is 1."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    equality: Literal["hard", "soft"] = Field(
+        "hard", description="confident joints stay as predicted, or are weighted by score"
+    )
+    smooth: float = Field(0.5, ge=0, description="weight of squared first differences (lambda_d)")
+    affinity: float = Field(1.0, gt=0, description="weight of the nuclear norm of the frames' affinity (lambda_c)")
+    sparse: float = Field(0.02, gt=0, description="weight of gross errors of self-expression (lambda_e)")
+    confident: float = Field(0.7, ge=0, le=1, description="score from which a joint counts as confident (tau)")
+    trust: float = Field(1.0, gt=0, description="soft: weight of a prediction of score 1")
+    power: float = Field(4.0, gt=0, description="soft: weights are the score to this power")
+    mu: float = Field(
+        0.01, gt=0, description="first penalty; at most `affinity`, so that the identity leaves the affinity at once"
+    )
+    growth: float = Field(1.2, gt=1, le=4, description="factor of the penalty per iteration (rho)")
+    most_mu: float = Field(1e4, gt=0)
+    iterations: int = Field(80, ge=1, le=10_000)
+    tolerance: float = Field(1e-6, gt=0, description="stop when residuals and change are below")
+
+    @model_validator(mode="after")
+    def _identity_leaves(self) -> CompletionConfig:
+        if self.mu > self.affinity:
+            raise ValueError(
+                "mu must be at most affinity: only then does the identity leave the affinity at the first step"
+            )
+        return self
+
+
+class SmoothConfig(BaseModel):
+    """Our estimator of 3D trajectories: low rank, smooth motion and heavy-tailed noise that depends on the score, in one convex problem."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rank: float = Field(
+        2.0, ge=0, description="weight of the nuclear norm at 300 frames; grows with the root of the length"
+    )
+    velocity: float = Field(
+        0.002, ge=0, description="weight of squared first differences (per mm), at 10 frames a second"
+    )
+    acceleration: float = Field(
+        0.002, ge=0, description="weight of squared second differences (per mm), at 10 frames a second"
+    )
+    gross_mm: float = Field(50.0, gt=0, description="residuals beyond count linearly (Huber)")
+    power: float = Field(8.0, ge=0, description="a prediction counts its score to this power")
+    least: float = Field(0.02, gt=0, le=1, description="but at least this much")
+    penalty: float = Field(0.02, gt=0, description="of the splitting (mu), fixed")
+    iterations: int = Field(30, ge=1, le=1000)
+    bones: float = Field(
+        0.5, ge=0, le=1, description="how far bones are moved to their clip's median length at the end"
+    )
+    most_moved_mm: float = Field(
+        60.0, gt=0, description="guard: confident joints that move further on average fall back to the plain smoother"
+    )
+
+
+class TrackConfig(BaseModel):
+    """Cleaning of 2D tracks before they are lifted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    stiffness: float = Field(0.3, ge=0, description="weight of squared second differences at 10 frames a second")
+    gross: float = Field(0.05, gt=0, description="residuals of this share of the person's height count half (Cauchy)")
+    power: float = Field(6.0, ge=0, description="a detection counts its score to this power")
+    rounds: int = Field(6, ge=1, le=100, description="of reweighting")
+    swaps: bool = Field(True, description="give exchanged left and right limbs back")
+    swap_margin: float = Field(
+        0.1, ge=0, description="log-likelihood per exchanged pair of joints that an exchange must gain"
+    )
+    steady: bool = Field(True, description="take the motion that all joints share in a frame (the camera's) out before")
+    rank: float = Field(
+        2.0, ge=0, description="weight of the tracks' nuclear norm at 300 frames, a person being 1,700 high"
+    )
+    rank_rounds: int = Field(3, ge=0, le=20, description="of reweighting with low rank; 0: smooth tracks only")
+    keep: float = Field(
+        0.7, ge=0, description="detections within this share of `gross` of their track stay as they are; 0: none"
+    )

@@ -1,0 +1,114 @@
+"""Our estimator of a clip's 3D trajectory: one convex problem, solved by splitting in time linear in its length.
+
+minimise r sqrt(F/300) |X|_* + a |X D1|^2 + b |X D2|^2 + sum w_tj H(|x_tj - s_tj|), H Huber's of the joint's 3-vector (quadratic below
+`gross_mm`, linear beyond), w the score to a power. X in mm. Copies L = X (nuclear norm) and Z = X (data) under a fixed penalty mu:
+    X: one pentadiagonal system for all rows; L: singular values cut through the n x n Gram matrix; Z: closed form.
+Then each bone is moved part of the way to its clip's median length, from the root outwards.
+The root of the length: singular values of a longer clip of the same motion grow so; without it short clips are over-shrunk.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve_banded, cholesky_banded
+
+from labeling.skeletons import Skeleton
+from training.video import filters
+from training.video.completion import singular_threshold
+from training.video.config import SmoothConfig
+
+Array = NDArray[np.float64]
+USUAL_FRAMES = 300
+USUAL_FPS = 10.0
+
+
+@dataclass(frozen=True)
+class Smoothed:
+    """`positions` F x J x 3 mm; `method` says whether the guard fell back to the plain smoother; `moved_mm` of confident joints."""
+
+    positions: Array
+    method: Literal["low-rank", "plain"]
+    moved_mm: float
+
+
+def smooth(
+    predicted: Array, score: Array, config: SmoothConfig, fps: float = USUAL_FPS, skeleton: Skeleton | None = None
+) -> Smoothed:
+    """Estimate the trajectory behind predictions F x J x 3 (mm, root-relative, finite) with scores F x J in 0..1.
+
+    Scores of 0 say nothing. Raises ValueError for arrays that do not fit or hold NaN.
+    """
+    if predicted.ndim != 3 or predicted.shape[:2] != score.shape or not len(predicted):
+        raise ValueError(f"predictions {predicted.shape} and scores {score.shape} do not fit")
+    if not (np.isfinite(predicted).all() and np.isfinite(score).all()):
+        raise ValueError("predictions or scores hold NaN or infinity")
+    weight = np.maximum(np.clip(score, 0, 1) ** config.power, config.least) * (score > 0)
+    found = low_rank(predicted, weight, config, fps)
+    sure = score > 0.7
+    moved = float(np.linalg.norm(found - predicted, axis=-1)[sure].mean()) if sure.any() else 0.0
+    method: Literal["low-rank", "plain"] = "low-rank"
+    if not np.isfinite(found).all() or moved > config.most_moved_mm:
+        method = "plain"
+        rows = np.repeat(np.maximum(weight, 1e-6), 3, axis=1)
+        found = filters.smoothed(predicted.reshape(len(predicted), -1), rows, 1.0 * (fps / USUAL_FPS) ** 4).reshape(
+            predicted.shape
+        )
+    if skeleton is not None and config.bones > 0:
+        found = to_lengths(found, bone_lengths(found, score, skeleton), skeleton, config.bones)
+    return Smoothed(found, method, moved)
+
+
+def low_rank(predicted: Array, weight: Array, config: SmoothConfig, fps: float = USUAL_FPS) -> Array:
+    """The convex problem for predictions F x J x 3 (or x 2) and weights F x J."""
+    frames = len(predicted)
+    seen = predicted.reshape(frames, -1)
+    mu, cut = config.penalty, config.rank * np.sqrt(frames / USUAL_FRAMES)
+    step = (
+        fps / USUAL_FPS
+    )  # differences of the same motion shrink with the frame rate, and there are more frames of noise
+    bands = np.zeros((3, frames))
+    bands[2] = 2 * mu
+    for order, strength in ((1, config.velocity * step**2), (2, config.acceleration * step**4)):
+        if frames > order and strength:
+            bands[2 - order :] += 2 * strength * filters.differences(frames, order)
+    factor = cholesky_banded(bands, check_finite=False)
+    x = filters.interpolated(seen, np.repeat(weight > config.least, predicted.shape[2], axis=1))
+    u, v = np.zeros_like(x), np.zeros_like(x)
+    ratio = (weight / mu)[..., None]
+    for _ in range(config.iterations):
+        low = singular_threshold(x + u, cut / mu)
+        target = (x + v).reshape(predicted.shape)
+        gap = target - predicted
+        off = np.linalg.norm(gap, axis=-1, keepdims=True)
+        near = config.gross_mm / (config.gross_mm + ratio)
+        far = 1 - ratio / np.maximum(off, 1e-12)
+        z = (predicted + gap * np.where(off <= config.gross_mm + ratio, near, far)).reshape(frames, -1)
+        x = cho_solve_banded((factor, False), mu * (low - u + z - v), check_finite=False)
+        u, v = u + x - low, v + x - z
+    return np.asarray(x.reshape(predicted.shape))
+
+
+def bone_lengths(positions: Array, score: Array, skeleton: Skeleton) -> Array:
+    """Median length (mm) of each bone of the tree over frames whose both ends are confident, left and right averaged."""
+    lengths = np.zeros(len(skeleton.tree))
+    for n, (parent, child) in enumerate(skeleton.tree):
+        every = np.linalg.norm(positions[:, child] - positions[:, parent], axis=-1)
+        sure = (score[:, child] > 0.7) & (score[:, parent] > 0.7)
+        lengths[n] = np.median(every[sure] if sure.any() else every)
+    group = np.asarray(skeleton.groups(skeleton.tree))
+    return np.asarray((np.bincount(group, lengths) / np.bincount(group))[group])
+
+
+def to_lengths(positions: Array, lengths: Array, skeleton: Skeleton, part: float) -> Array:
+    """Each bone moved `part` of the way to its length, from the root outwards; directions stay."""
+    out = positions.copy()
+    for (parent, child), length in zip(skeleton.tree, lengths):
+        bone = positions[:, child] - positions[:, parent]
+        now = np.linalg.norm(bone, axis=-1, keepdims=True)
+        wanted = now + part * (length - now)
+        out[:, child] = out[:, parent] + bone * np.where(now > 1e-9, wanted / np.maximum(now, 1e-9), 1.0)
+    return out

@@ -12,17 +12,24 @@ from labeling.skeletons import H36M_17
 from tests.training.test_multiview import scene
 from training.heatmaps import dolls
 from training.heatmaps.fit import HeatmapConfig, _varied, fit, gaussians, predict
-from training.heatmaps.network import HeatmapNetwork
+from training.heatmaps.network import HeatmapNetwork, to_cells
 
 TWINS = [(H36M_17.index(a), H36M_17.index(b)) for a, b in H36M_17.twins]
 
 
-def test_targets_are_gaussians_of_one_pixel_around_the_keypoint() -> None:
+def test_targets_are_gaussians_of_one_cell_around_the_keypoint() -> None:
     found = gaussians(torch.tensor([[[3.0, 5.0], [2.5, 1.0]]]), (8, 9), 1.0)
     assert found.shape == (1, 2, 8, 9)
     assert float(found[0, 0, 5, 3]) == 1.0
     assert float(found[0, 0, 6, 4]) == pytest.approx(np.exp(-1))
     assert float(found[0, 1, 1, 2]) == pytest.approx(np.exp(-0.125))
+
+
+def test_a_cell_covers_two_by_two_pixels() -> None:
+    pixels = torch.tensor([[[0.0, 1.0], [0.5, 0.5], [62.0, 63.0], [62.5, 62.5]]])
+    np.testing.assert_allclose(to_cells(pixels)[0], [[-0.25, 0.25], [0, 0], [30.75, 31.25], [31, 31]])
+    with pytest.raises(ValueError, match="multiple of 16"):
+        HeatmapNetwork(3, width=8)
 
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
@@ -47,8 +54,8 @@ def test_keypoints_move_with_the_pictures_and_mirrored_ones_change_sides(flip: f
 
 def test_joints_that_were_not_selected_teach_nothing() -> None:
     torch.manual_seed(0)
-    network = HeatmapNetwork(3, width=8)
-    pictures = np.random.default_rng(0).random((6, 3, 16, 16), dtype=np.float32)
+    network = HeatmapNetwork(3, width=16)
+    pictures = np.random.default_rng(0).random((6, 3, 32, 32), dtype=np.float32)
     points = np.random.default_rng(1).uniform(2, 13, (6, 3, 2))
     selected = np.ones((6, 3), dtype=bool)
     selected[:, 1] = False
@@ -65,9 +72,9 @@ def test_joints_that_were_not_selected_teach_nothing() -> None:
 
 def test_nothing_selected_leaves_the_network_as_it_was() -> None:
     torch.manual_seed(0)
-    network = HeatmapNetwork(2, width=8)
+    network = HeatmapNetwork(2, width=16)
     before = copy.deepcopy(network.state_dict())
-    fit(network, np.zeros((3, 3, 16, 16), np.float32), np.zeros((3, 2, 2)), np.zeros((3, 2), bool), [], HeatmapConfig())
+    fit(network, np.zeros((3, 3, 32, 32), np.float32), np.zeros((3, 2, 2)), np.zeros((3, 2), bool), [], HeatmapConfig())
     for name, value in network.state_dict().items():
         torch.testing.assert_close(value, before[name])
 
@@ -87,6 +94,8 @@ def test_a_small_network_learns_the_joints_of_one_person() -> None:
     losses = fit(network, pictures, points, np.ones((24, 17), bool), TWINS, config)
     assert losses[-1] < losses[0] / 3
     heat = predict(network, pictures)
+    assert heat.shape == (24, 17, 16, 16)
     best = heat.reshape(24, 17, -1).argmax(axis=-1)
-    off = np.linalg.norm(np.stack([best % 32, best // 32], axis=-1) - points, axis=-1)
+    middle = np.stack([best % 16, best // 16], axis=-1) * 2 + 0.5  # of the two by two pixels of a cell
+    off = np.linalg.norm(middle - points, axis=-1)
     assert np.median(off) < 2.0

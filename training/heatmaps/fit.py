@@ -1,6 +1,6 @@
 """Train a heatmap network, or fine-tune it to the selected joints of a harvest ('personalise').
 
-Source: Pavlakos et al. 2017, section 3.4: Gaussian targets of one pixel, mean squared error, joints that were not selected are left
+Source: Pavlakos et al. 2017, section 3.4: Gaussian targets of one cell, mean squared error, joints that were not selected are left
 out of the loss, four epochs, rmsprop, batch 4, learning rate 2.5e-4, turned by up to 30 degrees, scaled by up to a quarter, flipped.
 N pictures, J joints; keypoints in pixels of the picture, centre of the first pixel at (0, 0).
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from training.heatmaps.network import HeatmapNetwork
+from training.heatmaps.network import HeatmapNetwork, to_cells
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -31,7 +31,7 @@ class HeatmapConfig(BaseModel):
     epochs: int = Field(4, ge=1, le=10_000)
     batch: int = Field(4, ge=1, le=4096)
     learning_rate: float = Field(2.5e-4, gt=0, le=1)
-    sigma_px: float = Field(1.0, gt=0, le=20, description="spread of targets")
+    sigma_px: float = Field(1.0, gt=0, le=20, description="spread of targets, cells of the heatmap")
     turn_deg: float = Field(30.0, ge=0, le=180, description="pictures are turned by up to this")
     scale: float = Field(0.25, ge=0, lt=1, description="and made larger or smaller by up to this share")
     flip: float = Field(0.5, ge=0, le=1, description="share of pictures mirrored, left and right joints exchanged")
@@ -66,8 +66,8 @@ def fit(
         for some in torch.split(torch.randperm(len(images), generator=generator), config.batch):
             picture, place, known = _varied(images[some], points[some], mask[some], order, config, generator)
             picture, place, known = picture.to(device), place.to(device), known.to(device)
-            target = gaussians(place, picture.shape[-2:], config.sigma_px)
-            off = ((network(picture) - target) ** 2).mean(dim=(2, 3))
+            heat = network(picture)
+            off = ((heat - gaussians(to_cells(place), heat.shape[-2:], config.sigma_px)) ** 2).mean(dim=(2, 3))
             loss = (off * known).sum() / known.sum().clamp(min=1)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -115,7 +115,7 @@ def _varied(
 
 @torch.no_grad()
 def predict(network: HeatmapNetwork, pictures: Floats, batch: int = 64) -> Floats:
-    """Heatmaps N x J x H x W, clipped to 0..1."""
+    """Heatmaps N x J x H/2 x W/2, clipped to 0..1."""
     device = next(network.parameters()).device
     network.eval()
     found = [

@@ -1,6 +1,6 @@
-"""A small 2D network: picture of one person -> a heatmap per joint, at the picture's own resolution.
+"""A small 2D network: picture of one person -> a heatmap per joint, at half the picture's resolution.
 
-N pictures, J joints, H x W pixels (multiples of 8), RGB in 0..1. Peaks of 1 on a target mean one pixel of spread (SIGMA_PX).
+N pictures, J joints, H x W pixels (multiples of 16), RGB in 0..1. Cell (x, y) of a heatmap covers pixels 2x, 2x + 1 and 2y, 2y + 1.
 Source of the idea, not of the layers: the hourglass of Newell et al. 2016; this one is small enough for a processor.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+STRIDE = 2
+
 
 class _Block(nn.Module):
-    def __init__(self, inward: int, outward: int, stride: int = 1) -> None:
+    def __init__(self, inward: int, outward: int, stride: int = 1, kernel: int = 3) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(inward, outward, 3, stride, 1, bias=False), nn.GroupNorm(8, outward), nn.ReLU(inplace=True)
+            nn.Conv2d(inward, outward, kernel, stride, 1, bias=False), nn.GroupNorm(8, outward), nn.ReLU(inplace=True)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,30 +25,37 @@ class _Block(nn.Module):
 
 
 class HeatmapNetwork(nn.Module):
-    """Down to an eighth and up again, with skips. Group norm: batches of four need no statistics of others."""
+    """Down to a sixteenth and up to a half again, with skips. Group norm: batches of four need no statistics of others."""
 
-    def __init__(self, joints: int, width: int = 16) -> None:
+    def __init__(self, joints: int, width: int = 32) -> None:
         super().__init__()
-        a, b, c, d = width, 2 * width, 4 * width, 6 * width
-        self.stem, self.to_half, self.to_quarter, self.to_eighth = (
-            _Block(3, a),
+        if width % 16:
+            raise ValueError(f"width must be a multiple of 16, not {width}")
+        a, b, c, d = width, width * 3 // 2, width * 2, width * 3
+        self.to_half, self.to_quarter, self.to_eighth, self.to_sixteenth = (
+            _Block(3, a, 2, kernel=4),
             _Block(a, b, 2),
             _Block(b, c, 2),
             _Block(c, d, 2),
         )
         self.deep = nn.Sequential(_Block(d, d), _Block(d, d))
-        self.up4, self.up2, self.up1 = _Block(d + c, c), _Block(c + b, b), _Block(b + a, a)
+        self.up8, self.up4, self.up2 = _Block(d + c, c), _Block(c + b, b), _Block(b + a, a)
         self.head = nn.Conv2d(a, joints, 1)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """N x 3 x H x W -> N x J x H x W."""
-        one = self.stem(pictures - 0.5)
-        two = self.to_half(one)
-        four = self.to_quarter(two)
-        found = self.deep(self.to_eighth(four))
-        for skip, up in ((four, self.up4), (two, self.up2), (one, self.up1)):
-            found = torch.nn.functional.interpolate(found, scale_factor=2, mode="bilinear", align_corners=False)
+        """N x 3 x H x W -> N x J x H/2 x W/2."""
+        half = self.to_half(pictures - 0.5)
+        quarter = self.to_quarter(half)
+        eighth = self.to_eighth(quarter)
+        found = self.deep(self.to_sixteenth(eighth))
+        for skip, up in ((eighth, self.up8), (quarter, self.up4), (half, self.up2)):
+            found = torch.nn.functional.interpolate(found, scale_factor=2, mode="nearest")
             found = up(torch.cat([found, skip], dim=1))
         heat: Tensor = self.head(found)
         return heat
+
+
+def to_cells(points: Tensor) -> Tensor:
+    """Pixels of the picture -> cells of its heatmaps (centres at whole numbers in both)."""
+    return (points + 0.5) / STRIDE - 0.5

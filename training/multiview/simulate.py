@@ -39,13 +39,21 @@ HARD = Detector(outliers=0.05, swaps=0.05, missing=0.05, lost_views=0.02)
 
 
 def studio(
-    rng: np.random.Generator, count: int = 4, *, focal_px: float = 1150.0, size: int = 1000, away_mm: float = 5200.0
+    rng: np.random.Generator,
+    count: int = 4,
+    *,
+    focal_px: float = 1150.0,
+    size: int = 1000,
+    away_mm: float = 5200.0,
+    high_mm: Sequence[float] = (1600.0,),
 ) -> tuple[Camera, ...]:
-    """Cameras in the corners of a room, 1.6 m high, looking at 0.9 m above its middle. World: mm, z up."""
+    """Cameras in the corners of a room, `high_mm` above its floor (in turn), looking at 0.9 m above its middle. World: mm, z up."""
     found = []
     for n in range(count):
         turn = 2 * np.pi * (n + 0.5) / count + rng.normal(0, 0.1)
-        place = np.array([away_mm * np.cos(turn), away_mm * np.sin(turn), 1600.0 + rng.normal(0, 50)])
+        place = np.array(
+            [away_mm * np.cos(turn), away_mm * np.sin(turn), high_mm[n % len(high_mm)] + rng.normal(0, 50)]
+        )
         ahead = np.array([0, 0, 900.0]) - place
         ahead /= np.linalg.norm(ahead)
         right = np.cross(ahead, [0, 0, 1.0])

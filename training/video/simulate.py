@@ -182,3 +182,8 @@ def detected(pixels: Array, skeleton: Skeleton, how: Noise2D, rng: np.random.Gen
     doubted = np.clip(rng.normal(0.5, 0.18, (frames, joints)), 0.05, 1.0)
     score = np.where(wrong | astray, doubted, score)
     return np.where(gone[..., None], 0.0, found), np.where(gone, 0.0, score)
+
+
+def handheld(frames: int, rng: np.random.Generator) -> Array:
+    """A camera that pans (sd 80 px, over seconds) and shakes (sd 5 px): F x 1 x 2 px that every joint moves by."""
+    return 80 * _correlated((frames, 1, 2), 0.97, rng) + 5 * _correlated((frames, 1, 2), 0.5, rng)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+import io
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from django.core.management import CommandError, call_command
+from PIL import Image
 
 from labeling.skeletons import H36M_17
 from tests.training.test_multiview import scene
-from training.heatmaps import dolls
+from training.heatmaps import dolls, files
 from training.heatmaps.fit import HeatmapConfig, _varied, fit, gaussians, predict
 from training.heatmaps.network import HeatmapNetwork, to_cells
+from training.multiview import calibration, harvest
 
 TWINS = [(H36M_17.index(a), H36M_17.index(b)) for a, b in H36M_17.twins]
 
@@ -99,3 +104,78 @@ def test_a_small_network_learns_the_joints_of_one_person() -> None:
     middle = np.stack([best % 16, best // 16], axis=-1) * 2 + 0.5  # of the two by two pixels of a cell
     off = np.linalg.norm(middle - points, axis=-1)
     assert np.median(off) < 2.0
+
+
+def test_a_picture_is_cut_out_where_its_map_says() -> None:
+    """A white spot of one pixel in a black frame appears where to_map sends it, on whole and reduced frames."""
+    for side, left, top in ((31.0, 20.0, 30.0), (157.0, 5.0, 8.0)):
+        frame = np.zeros((200, 220, 3), np.uint8)
+        frame[38:43, 28:33] = 255  # around (30, 40)
+        to_map = files.to_square(np.array([left, top, side, side]), 32)
+        cut = files.cut_out(Image.fromarray(frame), to_map, 32)[0]
+        y, x = np.mgrid[:32, :32]
+        middle = np.array([(cut * x).sum(), (cut * y).sum()]) / cut.sum()
+        np.testing.assert_allclose(middle, np.array([30.0, 40.0]) * to_map[:2] + to_map[2:], atol=0.12)
+
+
+def test_a_network_survives_its_file_and_others_are_refused(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    network = HeatmapNetwork(17, width=16)
+    files.save(network, H36M_17.keypoints, 64, tmp_path / "n.safetensors")
+    again, size = files.load(tmp_path / "n.safetensors", H36M_17.keypoints)
+    assert size == 64
+    picture = np.random.default_rng(0).random((2, 3, 64, 64), dtype=np.float32)
+    np.testing.assert_array_equal(predict(network, picture), predict(again, picture))
+    with pytest.raises(files.BadNetwork, match="other keypoints"):
+        files.load(tmp_path / "n.safetensors", ("nose", "tail"))
+    (tmp_path / "b.safetensors").write_bytes(b"\x80\x04pickle")
+    with pytest.raises(files.BadNetwork, match="not a readable"):
+        files.load(tmp_path / "b.safetensors", H36M_17.keypoints)
+    with pytest.raises(files.BadNetwork, match="not a readable"):
+        files.load(tmp_path / "absent.safetensors", H36M_17.keypoints)
+
+
+def test_a_harvest_teaches_a_network_whose_heatmaps_are_harvested_again(tmp_path: Path) -> None:
+    """The whole way on files: detections -> harvest -> network -> heatmaps -> harvest; simulated person, drawn pictures."""
+    recorded, world = scene(12)
+    rng = np.random.default_rng(3)
+    worn = dolls.dress(rng, H36M_17)
+    calibration.write(recorded.cameras, tmp_path / "rig.toml", "toml")
+    chunk = recorded.source.read(range(12))
+    names = [c.name for c in recorded.cameras]
+    keypoints = np.concatenate([chunk.pixels, chunk.score[..., None]], axis=-1)
+    np.savez(tmp_path / "d.npz", keypoints=keypoints, joint_names=np.array(H36M_17.keypoints), camera_names=names)
+    for camera in recorded.cameras:
+        drawn, _, to_map = dolls.photograph(world, camera, H36M_17, worn, dolls.look(rng), rng, 128)
+        (tmp_path / "views" / camera.name).mkdir(parents=True)
+        for n, picture in enumerate(drawn):  # put back where the camera saw it
+            s, c = to_map[n, :2], to_map[n, 2:]
+            image = Image.fromarray(np.round(255 * picture.transpose(1, 2, 0)).astype(np.uint8))
+            back = (s[0], 0, (-0.5 * s[0]) + c[0] + 0.5, 0, s[1], (-0.5 * s[1]) + c[1] + 0.5)
+            image.transform(camera.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR).save(
+                tmp_path / "views" / camera.name / f"{n:04d}.png"
+            )
+    options = '{"grid": 24}'
+    call_command("harvest", tmp_path / "rig.toml", tmp_path / "d.npz", tmp_path / "first", options=options)
+    said = io.StringIO()
+    call_command(
+        "personalise", tmp_path / "rig.toml", tmp_path / "first", tmp_path / "views", tmp_path / "own",
+        options='{"flip": 0}', size=32, stdout=said,
+    )  # fmt: skip
+    assert "48 pictures, " in said.getvalue()
+    call_command(
+        "harvest", tmp_path / "rig.toml", tmp_path / "own" / "heatmaps", tmp_path / "second", skeleton="h36m-17",
+        options='{"grid": 24, "least_score": 0.05, "inlier_px": 60}',
+    )  # fmt: skip
+    off = np.linalg.norm(harvest.read(tmp_path / "second").position - world, axis=-1)
+    assert np.median(off) < 120
+    with pytest.raises(CommandError, match="network: "):
+        call_command(
+            "personalise", tmp_path / "rig.toml", tmp_path / "first", tmp_path / "views", tmp_path / "own",
+            network=tmp_path / "d.npz",
+        )  # fmt: skip
+    with pytest.raises(CommandError, match="17 joints in 4 views"):
+        call_command(
+            "personalise", tmp_path / "rig.toml", tmp_path / "first", tmp_path / "views", tmp_path / "own",
+            skeleton="body-25",
+        )  # fmt: skip

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from labeling.skeletons import BUILT_IN
 from training.multiview import association, calibration
-from training.multiview.cameras import BadCamera
+from training.multiview.cameras import BadCamera, Camera
 from training.multiview.config import HarvestConfig
 from training.multiview.formats import detections
-from training.multiview.recording import BadRecording, Detections, Recording
+from training.multiview.recording import BadRecording, Detections, HeatmapFiles, Recording
 
 
 class Command(BaseCommand):
@@ -23,7 +23,9 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("calibration", type=Path, help=".toml, .qca.txt, .yaml or .npz")
         parser.add_argument(
-            "detections", type=Path, help=".npz, or a folder with a folder (OpenPose) or JSON (COCO) per camera"
+            "detections",
+            type=Path,
+            help=".npz, a folder with a folder (OpenPose) or JSON (COCO) per camera, or a folder of heatmaps (.npz)",
         )
         parser.add_argument(
             "target", type=Path, help="folder for arrays, poses.trc, .c3d, .npz, .coco.json and report.json"
@@ -41,13 +43,7 @@ class Command(BaseCommand):
         try:
             config = HarvestConfig.model_validate_json(options["options"])
             cameras = calibration.read(options["calibration"], unit=options["unit"])
-            read = detections.read(options["detections"], skeleton=BUILT_IN.get(options["skeleton"]))
-            if read.people.shape[1] != len(cameras):
-                raise CommandError(f"detections: {read.people.shape[1]} views, but {len(cameras)} cameras")
-            subject = association.subject_of(
-                cameras, read.people, inlier_px=config.inlier_px, least_score=config.least_score
-            )
-            recorded = Recording(cameras, read.skeleton, Detections(subject), options["fps"] or read.fps or 30.0)
+            recorded = _recorded(cameras, options, config)
             target: Path = options["target"]
             found = harvest.harvest(recorded, config, target, progress=self._progress, threads=options["threads"])
         except (BadCamera, BadRecording) as error:
@@ -62,7 +58,7 @@ class Command(BaseCommand):
         told = report.report(recorded, found, inlier_px=config.inlier_px, undistort=config.undistort)
         (target / "report.json").write_text(json.dumps(told, indent=1))
         for kind, name in zip(poses.KINDS, ("poses.trc", "poses.c3d", "poses.npz", "poses.coco.json")):
-            poses.write(target / name, kind, found, read.skeleton, cameras, recorded.fps)
+            poses.write(target / name, kind, found, recorded.skeleton, cameras, recorded.fps)
         for finding in told["findings"]:
             self.stdout.write(finding)
         self.stdout.write(f"{told['kept']} of {told['found']} found joints kept in {options['target']}")
@@ -70,3 +66,17 @@ class Command(BaseCommand):
     def _progress(self, done: int, total: int, unit: str) -> None:
         if done % 50 == 0 or done == total:
             self.stdout.write(f"{done} of {total} {unit}")
+
+
+def _recorded(cameras: tuple[Camera, ...], options: dict[str, Any], config: HarvestConfig) -> Recording:
+    path, skeleton = options["detections"], BUILT_IN.get(options["skeleton"])
+    if path.is_dir() and any(path.glob("*.npz")):
+        if skeleton is None:
+            raise CommandError("skeleton: heatmaps do not say theirs; give --skeleton")
+        source = HeatmapFiles(path, len(cameras), len(skeleton.keypoints))
+        return Recording(cameras, skeleton, source, options["fps"] or 30.0)
+    read = detections.read(path, skeleton=skeleton)
+    if read.people.shape[1] != len(cameras):
+        raise CommandError(f"detections: {read.people.shape[1]} views, but {len(cameras)} cameras")
+    subject = association.subject_of(cameras, read.people, inlier_px=config.inlier_px, least_score=config.least_score)
+    return Recording(cameras, read.skeleton, Detections(subject), options["fps"] or read.fps or 30.0)

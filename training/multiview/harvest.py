@@ -195,20 +195,24 @@ def _arrays(folder: Path, recorded: Recording, *, fresh: bool) -> Harvest:
 
 
 class _workers:
-    """Frames of a chunk: together on a GPU, one a thread on a processor (each single-threaded: threads that outnumber cores spin)."""
+    """Frames of a chunk: together on a GPU, one a thread on a processor (each single-threaded: threads that outnumber cores spin).
+
+    A lone thread is the caller's own: memory freed by others goes back to the system and is faulted in again (a third of the time at 32^3).
+    """
 
     def __init__(self, device: str, threads: int) -> None:
         self.device, self.threads = device, threads if device == "cpu" else 1
 
     def __enter__(self) -> Callable[..., dict[str, Any]]:
         self.before = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(self.threads)
+        self.pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
         if self.device == "cpu":
             torch.set_num_threads(1)
         return self.solve
 
     def __exit__(self, *_: object) -> None:
-        self.pool.shutdown()
+        if self.pool:
+            self.pool.shutdown()
         torch.set_num_threads(self.before)
 
     def solve(

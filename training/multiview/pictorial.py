@@ -22,6 +22,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import fft
 from torch import Tensor
 
 from training.multiview.cameras import Camera
@@ -294,15 +295,32 @@ def _convolved(beliefs: list[Tensor], shells: list[_Shell], n: int) -> list[Tens
     found: list[Tensor] = list(beliefs)
     for size in {shell.size for shell in shells}:
         some = [k for k, shell in enumerate(shells) if shell.size == size]
-        far = torch.fft.rfft(torch.stack([beliefs[k] for k in some], dim=1), size, dim=-1)
-        far = torch.fft.fft(torch.fft.fft(far, size, dim=-2), size, dim=-3)
-        far *= torch.stack([shells[k].spectrum for k in some])
-        far = torch.fft.ifft(far, dim=-3).narrow(-3, 0, n)
-        far = torch.fft.ifft(far, dim=-2).narrow(-2, 0, n)
-        message = _peak_one(torch.fft.irfft(far, size, dim=-1).narrow(-1, 0, n).clamp(min=0))
+        together = torch.stack([beliefs[k] for k in some], dim=1)
+        spectra = torch.stack([shells[k].spectrum for k in some])
+        convolve = _on_processor if together.device.type == "cpu" else _on_device
+        message = _peak_one(convolve(together, spectra, size, n).clamp_(min=0))
         for place, k in enumerate(some):
             found[k] = message[:, place]
     return found
+
+
+def _on_device(beliefs: Tensor, spectra: Tensor, size: int, n: int) -> Tensor:
+    far = torch.fft.rfft(beliefs, size, dim=-1)
+    far = torch.fft.fft(torch.fft.fft(far, size, dim=-2), size, dim=-3)
+    far *= spectra
+    far = torch.fft.ifft(far, dim=-3).narrow(-3, 0, n)
+    far = torch.fft.ifft(far, dim=-2).narrow(-2, 0, n)
+    return torch.fft.irfft(far, size, dim=-1).narrow(-1, 0, n)
+
+
+def _on_processor(beliefs: Tensor, spectra: Tensor, size: int, n: int) -> Tensor:
+    """The same by SciPy, which takes three quarters of torch's time for small cubes: it need not copy an axis to transform it."""
+    far = fft.rfft(beliefs.numpy(), size, axis=-1)
+    far = fft.fft(fft.fft(far, size, axis=-2), size, axis=-3, overwrite_x=True)
+    far *= spectra.numpy()
+    far = fft.ifft(far, axis=-3, overwrite_x=True)[..., :n, :, :]
+    far = fft.ifft(far, axis=-2)[..., :n, :]
+    return torch.from_numpy(np.ascontiguousarray(fft.irfft(far, size, axis=-1)[..., :n]))
 
 
 class _Bench(threading.local):

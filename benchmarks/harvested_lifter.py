@@ -33,7 +33,7 @@ from training.multiview.recording import Recording
 from training.poses.mocap import read_sequences
 
 Array = NDArray[np.float64]
-TAKES = 24
+TAKES, LEAST = 24, 6  # joints below which a person is left out, as in publishing
 
 
 def rooms(file: Path, split: str, frames: int, seed: int) -> list[tuple[Array, tuple[Camera, ...]]]:
@@ -79,8 +79,7 @@ def labelled(file: Path, seed: int, frames: int) -> dict[str, Poses]:
             position, kept = np.array(got.position), np.array(got.kept)
         chunk = source.read(range(source.frames))
         points = triangulation.linear(cameras, chunk.pixels, chunk.score)
-        whole = (np.array(got.outcome) <= harvest.Outcome.FOUND).all(axis=1) & kept[:, 0]
-        whole &= kept.sum(axis=1) >= 6
+        whole = (np.array(got.outcome) == harvest.Outcome.FOUND).all(axis=1) & kept[:, 0] & (kept.sum(axis=1) >= LEAST)
         there = np.isfinite(points.position).all(axis=(1, 2))
         found["truth"].append(views(world, cameras, None, "train"))
         found["harvested"].append(views(position[whole], cameras, kept[whole], "train"))

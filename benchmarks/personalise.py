@@ -39,6 +39,7 @@ from training.multiview.config import HarvestConfig
 from training.multiview.harvest import Outcome
 from training.multiview.heatmaps import Maps
 from training.multiview.recording import Chunk, Recording
+from training.video.smoothing import to_lengths
 
 Array = NDArray[np.float64]
 SIZE = 64
@@ -144,15 +145,6 @@ def harvested(filmed: Filmed, cameras: tuple[Camera, ...], lengths: list[float])
         return harvest.Harvest(*(np.array(getattr(found, name)) for name in found.__dataclass_fields__))
 
 
-def one_body(poses: Array, lengths: Array) -> Array:
-    """The same motion by a person of these bone lengths."""
-    out = poses.copy()
-    for (parent, child), length in zip(H36M_17.tree, lengths):
-        bone = poses[:, child] - poses[:, parent]
-        out[:, child] = out[:, parent] + bone * (length / np.linalg.norm(bone, axis=-1, keepdims=True))
-    return out
-
-
 def some(poses: Array, count: int) -> Array:
     return poses[np.linspace(0, len(poses) - 1, count).astype(int)]
 
@@ -165,7 +157,9 @@ def experiment(takes: Takes, network: HeatmapNetwork, seed: int) -> dict[str, di
     bones = [np.linalg.norm(takes.train[:, a] - takes.train[:, b], axis=-1) for a, b in H36M_17.tree]
     body = np.median(bones, axis=1) * rng.uniform(0.93, 1.07)
     turn = rng.uniform(0, 2 * np.pi, FRAMES + HELD_OUT)
-    first, later = one_body(some(takes.first, FRAMES), body), one_body(some(takes.later, HELD_OUT), body)
+    first, later = (
+        to_lengths(some(p, n), body, H36M_17, 1.0) for p, n in ((takes.first, FRAMES), (takes.later, HELD_OUT))
+    )
     film = Filmed(turned(first, turn[:FRAMES]), cameras, worn, looks, rng)
     held = Filmed(turned(later, turn[FRAMES:]), cameras, worn, looks, rng)
     film.look_with(network)

@@ -92,8 +92,9 @@ def test_the_affinity_step_is_the_minimum_of_its_own_problem(identity: float) ->
         return float(((express.T - x.T @ b) ** 2).sum() + ((b - dense(before)) ** 2).sum())
 
     best = minimize(cost, np.zeros(frames * frames), tol=1e-13).x.reshape(frames, frames)
-    found, _ = completion.affinity_step(x, express, before)
+    found, _, expressed = completion.affinity_step(x, express, before)
     np.testing.assert_allclose(dense(found), best, atol=1e-5)
+    np.testing.assert_allclose(expressed, found.after(x), atol=1e-12)
 
 
 @pytest.mark.parametrize("identity", [0.0, -0.7])

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solveh_banded
+from scipy.linalg import cholesky_banded, qr
+from scipy.linalg.lapack import dtbtrs
 
 from training.video.config import CompletionConfig
 
@@ -56,13 +57,25 @@ class Singular:
     s: Array
     v: Array
 
-    @classmethod
-    def of_product(cls, left: Array, right: Array) -> Singular:
-        """Of left right' without forming it."""
-        (q1, r1), (q2, r2) = np.linalg.qr(left), np.linalg.qr(right)
-        u, s, vt = np.linalg.svd(r1 @ r2.T)
+    def plus(self, left: Array, right: Array) -> Singular:
+        """Of this + left right', without forming it. The columns at hand are orthonormal: only new ones are turned."""
+        (q1, r1, new1), (q2, r2, new2) = _beside(self.u, left), _beside(self.v, right)
+        old = len(self.s)
+        core = np.zeros((old + new1.shape[0], old + new2.shape[0]))
+        core[np.arange(old), np.arange(old)] = self.s
+        core += np.vstack([r1, new1]) @ np.vstack([r2, new2]).T
+        u, s, vt = np.linalg.svd(core)
         kept = s > RANK * max(float(s[0]) if len(s) else 0.0, 1e-300)
-        return cls(q1 @ u[:, kept], s[kept], q2 @ vt[kept].T)
+        return Singular(q1 @ u[:, : len(s)][:, kept], s[kept], q2 @ vt[: len(s)][kept].T)
+
+
+def _beside(basis: Array, more: Array) -> tuple[Array, Array, Array]:
+    """Orthonormal columns for [basis, more], and more's coordinates in the old and the new ones. Twice is enough."""
+    inside = basis.T @ more
+    left = more - basis @ inside
+    again = basis.T @ left
+    q, r = qr(left - basis @ again, mode="economic", check_finite=False)
+    return np.hstack([basis, q]), inside + again, np.asarray(r, dtype=np.float64)
 
 
 def shrink(values: Array, by: float) -> Array:
@@ -85,39 +98,41 @@ def data_step(target: Array, seen: Array, weight: Array | None, pinned: NDArray[
     return (weight * seen + mu * target) / (weight + mu)
 
 
-def affinity_step(x: Array, express: Array, before: Factored) -> tuple[Factored, Array]:
-    """B: argmin |express - X B|^2 + |B - C'|^2 with C' = `before`; returned as C' + X' G, with G'.
+def affinity_step(x: Array, express: Array, before: Factored) -> tuple[Factored, Array, Array]:
+    """B: argmin |express - X B|^2 + |B - C'|^2 with C' = `before`; returned as C' + X' G, with G' and (X B)'.
 
     B = C' + X' K (express - X C'), K = (I + X X')^-1: Woodbury, n x n.
     """
-    gap = express - before.after(x)
-    g = np.asarray(np.linalg.solve(np.eye(x.shape[1]) + x.T @ x, gap.T).T, dtype=np.float64)
-    return Factored(before.identity, np.hstack([before.left, x]), np.hstack([before.right, g])), g
+    already, gram = before.after(x), x.T @ x
+    gap = express - already
+    g = np.asarray(np.linalg.solve(np.eye(x.shape[1]) + gram, gap.T).T, dtype=np.float64)
+    grown = Factored(before.identity, np.hstack([before.left, x]), np.hstack([before.right, g]))
+    return grown, g, already + g @ gram
 
 
 def trajectory_step(b: Factored, right_side: Array, smooth: float, mu: float) -> Array:
     """X': solves X (2 smooth D D' + mu (I - B)(I - B)' + 2 mu I) = R for R' = `right_side`."""
     frames, columns = right_side.shape
     k = 1 - b.identity
-    band = np.empty((2, frames))
-    band[0] = -2 * smooth
+    band = np.zeros((2, frames))
+    band[0, 1:] = -2 * smooth
     band[1] = 4 * smooth + mu * (k * k + 2)
     band[1, [0, -1]] -= 2 * smooth * (1 if frames > 1 else 2)
-    low = np.hstack([b.left, b.right])
+    # (I - B)(I - B)' = k^2 I + L S L' with L = [P, Q], S = [[Q'Q, -k I], [-k I, 0]]; the tridiagonal part is U'U: with
+    # U'^-1 on both sides Woodbury's inner matrix is a symmetric product, and only R's columns go through U^-1
     rank = b.left.shape[1]
-    # (I - B)(I - B)' = k^2 I + L S L' with L = [P, Q], S = [[Q'Q, -k I], [-k I, 0]]
-    mix = np.zeros((2 * rank, 2 * rank))
-    mix[:rank, :rank] = mu * (b.right.T @ b.right)
-    eye = np.arange(rank)
-    mix[eye, rank + eye] = mix[rank + eye, eye] = -mu * k
-    solved = (
-        solveh_banded(band, np.hstack([right_side, low]), overwrite_b=True, check_finite=False)
-        if frames > 1
-        else np.hstack([right_side, low]) / band[1]
-    )
-    plain, spread = solved[:, :columns], solved[:, columns:]
-    inner = np.linalg.solve(np.eye(2 * rank) + mix @ (low.T @ spread), mix @ (low.T @ plain))
-    return np.asarray(plain - spread @ inner)
+    half = np.empty((frames, columns + 2 * rank), order="F")
+    half[:, :columns], half[:, columns : columns + rank], half[:, columns + rank :] = right_side, b.left, b.right
+    factor = cholesky_banded(band[-min(2, frames) :], check_finite=False)
+    half = dtbtrs(factor, half, uplo="U", trans="T", overwrite_b=1)[0]
+    plain, spread = half[:, :columns], half[:, columns:]
+    inner, toward = spread.T @ spread, spread.T @ plain
+    square = b.right.T @ b.right
+    mix = np.vstack([mu * (square @ inner[:rank] - k * inner[rank:]), -mu * k * inner[:rank]])
+    aim = np.vstack([mu * (square @ toward[:rank] - k * toward[rank:]), -mu * k * toward[:rank]])
+    mix[np.arange(2 * rank), np.arange(2 * rank)] += 1
+    left = plain - spread @ np.linalg.solve(mix, aim)
+    return np.asarray(dtbtrs(factor, left, uplo="U", trans="N")[0])
 
 
 def complete(
@@ -148,24 +163,22 @@ def complete(
     y1, y3, y4 = np.zeros_like(seen), np.zeros_like(seen), np.zeros_like(seen)
     none = np.zeros((frames, 0))
     before = Factored(1.0, none, none)  # C' = C - Y2 / mu, at first C = I
-    cut: Singular | None = None
+    cut = Singular(none, np.zeros(0), none)
     mu, residual, done = config.mu, np.inf, 0
     for done in range(1, config.iterations + 1):
         progress(done - 1, config.iterations, "iterations")
         low = singular_threshold(x - y3 / mu, 1 / mu)
         z = data_step(x + y4 / mu, seen, weight, pinned, mu)
-        b, g = affinity_step(x, x - e + y1 / mu, before)
+        b, g, expressed = affinity_step(x, x - e + y1 / mu, before)
         next_mu = min(config.growth * mu, config.most_mu)
         if done == 1:  # T = I (X = X I expresses itself), all of it cut: C = 0, Y2 = mu I
             before = Factored(-mu / next_mu, none, none)
         else:
-            kept = none if cut is None else cut.u * np.maximum(cut.s, 0.0)
-            t = Singular.of_product(np.hstack([kept, x]), np.hstack([none if cut is None else cut.v, g]))
+            t = cut.plus(x, g)
             left_over = np.maximum(t.s - config.affinity / mu, 0.0)
             before = Factored(0.0, t.u * (left_over - np.minimum(mu * t.s, config.affinity) / next_mu), t.v)
             some = left_over > 0
             cut = Singular(t.u[:, some], left_over[some], t.v[:, some])
-        expressed = b.after(x)
         e = shrink(x - expressed + y1 / mu, config.sparse / mu)
         h = mu * e - y1
         moved = (1 - b.identity) * h - b.left @ (b.right.T @ h)

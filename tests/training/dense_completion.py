@@ -20,7 +20,7 @@ def threshold(matrix: Array, by: float) -> Array:
 
 def complete_dense(predicted: Array, score: Array, config: CompletionConfig) -> tuple[Array, int]:
     """Trajectory F x n in the input's units, and the number of iterations."""
-    unit = float(np.abs(predicted).mean())
+    unit = config.unit_mm or float(np.abs(predicted).mean())
     s = (predicted / unit).T
     frames = s.shape[1]
     weight = (config.trust * score**config.power).T

@@ -151,8 +151,8 @@ def complete(
         raise ValueError(f"trajectories {predicted.shape} and scores {score.shape} do not fit")
     if not (np.isfinite(predicted).all() and np.isfinite(score).all()):
         raise ValueError("trajectories or scores hold NaN or infinity")
-    unit = float(np.abs(predicted).mean())
-    if unit == 0:
+    unit = config.unit_mm or float(np.abs(predicted).mean())
+    if not predicted.any():
         return Completed(predicted.copy(), 0, 0.0, True)
     seen = predicted / unit
     size = float(np.linalg.norm(seen))

@@ -8,22 +8,22 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class CompletionConfig(BaseModel):
-    """Trajectory completion by augmented Lagrangian (Luo et al. 2019, eq. 3). Data are scaled to a mean of 1 before; the weight of the
-    trajectory's nuclear norm is 1."""
+    """Trajectory completion by augmented Lagrangian (Luo et al. 2019, eq. 1). The weight of the trajectory's nuclear norm is 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     equality: Literal["hard", "soft"] = Field(
         "hard", description="confident joints stay as predicted, or are weighted by score"
     )
-    smooth: float = Field(0.5, ge=0, description="weight of squared first differences (lambda_d)")
-    affinity: float = Field(1.0, gt=0, description="weight of the nuclear norm of the frames' affinity (lambda_c)")
-    sparse: float = Field(0.02, gt=0, description="weight of gross errors of self-expression (lambda_e)")
+    smooth: float = Field(0.075, ge=0, description="weight of squared first differences (lambda_d)")
+    affinity: float = Field(0.75, gt=0, description="weight of the nuclear norm of the frames' affinity (lambda_c)")
+    sparse: float = Field(0.025, gt=0, description="weight of gross errors of self-expression (lambda_e)")
     confident: float = Field(0.7, ge=0, le=1, description="score from which a joint counts as confident (tau)")
     trust: float = Field(1.0, gt=0, description="soft: weight of a prediction of score 1")
     power: float = Field(4.0, gt=0, description="soft: weights are the score to this power")
+    unit_mm: float = Field(1000.0, ge=0, description="data are divided by this first; 0: by their mean size")
     mu: float = Field(
-        0.01, gt=0, description="first penalty; at most `affinity`, so that the identity leaves the affinity at once"
+        0.25, gt=0, description="first penalty; at most `affinity`, so that the identity leaves the affinity at once"
     )
     growth: float = Field(1.2, gt=1, le=4, description="factor of the penalty per iteration (rho)")
     most_mu: float = Field(1e4, gt=0)

@@ -87,3 +87,44 @@ class TrackConfig(BaseModel):
     keep: float = Field(
         0.7, ge=0, description="detections within this share of `gross` of their track stay as they are; 0: none"
     )
+
+
+class ClipConfig(BaseModel):
+    """Following people and cutting clips."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    gap_s: float = Field(0.5, gt=0, le=60, description="a person not seen for longer begins a new clip")
+    jump: float = Field(0.35, gt=0, description="a body moves at most this share of its size between two frames")
+    crossing: float = Field(
+        0.06,
+        ge=0,
+        description="share of a body's size by which exchanging two people must fit worse, else both are cut",
+    )
+    least_s: float = Field(0.3, ge=0, le=60, description="shorter clips are left out, unless all are")
+
+
+class VideoConfig(BaseModel):
+    """How a video is harvested and which joints become pseudo-labels."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window_s: float = Field(20.0, gt=0, le=600, description="long clips are solved in windows of this length")
+    fade_s: float = Field(1.0, gt=0, le=60, description="windows overlap and are faded into each other")
+    smooth: bool = Field(True, description="smooth the lifted poses; False: only tracks are cleaned")
+    root_stiffness: float = Field(
+        3.0,
+        ge=0,
+        description="of the root's distance from the camera at 10 frames a second (squared second differences)",
+    )
+    keep_share: float = Field(0.7, gt=0, le=1, description="most certain share of each joint's estimates that is kept")
+    labels_per_s: float = Field(
+        10.0, ge=0, le=1000, description="frames a second that become pseudo-labels; 0: all of them"
+    )
+    clips: ClipConfig = ClipConfig()
+    tracks: TrackConfig = TrackConfig()
+    lifted: SmoothConfig = Field(
+        SmoothConfig(rank=0.1, velocity=0.0, acceleration=0.0003, power=1.0, bones=0.0),
+        description="of lifted poses: little, since cleaned tracks have done most",
+    )
+    poses: SmoothConfig = Field(SmoothConfig(), description="of 3D predictions that were brought")

@@ -1,0 +1,141 @@
+"""Who is who over time in one camera, and where to cut: people come in no order, leave, cross and jump.
+
+A track follows the detection nearest to where its last two put it. It ends when it is not seen for `gap_s`, when a whole body jumps
+further than a body moves, and when two people come so close that exchanging them would fit as well: behind it new clips begin, since who
+is who is not known. F frames, P detections a frame, J joints; px.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from training.video.config import ClipConfig
+
+Floats = NDArray[np.floating]
+LEAST_JOINTS = 3
+FAR = 1e6
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One person from frame `first` on: `slots` F, which detection of each frame is he, -1 where he is not seen; `why` it ended."""
+
+    person: int
+    first: int
+    slots: NDArray[np.int64]
+    why: str = "the video ends"
+
+
+@dataclass
+class _Track:
+    person: int
+    first: int
+    place: Floats  # J x 3 as last seen
+    speed: Floats  # J x 2 px a frame
+    seen: int  # frame
+    slots: list[int] = field(default_factory=list)
+
+    def expected(self, frame: int) -> Floats:
+        away = min(frame - self.seen, 3)
+        return np.asarray(self.place[:, :2] + away * self.speed)
+
+
+@dataclass(frozen=True)
+class Followed:
+    """`clips` in order of their beginning; `left_out` clips too short; `crossings` frames where two people could be exchanged."""
+
+    clips: list[Clip]
+    left_out: int
+    crossings: list[int]
+
+
+def follow(people: Floats, fps: float, config: ClipConfig) -> Followed:
+    """Clips of F x P x J x 3 (px, px, score; 0: missing)."""
+    there = np.stack([(people[:, p, :, 2] > 0).sum(axis=1) >= LEAST_JOINTS for p in range(people.shape[1])], axis=1)
+    gap = max(1, round(config.gap_s * fps))
+    done: list[Clip] = []
+    crossings: list[int] = []
+    live: list[_Track] = []
+    count = 0
+
+    def end(track: _Track, why: str) -> None:
+        live.remove(track)
+        done.append(Clip(track.person, track.first, np.array(track.slots[: track.seen - track.first + 1]), why))
+
+    for frame in range(len(people)):
+        for track in list(live):
+            if frame - track.seen > gap:
+                end(track, f"not seen for {config.gap_s:g} s")
+        slots = np.flatnonzero(there[frame])
+        cost = _costs(live, people[frame], slots, frame, config)
+        rows, columns = linear_sum_assignment(cost) if cost.size else (np.zeros(0, int), np.zeros(0, int))
+        taken = {int(r): int(c) for r, c in zip(rows, columns) if cost[r, c] < FAR}
+        for a, b in _doubtful(cost, taken, config):
+            for track in [live[a], live[b]]:
+                track.speed = np.full_like(track.speed, np.nan)  # marks its end below
+            crossings.append(frame)
+        used = set()
+        for number, track in enumerate(list(live)):
+            if np.isnan(track.speed).any():
+                end(track, "another person crosses")
+            elif number in taken:
+                used.add(taken[number])
+                _extend(track, people[frame, slots[taken[number]]], int(slots[taken[number]]), frame)
+        for column, slot in enumerate(slots.tolist()):
+            if column not in used:
+                count += 1
+                place = people[frame, slot].astype(np.float64)
+                live.append(_Track(count - 1, frame, place, np.zeros((len(place), 2)), frame, [slot]))
+        live.sort(key=lambda t: t.first)
+    for track in list(live):
+        end(track, "the video ends")
+    least = min(max(1, round(config.least_s * fps)), max((len(c.slots) for c in done), default=1))
+    kept = sorted((c for c in done if len(c.slots) >= least), key=lambda c: (c.first, c.person))
+    numbered = [Clip(n, c.first, c.slots, c.why) for n, c in enumerate(kept)]
+    return Followed(numbered, len(done) - len(kept), crossings)
+
+
+def _extend(track: _Track, place: Floats, slot: int, frame: int) -> None:
+    both = (place[:, 2] > 0) & (track.place[:, 2] > 0)
+    moved = (place[:, :2] - track.place[:, :2]) / (frame - track.seen)
+    shared = np.median(moved[both], axis=0) if both.any() else np.zeros(2)
+    track.speed = np.where(both[:, None], 0.5 * track.speed + 0.5 * shared, shared)
+    track.place = np.where((place[:, 2] > 0)[:, None], place, track.place).astype(np.float64)
+    track.slots += [-1] * (frame - track.seen - 1) + [slot]
+    track.seen = frame
+
+
+def _size(place: Floats) -> float:
+    some = place[place[:, 2] > 0, :2]
+    return float(max(np.ptp(some, axis=0).max(), 1.0)) if len(some) > 1 else 1.0
+
+
+def _costs(live: list[_Track], people: Floats, slots: NDArray[np.int64], frame: int, config: ClipConfig) -> Floats:
+    """Median distance of common joints over the person's size; FAR beyond what a body moves."""
+    cost = np.full((len(live), len(slots)), FAR)
+    for r, track in enumerate(live):
+        expected, size = track.expected(frame), _size(track.place)
+        for c, slot in enumerate(slots.tolist()):
+            both = (people[slot, :, 2] > 0) & (track.place[:, 2] > 0)
+            if both.sum() < LEAST_JOINTS:
+                continue
+            off = float(np.median(np.linalg.norm(people[slot, both, :2] - expected[both], axis=1))) / size
+            if off < config.jump * min(frame - track.seen, 3):
+                cost[r, c] = off
+    return cost
+
+
+def _doubtful(cost: Floats, taken: dict[int, int], config: ClipConfig) -> list[tuple[int, int]]:
+    """Pairs of tracks that could be exchanged: it would cost little more than the assignment taken."""
+    found = []
+    rows = sorted(taken)
+    for n, a in enumerate(rows):
+        for b in rows[n + 1 :]:
+            other = cost[a, taken[b]] + cost[b, taken[a]]
+            if other - cost[a, taken[a]] - cost[b, taken[b]] < config.crossing:
+                found.append((a, b))
+    return found

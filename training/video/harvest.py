@@ -28,7 +28,7 @@ from training.video import confidence, filters, smoothing, tracks
 from training.video.clips import Clip
 from training.video.confidence import Calibration, Signs
 from training.video.config import VideoConfig
-from training.video.lifting import View
+from training.video.lifting import UNKNOWN, View
 
 Array = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]
@@ -66,7 +66,7 @@ class Video:
     people: NDArray[np.floating] | None = None
     poses_mm: NDArray[np.floating] | None = None
     score: NDArray[np.floating] | None = None
-    view: View = View()
+    view: View = UNKNOWN
     name: str = "video"
 
     @property
@@ -252,7 +252,7 @@ class _Solve:
         there = np.isfinite(plain[0]).all(axis=-1)
         relative, method = self._smoothed(lifted, self.calibration.near(signs) * there)
         before = filters.interpolated(_flat(raw[0].mean(axis=0)), np.isfinite(_flat(raw[0][0]))).reshape(lifted.shape)
-        depth = self._placed(relative, clean.pixels, known * np.maximum(clean.weight, 0.02))
+        depth = self._placed(relative, clean.pixels, np.where(known, np.maximum(clean.weight, 0.02), 0.0))
         outcome = np.where(~there, Outcome.NOBODY, np.where(known & (clean.weight > 0), Outcome.FOUND, Outcome.UNSEEN))
         return self._rows(
             relative, before, depth, expected, outcome, method, np.where((score > 0)[..., None], pixels, np.nan)

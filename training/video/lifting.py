@@ -49,12 +49,15 @@ def in_skeleton(people: NDArray[np.floating], given: Skeleton, wanted: Skeleton)
         found += 1
         some = people[..., [place[p] for p in parts], :]
         weight = np.array(list(parts.values()))[:, None]
-        there = (some[..., 2] > 0).all(axis=-1)
+        there = np.asarray((some[..., 2] > 0).all(axis=-1))
         out[..., j, :2] = np.where(there[..., None], (some[..., :2] * weight).sum(axis=-2), 0.0)
         out[..., j, 2] = np.where(there, some[..., 2].min(axis=-1), 0.0)
     if found < 6:
         raise BadLifter(f"only {found} joints of {wanted.name} can be had from {given.name}")
     return out
+
+
+UNKNOWN = View()
 
 
 @dataclass(frozen=True)

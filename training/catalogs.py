@@ -35,6 +35,15 @@ def list_job_kinds() -> None:
     )
     job_kinds.add(
         Offer(
+            name="video-harvest",
+            title="Harvest a video",
+            config=HarvestJob,
+            target="training.video_harvesting:perform",
+            extra={"queue": "heavy", "explains": True, "after": "training.harvests:tidy"},
+        )
+    )
+    job_kinds.add(
+        Offer(
             name="publish-harvest",
             title="Make a data set of accepted pseudo-labels",
             config=PublishJob,

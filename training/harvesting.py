@@ -31,6 +31,7 @@ from training.multiview.config import HarvestConfig
 from training.multiview.formats import detections, poses
 from training.multiview.harvest import OUTCOMES, Outcome
 from training.multiview.recording import BadRecording, Detections, HeatmapFiles, Recording, Source
+from training.video.harvest import Harvest as VideoHarvest
 from webapp import audit, rows
 from webapp.jobs.run import Work
 from webapp.refusal import Invalid
@@ -76,26 +77,38 @@ def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
     for kind, name in zip(poses.KINDS, harvests.FILES):
         poses.write(arrays / name, kind, found, recorded.skeleton, cameras, recorded.fps)
     told["shown"] = _pictures(work, upload, cameras, found, arrays, told)
-    lengths = harvest.lengths_of(arrays)
+    lengths = [round(float(length), 2) for length in harvest.lengths_of(arrays)]
+    return finish(
+        work,
+        row,
+        found,
+        told,
+        arrays,
+        cameras=row.cameras,
+        skeleton=recorded.skeleton.as_dict(),
+        frames=recorded.source.frames,
+        fps=recorded.fps,
+        lengths_mm=lengths,
+    )
+
+
+def finish(
+    work: Work, row: Harvest, found: harvest.Harvest | VideoHarvest, told: dict[str, Any], arrays: Path, **about: Any
+) -> dict[str, Any]:
+    """Pseudo-labels, report and files of any harvester appear together, if the job is still ours."""
     with transaction.atomic():
         work.hold()
-        Harvest.objects.filter(pk=row.pk).update(
-            report=told,
-            skeleton=recorded.skeleton.as_dict(),
-            frames=recorded.source.frames,
-            fps=recorded.fps,
-            lengths_mm=[round(float(length), 2) for length in lengths],
-        )
+        Harvest.objects.filter(pk=row.pk).update(report=told, **about)
         PseudoLabel.objects.filter(harvest=row).delete()
         rows.write(PseudoLabel, LABELS, _labels(row, found))
         target = Path(settings.MEDIA_ROOT) / row.folder
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         arrays.replace(target)
-    return {"harvest": str(row.uuid), "frames": recorded.source.frames, "kept": told["kept"], "found": told["found"]}
+    return {"harvest": str(row.uuid), "frames": about["frames"], "kept": told["kept"], "found": told["found"]}
 
 
-def _labels(row: Harvest, found: harvest.Harvest) -> Any:
+def _labels(row: Harvest, found: harvest.Harvest | VideoHarvest) -> Any:
     error = found.error_px
     for frame, joint in np.argwhere(found.kept).tolist():
         seen = found.seen[frame, :, joint]
@@ -124,9 +137,8 @@ def _recording(
     aside, about = work.folder / "detections.npy", work.folder / "detections.json"
     wanted = BUILT_IN.get((row.skeleton or {}).get("name", "")) if row.skeleton else None
     if (upload / "detections.zip").exists():
-        unpacked = _unpacked(upload / "detections.zip", work.folder / "unpacked")
-        maps = unpacked if any(unpacked.glob("*.npz")) else None
-        path = unpacked
+        path = unpacked(upload / "detections.zip", work.folder / "unpacked")
+        maps = path if any(path.glob("*.npz")) else None
     else:
         path = upload / "detections.npz"
         maps = None
@@ -179,7 +191,7 @@ def _order(views: Sequence[str], cameras: Sequence[Camera], count: int) -> list[
     return list(range(count))
 
 
-def _unpacked(archive: Path, folder: Path) -> Path:
+def unpacked(archive: Path, folder: Path) -> Path:
     """The files of a zip, names checked as those of pictures are; a lone top folder is stepped into."""
     if not folder.exists():
         part = folder.with_name(folder.name + ".part")
@@ -214,12 +226,12 @@ def _pictures(
         return []
     some = labelled[np.unique(np.linspace(0, len(labelled) - 1, min(MOST_SHOWN, len(labelled))).round().astype(int))]
     try:
-        unpacked = _unpacked(archive, work.folder / "views")
+        opened = unpacked(archive, work.folder / "views")
     except BadInput as error:
         told["findings"].append(f"views: {error.detail}")
         return []
     shown = footage.extract(
-        unpacked, [c.name for c in cameras], some.tolist(), arrays / "views", most_pixels=settings.MAX_IMAGE_PIXELS
+        opened, [c.name for c in cameras], some.tolist(), arrays / "views", most_pixels=settings.MAX_IMAGE_PIXELS
     )
     told["findings"] += shown.notes
     return sorted(set().union(*shown.frames))
@@ -244,10 +256,11 @@ def publish(work: Work, config: PublishJob) -> dict[str, Any]:
     for number, frame in enumerate(shown):
         work.progress(number, len(shown), "frames")
         for v, camera in enumerate(cameras):
-            picture = folder / "views" / str(v) / f"{frame:06d}.jpg"
+            number = harvests.picture_of(row, frame)
+            picture = folder / "views" / str(v) / f"{number:06d}.jpg"
             if not picture.exists():
                 continue
-            name = f"{camera.name}/{frame:06d}.jpg"
+            name = f"{camera.name}/{number:06d}.jpg"
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(picture, aside / name)
             image = _image(name, camera, accepted[frame], len(skeleton.keypoints), config.pairs_per_person, rng)
@@ -255,7 +268,7 @@ def publish(work: Work, config: PublishJob) -> dict[str, Any]:
                 image
             ):  # the last fifth of the recording is for testing: neighbours in time are too alike to be split at random
                 split = "test" if number >= 0.8 * len(shown) else "train"
-                images.append(image | {"split": split, "source": f"harvest {row.uuid}, {camera.name}, frame {frame}"})
+                images.append(image | {"split": split, "source": f"harvest {row.uuid}, {camera.name}, frame {number}"})
     if not images:
         raise Invalid(
             "No frame with a picture has enough accepted joints.", field="least_joints", fix="accept more, or lower it"

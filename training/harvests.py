@@ -1,10 +1,11 @@
-"""Multi-view harvests: take an upload, decide about pseudo-labels, undo, publish. The work is in `training.harvesting`. No torch here."""
+"""Harvests: take a multi-view upload, decide about pseudo-labels, undo, publish. The work is in `training.harvesting`. No torch here."""
 
 from __future__ import annotations
 
 import shutil
 import uuid
 import zipfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +35,7 @@ from webapp.jobs.models import FINISHED, Job, State
 from webapp.refusal import Conflict, Invalid, TooLarge
 
 INSPECT_BYTES = 64 * 2**20
+MOST_AT_ONCE = 120  # frames of one answer
 Verdict = PseudoLabel.Verdict
 FILES = ("poses.trc", "poses.c3d", "poses.npz", "poses.coco.json")
 
@@ -323,59 +325,93 @@ def publish(actor: Account, harvest: Harvest, plan: PublishPlan) -> Job:
 # what the review page shows
 
 
+def picture_of(harvest: Harvest, frame: int) -> int:
+    """Which picture shows a frame: rows of a video's clips name frames of the video."""
+    for clip in (harvest.report or {}).get("clips", []):
+        if clip["row"] <= frame < clip["row"] + clip["rows"]:
+            return int(clip["first_frame"] + frame - clip["row"])
+    return frame
+
+
 def frame_of(harvest: Harvest, frame: int) -> dict[str, Any]:
     """One frame: joints with verdicts, and for each view detections' residuals, reprojections and 2D covariances (px).
 
     Raises Invalid for a frame that is not there.
     """
-    if not 0 <= frame < harvest.frames or harvest.report is None:
-        raise Invalid("There is no such frame.", field="frame", value=frame, fix=f"0 to {harvest.frames - 1}")
+    return stretch_of(harvest, frame, 1)[0]
+
+
+def stretch_of(harvest: Harvest, first: int, count: int, step: int = 1) -> list[dict[str, Any]]:
+    """`count` frames, every `step`-th from `first` on, as `frame_of`: what playing shows. One query. Raises Invalid."""
+    if not 0 <= first < harvest.frames or harvest.report is None:
+        raise Invalid("There is no such frame.", field="frame", value=first, fix=f"0 to {harvest.frames - 1}")
+    if not (1 <= count <= MOST_AT_ONCE and 1 <= step <= 1000):
+        raise Invalid("Ask for fewer frames.", field="count", value=count, fix=f"1 to {MOST_AT_ONCE}, step to 1000")
+    frames = list(range(first, min(first + count * step, harvest.frames), step))
     folder = Path(settings.MEDIA_ROOT) / harvest.folder
-    arrays = {
-        name: np.array(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)[frame])
-        for name in ("position", "covariance", "outcome", "seen", "offset_px", "kept")
-    }
-    labels = {label.joint: label for label in PseudoLabel.objects.filter(harvest=harvest, frame=frame)}
-    names = skeleton_of(harvest).keypoints
-    there = (arrays["outcome"] == 0) | (arrays["outcome"] == 2)
-    joints = [
-        {
-            "name": name,
-            "outcome": harvest.report["outcome_names"][int(arrays["outcome"][j])],
-            "position_mm": np.round(arrays["position"][j], 1).tolist(),
-            "spread_mm": round(float(np.sqrt(np.trace(arrays["covariance"][j]) / 3)), 1),
-            "there": bool(there[j]),
-            "kept": bool(arrays["kept"][j]),
-            "verdict": labels[j].verdict if j in labels else None,
-            "error_px": round(labels[j].error_px, 1) if j in labels else None,
-        }
-        for j, name in enumerate(names)
+    names = ["position", "covariance", "outcome", "seen", "offset_px", "kept"]
+    names += ["before"] if (folder / "before.npy").exists() else []
+    mapped = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names}
+    labels: dict[int, dict[int, PseudoLabel]] = {}
+    wanted = {"frame__gte": frames[0], "frame__lte": frames[-1]}
+    for label in PseudoLabel.objects.filter(harvest=harvest, **wanted).defer("covariance"):
+        labels.setdefault(label.frame, {})[label.joint] = label
+    about = _About(folder, skeleton_of(harvest).keypoints, cameras_of(harvest), harvest.report["outcome_names"])
+    return [
+        {"frame": f, "frames": harvest.frames, "picture": picture_of(harvest, f)}
+        | about.frame({n: np.array(m[f]) for n, m in mapped.items()}, labels.get(f, {}), picture_of(harvest, f))
+        for f in frames
     ]
-    views = []
-    for v, camera in enumerate(cameras_of(harvest)):
+
+
+@dataclass(frozen=True)
+class _About:
+    folder: Path
+    names: tuple[str, ...]
+    cameras: tuple[Camera, ...]
+    outcomes: list[str]
+
+    def frame(self, arrays: dict[str, Any], labels: dict[int, PseudoLabel], picture: int) -> dict[str, Any]:
+        there = (arrays["outcome"] == 0) | (arrays["outcome"] == 2)
+        joints = [
+            {
+                "name": name,
+                "outcome": self.outcomes[int(arrays["outcome"][j])],
+                "position_mm": np.round(arrays["position"][j], 1).tolist(),
+                "before_mm": np.round(arrays["before"][j].astype(float), 1).tolist() if "before" in arrays else None,
+                "spread_mm": round(float(np.sqrt(np.trace(arrays["covariance"][j]) / 3)), 1),
+                "there": bool(there[j]),
+                "kept": bool(arrays["kept"][j]),
+                "verdict": labels[j].verdict if j in labels else None,
+                "error_px": round(labels[j].error_px, 1) if j in labels else None,
+            }
+            for j, name in enumerate(self.names)
+        ]
+        return {"joints": joints, "views": [self.view(v, arrays, there, picture) for v in range(len(self.cameras))]}
+
+    def view(self, number: int, arrays: dict[str, Any], there: Any, picture: int) -> dict[str, Any]:
+        camera = self.cameras[number]
         place = camera.project(arrays["position"])
         shape = projected_covariance(camera, arrays["position"], arrays["covariance"].astype(np.float64))
         known = there & np.isfinite(place).all(axis=-1) & np.isfinite(shape).all(axis=(1, 2))
-        views.append(
-            {
-                "camera": camera.name,
-                "size": list(camera.size),
-                "picture": (folder / "views" / str(v) / f"{frame:06d}.jpg").exists(),
-                "joints": [
-                    None
-                    if not known[j]
-                    else {
-                        "at": np.round(place[j], 1).tolist(),
-                        "covariance": np.round(shape[j], 2).tolist(),
-                        "detected": np.round(place[j] + arrays["offset_px"][v, j], 1).tolist()
-                        if arrays["seen"][v, j]
-                        else None,
-                    }
-                    for j in range(len(names))
-                ],
+        seen = [
+            None
+            if not known[j]
+            else {
+                "at": np.round(place[j], 1).tolist(),
+                "covariance": np.round(shape[j], 2).tolist(),
+                "detected": np.round(place[j] + arrays["offset_px"][number, j], 1).tolist()
+                if arrays["seen"][number, j]
+                else None,
             }
-        )
-    return {"frame": frame, "frames": harvest.frames, "joints": joints, "views": views}
+            for j in range(len(self.names))
+        ]
+        return {
+            "camera": camera.name,
+            "size": list(camera.size),
+            "picture": (self.folder / "views" / str(number) / f"{picture:06d}.jpg").exists(),
+            "joints": seen,
+        }
 
 
 def projected_covariance(camera: Camera, position: Any, covariance: Any) -> Any:

@@ -67,10 +67,12 @@ class Model(models.Model):
 
 
 class Harvest(models.Model):
-    """A multi-view recording and what was found in it. `cameras` and `skeleton` as they were read; `report` once it is done."""
+    """A recording and what was found in it: `source` names a harvester (multiview, video). `cameras` and `skeleton` as they were read;
+    `report` once it is done. Frames of a video are the rows of its clips, end to end (report["clips"] says which)."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     name = models.CharField(max_length=120)
+    source = models.CharField(max_length=20, default="multiview")
     config = models.JSONField()
     cameras = models.JSONField()
     skeleton = models.JSONField(null=True)

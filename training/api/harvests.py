@@ -1,4 +1,4 @@
-"""REST doors to multi-view harvests and their review. They hold no rules: each calls one verb."""
+"""REST doors to harvests of recordings and videos, and their review. They hold no rules: each calls one verb."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from pydantic import BaseModel, ConfigDict, Field
 from rest_framework import serializers
 from rest_framework.decorators import action
@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from labeling.api.views import Listed
-from training import harvests
+from training import harvests, video_harvests
 from training.models import Harvest, Review
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.jobs.api import JobShape
@@ -35,7 +35,20 @@ class HarvestShape(serializers.ModelSerializer):
     class Meta:
         model = Harvest
         fields = read_only_fields = [
-            *("id", "name", "state", "job", "config", "cameras", "skeleton", "frames", "fps", "lengths_mm", "report"),
+            *(
+                "id",
+                "name",
+                "source",
+                "state",
+                "job",
+                "config",
+                "cameras",
+                "skeleton",
+                "frames",
+                "fps",
+                "lengths_mm",
+                "report",
+            ),
             "created_at",
         ]
 
@@ -53,6 +66,27 @@ class HarvestUpload(serializers.Serializer):
     calibration = serializers.FileField(help_text=".toml, .qca.txt, .yaml or .npz")
     detections = serializers.FileField(help_text=".npz, or .zip with a folder or COCO file per camera, or of heatmaps")
     views = serializers.FileField(required=False, help_text=".zip with a video or a folder of pictures per camera")
+
+
+class VideoUpload(serializers.Serializer):
+    """2D keypoints (or 3D predictions) of one camera over time; the video only for people to look at."""
+
+    name = serializers.CharField(max_length=120)
+    models = serializers.CharField(
+        required=False, default="", allow_blank=True, help_text="ids of trained models that lift, separated by commas"
+    )
+    skeleton = serializers.CharField(max_length=60, required=False, default="", allow_blank=True)
+    fps = serializers.FloatField(required=False, default=0.0)
+    focal_px = serializers.FloatField(required=False, default=0.0)
+    width = serializers.IntegerField(required=False, default=0)
+    height = serializers.IntegerField(required=False, default=0)
+    options = serializers.CharField(
+        required=False, default="", allow_blank=True, help_text="JSON object: options of VideoConfig"
+    )
+    detections = serializers.FileField(
+        help_text=".npz, .json (COCO), or .zip of OpenPose JSON files; npz with poses_mm for 3D"
+    )
+    video = serializers.FileField(required=False, help_text="a video file, or a .zip of pictures")
 
 
 class ReviewShape(serializers.ModelSerializer):
@@ -84,13 +118,25 @@ def options_of(text: str) -> dict[str, Any]:
     return found
 
 
+def models_of(text: str) -> list[str]:
+    """Ids in a form's text field."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _whole(request: Request, name: str, usual: int) -> int:
+    text = request.query_params.get(name, "")
+    if text and not text.isdecimal():
+        raise Invalid("This is no whole number.", field=name, value=text[:20])
+    return int(text[:9]) if text else usual
+
+
 class Harvests(Listed):
     queryset = Harvest.objects.none()
     serializer_class = HarvestShape
     throttle_scope = "heavy"
 
     def get_throttles(self) -> list[Any]:
-        return super().get_throttles() if self.action == "create" else []
+        return super().get_throttles() if self.action in ("create", "video") else []
 
     def get_queryset(self) -> QuerySet[Harvest]:
         if not self.request.user.is_one_of(*STAFF):
@@ -107,6 +153,42 @@ class Harvests(Listed):
         files = [data.pop("calibration"), data.pop("detections"), data.pop("views", None)]
         plan = read(harvests.HarvestPlan, data | {"options": options_of(data["options"])})
         return Response(HarvestShape(harvests.receive(request.user, plan, *files)).data, 202)
+
+    @extend_schema(request={"multipart/form-data": VideoUpload}, responses={202: HarvestShape})
+    @action(detail=False, methods=["post"])
+    def video(self, request: Request) -> Response:
+        """Upload a video's keypoints or poses and start its harvest."""
+        require(request.user, Role.ADMIN)
+        upload = VideoUpload(data=request.data)
+        upload.is_valid(raise_exception=True)
+        data = dict(upload.validated_data)
+        files = [data.pop("detections"), data.pop("video", None)]
+        told = {"options": options_of(data["options"]), "models": models_of(data["models"])}
+        plan = read(video_harvests.VideoPlan, data | told)
+        return Response(HarvestShape(video_harvests.receive(request.user, plan, *files)).data, 202)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("points", int, description="bins of the curves, 600 where not said")],
+        responses=OpenApiTypes.OBJECT,
+    )
+    @action(detail=True)
+    def timeline(self, request: Request, id: UUID) -> Response:
+        """A video's clips and curves over time: error, expected error, shaking before and after."""
+        return Response(video_harvests.timeline(self.get_object(), _whole(request, "points", 600)))
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("first", int, description="frame to begin with"),
+            OpenApiParameter("count", int, description="how many, at most 120"),
+            OpenApiParameter("step", int, description="every so-many-th"),
+        ],
+        responses=OpenApiTypes.OBJECT,
+    )
+    @action(detail=True)
+    def stretch(self, request: Request, id: UUID) -> Response:
+        """Several frames at once, each as `frames/N/` has it: for playing."""
+        asked = {name: _whole(request, name, usual) for name, usual in (("first", 0), ("count", 30), ("step", 1))}
+        return Response({"frames": harvests.stretch_of(self.get_object(), **asked)})
 
     @extend_schema(responses=OpenApiTypes.OBJECT)
     @action(detail=True, url_path=r"frames/(?P<frame>\d{1,7})")
@@ -163,8 +245,9 @@ class Harvests(Listed):
     @action(detail=True, url_path=r"views/(?P<view>\d{1,3})/(?P<frame>\d{1,7})")
     def view(self, request: Request, id: UUID, view: str, frame: str) -> FileResponse:
         """The picture of one view of one frame."""
-        folder = Path(settings.MEDIA_ROOT) / self.get_object().folder / "views"
-        path = folder / str(int(view)) / f"{int(frame):06d}.jpg"
+        harvest = self.get_object()
+        folder = Path(settings.MEDIA_ROOT) / harvest.folder / "views"
+        path = folder / str(int(view)) / f"{harvests.picture_of(harvest, int(frame)):06d}.jpg"
         if not path.exists():
             raise NotFound("There is no picture of this frame.", field="frame", value=frame)
         response = FileResponse(path.open("rb"), content_type="image/jpeg")

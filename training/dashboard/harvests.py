@@ -1,4 +1,4 @@
-"""Pages of multi-view harvests: the list, an upload, one harvest with its report, and the review."""
+"""Pages of harvests: the list, uploads of recordings and of videos, one harvest with its report, and the review."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
 from labeling.skeletons import BUILT_IN, words
-from training import harvests
-from training.models import Harvest
+from training import harvests, video_harvests
+from training.models import Harvest, Model
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.refusal import Invalid, Refusal
 from webapp.typed import read
@@ -56,6 +56,32 @@ def harvest_new(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
+def harvest_video(request: HttpRequest) -> HttpResponse:
+    """Upload a video's keypoints or poses."""
+    require(request.user, Role.ADMIN)
+    if request.method == "POST":
+        try:
+            if "detections" not in request.FILES:
+                raise Invalid("Choose a file.", field="detections")
+            given = {k: request.POST.get(k, "") for k in ("name", "skeleton")}
+            given |= {k: v for k in ("fps", "focal_px", "width", "height") if (v := request.POST.get(k, "").strip())}
+            options = {k: v for k in ("keep_share", "labels_per_s") if (v := request.POST.get(k, "").strip())}
+            told = {"models": request.POST.getlist("models"), "options": options}
+            plan = read(video_harvests.VideoPlan, given | told)
+            harvest = video_harvests.receive(
+                request.user, plan, request.FILES["detections"], request.FILES.get("video")
+            )
+            return redirect("harvest", harvest.uuid)
+        except Refusal as error:
+            messages.error(request, str(error))
+    models = Model.objects.order_by("-created_at")[:200]
+    chosen = request.POST.getlist("models") or [str(m.uuid) for m in models[:1]]
+    return render(
+        request, "harvest_video.html", {"skeletons": BUILT_IN, "post": request.POST, "models": models, "chosen": chosen}
+    )
+
+
+@login_required
 def harvest_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     require(request.user, *STAFF)
     harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
@@ -73,6 +99,12 @@ def harvest_page(request: HttpRequest, identity: UUID) -> HttpResponse:
             ],
             "counts": counts,
             "files": harvests.FILES,
+            "clips": report.get("clips", [])[:200],
+            "tunable": Model.objects.filter(keypoints=harvests.skeleton_of(harvest).keypoints).order_by("-created_at")[
+                :50
+            ]
+            if report
+            else [],
             "can_publish": request.user.is_one_of(Role.ADMIN) and bool(report.get("shown")),
         },
     )
@@ -90,7 +122,9 @@ def harvest_review(request: HttpRequest, identity: UUID) -> HttpResponse:
         "joints": list(skeleton.keypoints),
         "bones": [[skeleton.index(a), skeleton.index(b)] for a, b in skeleton.bones],
         "cameras": [c["name"] for c in harvest.cameras],
-        "inlier_px": harvest.config["inlier_px"],
+        "inlier_px": harvest.config.get("inlier_px", 0),
+        "video": harvest.source == "video",
+        "fps": harvest.fps,
     }
     return render(request, "harvest_review.html", {"harvest": harvest, "island": island, "joints": skeleton.keypoints})
 
@@ -112,6 +146,7 @@ def harvest_publish(request: HttpRequest, identity: UUID) -> HttpResponse:
 urls = [
     path("harvests/", harvest_list, name="harvest-list"),
     path("harvests/new/", harvest_new, name="harvest-new"),
+    path("harvests/video/", harvest_video, name="harvest-video"),
     path("harvests/<uuid:identity>/", harvest_page, name="harvest"),
     path("harvests/<uuid:identity>/review/", harvest_review, name="harvest-review"),
     path("harvests/<uuid:identity>/publish/", harvest_publish, name="harvest-publish"),

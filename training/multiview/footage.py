@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v"}
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 QUALITY = 88
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass
@@ -39,7 +40,13 @@ def _plain(name: str) -> str:
 
 
 def extract(
-    folder: Path, cameras: Sequence[str], wanted: Sequence[int], target: Path, *, most_pixels: int = 64_000_000
+    folder: Path,
+    cameras: Sequence[str],
+    wanted: Sequence[int],
+    target: Path,
+    *,
+    most_pixels: int = 64_000_000,
+    progress: Progress = lambda *_: None,
 ) -> Shown:
     """Write the wanted frames as `target/CAMERA INDEX/FRAME.jpg`. A video that ends early or breaks is a note, not an error."""
     shown = Shown([set() for _ in cameras])
@@ -55,6 +62,7 @@ def extract(
             for index, image in _pictures(place, left, most_pixels):
                 image.convert("RGB").save(out / f"{index:06d}.jpg", "JPEG", quality=QUALITY)
                 shown.frames[number].add(index)
+                progress(len(shown.frames[number]), len(left), "pictures")
         except (
             av.FFmpegError,
             OSError,

@@ -45,16 +45,16 @@ class SmoothConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: float = Field(
-        2.0, ge=0, description="weight of the nuclear norm at 300 frames; grows with the root of the length"
+        3.0, ge=0, description="weight of the nuclear norm at 300 frames; grows with the root of the length"
     )
     velocity: float = Field(
-        0.002, ge=0, description="weight of squared first differences (per mm), at 10 frames a second"
+        0.0001, ge=0, description="weight of squared first differences (per mm), at 10 frames a second"
     )
     acceleration: float = Field(
-        0.002, ge=0, description="weight of squared second differences (per mm), at 10 frames a second"
+        0.0002, ge=0, description="weight of squared second differences (per mm), at 10 frames a second"
     )
-    gross_mm: float = Field(50.0, gt=0, description="residuals beyond count linearly (Huber)")
-    power: float = Field(8.0, ge=0, description="a prediction counts its score to this power")
+    gross_mm: float = Field(30.0, gt=0, description="residuals beyond count linearly (Huber)")
+    power: float = Field(6.0, ge=0, description="a prediction counts its score to this power")
     least: float = Field(0.02, gt=0, le=1, description="but at least this much")
     penalty: float = Field(0.02, gt=0, description="of the splitting (mu), fixed")
     iterations: int = Field(30, ge=1, le=1000)
@@ -73,13 +73,15 @@ class TrackConfig(BaseModel):
 
     stiffness: float = Field(0.3, ge=0, description="weight of squared second differences at 10 frames a second")
     gross: float = Field(0.05, gt=0, description="residuals of this share of the person's height count half (Cauchy)")
-    power: float = Field(6.0, ge=0, description="a detection counts its score to this power")
+    power: float = Field(7.5, ge=0, description="a detection counts its score to this power")
     rounds: int = Field(6, ge=1, le=100, description="of reweighting")
     swaps: bool = Field(True, description="give exchanged left and right limbs back")
     swap_margin: float = Field(
-        0.1, ge=0, description="log-likelihood per exchanged pair of joints that an exchange must gain"
+        0.2, ge=0, description="log-likelihood per exchanged pair of joints that an exchange must gain"
     )
-    steady: bool = Field(True, description="take the motion that all joints share in a frame (the camera's) out before")
+    steady: Literal["auto", "always", "never"] = Field(
+        "auto", description="take what all joints share in a frame (a camera's shake) out before; auto: where it shakes"
+    )
     rank: float = Field(
         2.0, ge=0, description="weight of the tracks' nuclear norm at 300 frames, a person being 1,700 high"
     )
@@ -124,7 +126,7 @@ class VideoConfig(BaseModel):
     clips: ClipConfig = ClipConfig()
     tracks: TrackConfig = TrackConfig()
     lifted: SmoothConfig = Field(
-        SmoothConfig(rank=0.1, velocity=0.0, acceleration=0.0003, power=1.0, bones=0.0),
+        SmoothConfig(rank=0.1, velocity=0.0, acceleration=0.001, gross_mm=50.0, power=1.0, bones=0.0),
         description="of lifted poses: little, since cleaned tracks have done most",
     )
     poses: SmoothConfig = Field(SmoothConfig(), description="of 3D predictions that were brought")

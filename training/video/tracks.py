@@ -1,6 +1,6 @@
 """2D tracks of one person over time, cleaned before they are lifted: robust smoothing, gaps filled, exchanged limbs given back.
 
-1. What all joints of a frame share (a shaking camera) is taken out, and put back at the end.
+1. Where a camera shakes, what all joints of a frame share is taken out, and put back at the end.
 2. Each track is the least squares of (score^p) Cauchy-weighted residuals and squared second differences, reweighted a few times, stiff
    and tolerant at first; between the rounds, a limb whose joints fit the other side's tracks better is exchanged: a two-state chain over
    time (Viterbi), so that one odd frame is not.
@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 USUAL_FPS = 10.0
 USUAL_SIZE = 1700.0
 SURE = 0.25  # score to the power from which a detection is believed
+SHAKING = 0.5  # of joint residuals shared, over those of their own, from which a camera is said to shake
 EASE = ((100.0, 4.0), (30.0, 3.0), (10.0, 2.0), (3.0, 1.5))  # stiffness and scale of the first rounds
 LIMBS = (("hip", "knee", "ankle"), ("shoulder", "elbow", "wrist"))
 
@@ -57,11 +58,13 @@ def clean(pixels: Array, score: Array, skeleton: Skeleton, config: TrackConfig, 
     base = np.where(there, np.clip(np.nan_to_num(score), 0, 1) ** config.power, 0.0)
     known = there.sum(axis=0) >= 2
     scale = config.gross * max(person_px(seen, base), 1.0)
-    shared = _shared(seen, there) if config.steady else np.zeros((len(seen), 1, 2))
+    shared = np.zeros((len(seen), 1, 2))
     robust = _Robust(skeleton, config, scale, config.stiffness * (fps / USUAL_FPS) ** 4)
-    track, weight, swapped = robust.fit(seen - shared, base)
-    if config.steady:  # once more, with what the joints' residuals still share
-        shared = shared + _shared(seen - shared - track, there)
+    track, weight, swapped = robust.fit(seen, base)
+    if config.steady == "always" or (config.steady == "auto" and _shakes(seen - track, weight > SURE)):
+        shared = _shared(seen, there)
+        track, weight, swapped = robust.fit(seen - shared, base)
+        shared = shared + _shared(seen - shared - track, there)  # once more, with what the residuals still share
         track, weight, swapped = robust.fit(seen - shared, base)
     right, base = robust.exchanged(seen - shared, base, swapped)
     for _ in range(config.rank_rounds):
@@ -72,6 +75,16 @@ def clean(pixels: Array, score: Array, skeleton: Skeleton, config: TrackConfig, 
     if config.keep:
         track = track + believed[..., None] * (right - track)
     return Tracks(track + shared, believed, swapped, known)
+
+
+def _shakes(off: Array, sure: NDArray[np.bool_]) -> bool:
+    """Do the joints' residuals F x J x 2 go together by more than chance lets them? Of J joints of their own, by 1 / sqrt(J)."""
+    rows = sure.sum(axis=1) >= 4
+    if rows.sum() < 10:
+        return False
+    own = np.where(sure[rows][..., None], off[rows], np.nan)
+    together = np.nanmedian(own, axis=1)
+    return bool(np.std(together) > SHAKING * np.nanstd(own - together[:, None]))
 
 
 def _shared(values: Array, there: NDArray[np.bool_]) -> Array:

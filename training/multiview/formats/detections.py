@@ -53,6 +53,24 @@ def read(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
     return read_coco(files, skeleton or COCO_17)
 
 
+def read_single(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
+    """One camera's detections: an npz (`people` F x P x J x 3 or `keypoints` F x J x 3), a COCO JSON, or a folder that holds the JSON of
+    each frame (OpenPose) or one COCO JSON. Raises BadRecording."""
+    if path.is_file() and path.suffix == ".npz":
+        return read_npz(path, skeleton, single=True)
+    if path.is_file():
+        return read_coco([path], skeleton or COCO_17)
+    files = sorted(path.rglob("*.json"))
+    if not files:
+        raise BadRecording(
+            f"{path.name} holds no JSON files", field="detections", fix="one JSON a frame, or a COCO file"
+        )
+    first = _json(files[0])
+    if isinstance(first, dict) and "annotations" in first:
+        return read_coco(files[:1], skeleton or COCO_17)
+    return read_openpose([files[0].parent], skeleton or BODY_25)
+
+
 def _json(path: Path) -> Any:
     if path.stat().st_size > MOST_FILE_BYTES:
         raise BadRecording(f"{path.name} is larger than {MOST_FILE_BYTES >> 20} MiB", field="detections")
@@ -149,8 +167,9 @@ def read_coco(files: Sequence[Path], skeleton: Skeleton) -> Detected:
     return Detected(_stacked(views, joints), skeleton, tuple(file.stem for file in files), size=size)
 
 
-def read_npz(path: Path, skeleton: Skeleton | None) -> Detected:
-    """Arrays: `people` F x V x P x J x 3 or `keypoints` F x V x J x 3, joint_names, and maybe camera_names, fps, image_size."""
+def read_npz(path: Path, skeleton: Skeleton | None, *, single: bool = False) -> Detected:
+    """Arrays: `people` F x V x P x J x 3 or `keypoints` F x V x J x 3, joint_names, and maybe camera_names, fps, image_size; without V
+    where they are a `single` camera's."""
     try:
         bounded(path, MOST_UNPACKED)
         with np.load(path, allow_pickle=False) as file:
@@ -162,11 +181,20 @@ def read_npz(path: Path, skeleton: Skeleton | None) -> Detected:
             size = tuple(int(x) for x in file["image_size"]) if "image_size" in file.files else None
     except (KeyError, ValueError, OSError, EOFError, TypeError, MemoryError, zipfile.BadZipFile) as error:
         raise BadRecording(f"{path.name}: no npz of detections ({error})", field="detections") from None
+    if single and values.ndim == (3 if key == "keypoints" else 4):
+        values = values[:, None]
     if values.ndim == 4:
         values = values[:, :, None]
-    if values.ndim != 5 or values.shape[-1] != 3 or not values.size or values.dtype.kind not in "fiu":
+    if (
+        values.ndim != 5
+        or (single and values.shape[1] != 1)
+        or values.shape[-1] != 3
+        or not values.size
+        or values.dtype.kind not in "fiu"
+    ):
         raise BadRecording(
-            f"{path.name}: {key} is {values.shape}, not frames x views x people x joints x 3", field="detections"
+            f"{path.name}: {key} is {values.shape}, not frames x {'' if single else 'views x '}people x joints x 3",
+            field="detections",
         )
     found = skeleton or named(names)
     if found is None:
@@ -176,6 +204,64 @@ def read_npz(path: Path, skeleton: Skeleton | None) -> Detected:
         raise BadRecording(f"{values.shape[3]} joints, {len(found.keypoints)} in {found.name}", field="skeleton")
     return Detected(
         _clean(values.astype(np.float32)), found, cameras, fps, size if size is None or len(size) == 2 else None
+    )
+
+
+@dataclass(frozen=True)
+class Lifted:
+    """3D predictions of somebody else's: `poses_mm` F x P x J x 3 (camera frame; NaN: missing), `score` F x P x J in 0..1."""
+
+    poses_mm: Floats
+    score: Floats
+    skeleton: Skeleton
+    fps: float = 0.0
+
+
+def holds_poses(path: Path) -> bool:
+    """Does this npz bring 3D predictions (`poses_mm`) rather than detections? False for what is no archive."""
+    try:
+        with zipfile.ZipFile(path) as file:
+            return "poses_mm.npy" in file.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read_poses(path: Path, skeleton: Skeleton | None) -> Lifted:
+    """Arrays `poses_mm` F x J x 3 or F x P x J x 3, joint_names, and maybe `score` (F x J or F x P x J; else 1) and fps.
+
+    Raises BadRecording.
+    """
+    try:
+        bounded(path, MOST_UNPACKED)
+        with np.load(path, allow_pickle=False) as file:
+            values = np.asarray(file["poses_mm"])
+            names = [str(n) for n in file["joint_names"]] if "joint_names" in file.files else []
+            fps = float(file["fps"]) if "fps" in file.files else 0.0
+            score = np.asarray(file["score"]) if "score" in file.files else np.ones(values.shape[:-1])
+    except (KeyError, ValueError, OSError, EOFError, TypeError, MemoryError, zipfile.BadZipFile) as error:
+        raise BadRecording(f"{path.name}: no npz of poses ({error})", field="detections") from None
+    if values.ndim == 3:
+        values, score = values[:, None], score[:, None]
+    if values.ndim != 4 or values.shape[-1] != 3 or not values.size or values.dtype.kind not in "fiu":
+        raise BadRecording(
+            f"{path.name}: poses_mm is {values.shape}, not frames x people x joints x 3", field="detections"
+        )
+    if score.shape != values.shape[:3] or score.dtype.kind not in "fiu":
+        raise BadRecording(f"{path.name}: score is {score.shape}, not {values.shape[:3]}", field="detections")
+    if len(values) > MOST_FRAMES or values.shape[1] > MOST_PEOPLE:
+        raise BadRecording(f"{len(values)} frames of {values.shape[1]} people are too many", field="detections")
+    found = skeleton or named(names)
+    if found is None or len(found.keypoints) != values.shape[2]:
+        raise BadRecording(
+            f"{path.name}: {values.shape[2]} joints are those of no known skeleton",
+            field="skeleton",
+            fix="name the skeleton",
+        )
+    known = np.isfinite(values).all(axis=-1) & np.isfinite(score) & (score > 0)
+    if not known.any():
+        raise BadRecording("No pose has a score above 0.", field="detections")
+    return Lifted(
+        values.astype(np.float32), np.where(known, np.minimum(score, 1.0), 0.0).astype(np.float32), found, fps
     )
 
 

@@ -1,0 +1,167 @@
+"""What a person reads before trusting a video's pseudo-labels: clips, joints, what was doubted; and the curves of the timeline."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from training.video import smoothing
+from training.video.clips import Followed
+from training.video.harvest import OUTCOMES, STILL_PX, STILL_S, Harvest, Outcome, Video
+
+AT_ONCE = 20_000
+CURVES = ("error_px", "expected_mm", "shaking_before_mm", "shaking_after_mm")
+
+
+def timeline(found: Harvest, fps: float) -> NDArray[np.float32]:
+    """Rows x CURVES: mean reprojection error (px), mean expected error (mm), and mean second difference (mm) at 10 frames a second of
+    the joints around their middle, as lifted and as harvested."""
+    rows = len(found.position)
+    out = np.zeros((rows, len(CURVES)), dtype=np.float32)
+    scale = (fps / 10) ** 2
+    for start in range(0, rows, AT_ONCE):
+        few = slice(start, min(start + AT_ONCE, rows))
+        seen = np.asarray(found.seen[few, 0])
+        off = np.linalg.norm(found.offset_px[few, 0], axis=-1)
+        out[few, 0] = (off * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+        out[few, 1] = np.asarray(found.expected_mm[few]).mean(axis=1)
+        wide = slice(max(start - 1, 0), min(few.stop + 1, rows))
+        for column, values in ((2, found.before), (3, found.position)):
+            some = np.asarray(values[wide], dtype=np.float64)
+            some = some - some.mean(axis=1, keepdims=True)
+            if len(some) > 2:
+                bent = np.linalg.norm(np.diff(some, n=2, axis=0), axis=-1).mean(axis=1) * scale
+                first = wide.start + 1
+                inside = slice(max(first, few.start), min(first + len(bent), few.stop))
+                out[inside, column] = bent[inside.start - first : inside.stop - first]
+    return out
+
+
+def report(video: Video, found: Harvest, followed: Followed, notes: list[str]) -> dict[str, Any]:
+    """Tables and findings in words; plain numbers, no NaN."""
+    names = video.skeleton.keypoints
+    outcome = np.asarray(found.outcome)
+    good = outcome == Outcome.FOUND
+    error = np.asarray(found.error_px)[:, 0]
+    seen = np.asarray(found.seen)[:, 0]
+    expected = np.asarray(found.expected_mm)
+    joints = []
+    for j, name in enumerate(names):
+        some = seen[:, j]
+        joints.append(
+            {
+                "name": name,
+                "found": int(good[:, j].sum()),
+                "kept": int(np.asarray(found.kept[:, j]).sum()),
+                "median_px": round(float(np.median(error[some, j])), 2) if some.any() else 0.0,
+                "spread_mm": round(float(np.median(expected[:, j])), 1),
+            }
+        )
+    return {
+        "harvester": "video",
+        "frames": video.rows,
+        "found": int(good.sum()),
+        "kept": int(np.asarray(found.kept).sum()),
+        "median_px": round(float(np.median(error[seen])), 2) if seen.any() else 0.0,
+        "outcomes": {OUTCOMES[o]: int((outcome == o).sum()) for o in Outcome},
+        "outcome_names": [OUTCOMES[o] for o in Outcome],
+        "joints": joints,
+        "cameras": [],
+        "clips": _clips(video, found),
+        "findings": notes + _findings(video, found, followed),
+    }
+
+
+def _clips(video: Video, found: Harvest) -> list[dict[str, Any]]:
+    base, told = 0, []
+    for clip in video.clips:
+        rows = slice(base, base + len(clip.slots))
+        seen = np.asarray(found.seen[rows, 0])
+        error = np.asarray(found.error_px[rows, 0])
+        position = np.asarray(found.position[rows])[:: max(1, len(clip.slots) // 2000)]
+        tree = video.skeleton.tree
+        lengths = smoothing.bone_lengths(position, np.ones(position.shape[:2]), video.skeleton)
+        told.append(
+            {
+                "person": clip.person,
+                "row": base,
+                "rows": len(clip.slots),
+                "first_frame": clip.first,
+                "ends": clip.why,
+                "missing": int((clip.slots < 0).sum()),
+                "median_px": round(float(np.median(error[seen])), 2) if seen.any() else 0.0,
+                "expected_mm": round(float(np.mean(found.expected_mm[rows])), 1),
+                "outcome": _outcome(found, rows),
+                "lengths_mm": {
+                    f"{video.skeleton.keypoints[a]} to {video.skeleton.keypoints[b]}": round(float(length), 1)
+                    for (a, b), length in zip(tree, lengths)
+                },
+            }
+        )
+        base += len(clip.slots)
+    return told
+
+
+def _outcome(found: Harvest, rows: slice) -> str:
+    if rows.stop - rows.start == 1:
+        return "one frame: lifted alone"
+    if not (np.asarray(found.outcome[rows]) == Outcome.FOUND).any():
+        return "nobody sure: every joint follows from guesses"
+    if np.asarray(found.method[rows]).any():
+        return "smoothed plainly in part: low rank moved sure joints too far"
+    return "completed"
+
+
+def _findings(video: Video, found: Harvest, followed: Followed) -> list[str]:
+    told = []
+    people = len({c.person for c in video.clips})
+    if people > 1:
+        told.append(
+            f"{people} clips: people come and go, or who is who could not be told; each is harvested on its own"
+        )
+    for frame in followed.crossings[:5]:
+        told.append(f"two people cross in frame {frame}: their clips are cut there")
+    if followed.left_out:
+        told.append(f"{followed.left_out} clips are too short and left out")
+    if video.fps > 120:
+        told.append(f"{video.fps:g} frames a second: taken as slow motion of real time; check the frame rate")
+    told += _stuck(video)
+    base = 0
+    for clip in video.clips:
+        name = _outcome(found, slice(base, base + len(clip.slots)))
+        if name != "completed":
+            told.append(f"clip {clip.person} from frame {clip.first}: {name}")
+        gone = int((clip.slots < 0).sum())
+        if gone:
+            told.append(f"clip {clip.person}: nobody is seen in {gone} frames, which were filled from their neighbours")
+        base += len(clip.slots)
+    return told[:60]
+
+
+def _stuck(video: Video) -> list[str]:
+    """Joints whose detection stays where it is while the person moves."""
+    if video.people is None:
+        return []
+    told, least = [], max(3, round(STILL_S * video.fps))
+    for clip in video.clips:
+        if len(clip.slots) < least:
+            continue
+        rows = np.arange(0, len(clip.slots), max(1, len(clip.slots) // 3000))
+        some = np.asarray(video.people[clip.first + rows, np.maximum(clip.slots[rows], 0)], dtype=np.float64)
+        there = (some[..., 2] > 0) & (clip.slots[rows] >= 0)[:, None]
+        spread = np.array(
+            [
+                np.ptp(some[there[:, j], j, :2], axis=0).max() if there[:, j].any() else np.inf
+                for j in range(some.shape[1])
+            ]
+        )
+        known = spread[np.isfinite(spread)]
+        if not len(known) or np.median(known) < 4 * STILL_PX:
+            continue  # everything stands still
+        for j in np.flatnonzero(spread < STILL_PX):
+            told.append(
+                f"clip {clip.person}: the detections of {video.skeleton.keypoints[j]} never move; they look stuck"
+            )
+    return told

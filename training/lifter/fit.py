@@ -25,6 +25,8 @@ from training.lifter.data import Frame, seen, subset
 from training.lifter.evaluate import order_errors
 from training.lifter.network import Lifter
 from training.lifter.objectives import OBJECTIVES
+from training.lifter.predict import load
+from training.lifter.pseudo import Pseudo, PseudoConfig, PseudoLosses
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 OnPoses = Callable[[int, NDArray[np.float32], Poses], None]
@@ -135,13 +137,15 @@ def fit(
     device: str = "cpu",
     curves: bool = True,
     share: tuple[int, int] = (0, 1),
+    pseudo: tuple[Pseudo, PseudoConfig] | None = None,
 ) -> Fitted:
     """Train on the `train` split of a release and report losses and, with `curves`, held-out order errors after each epoch.
 
     `on_poses`: sees some held-out people (N x J x 3 and their data) every `every` epochs; `checkpoint`: where to save as
     often, and to continue from; `weights`: a model to fine-tune (its weights only: optimiser and schedule start fresh);
     `share`: (rank, processes) in a process group that trains together, each on
-    its part of every batch (training.lifter.together). Raises NothingToLearn, NoLengths, Collapsed.
+    its part of every batch (training.lifter.together); `pseudo`: pseudo-labels to learn beside, which needs `weights`: input is then
+    standardised as that model's was. Raises NothingToLearn, NoLengths, Collapsed.
     """
     train = check(poses, config)
     config = bones.resolved(train, config)
@@ -150,6 +154,8 @@ def fit(
     start = 0
     if weights is not None:
         run.load_weights(weights)
+        if pseudo is not None:
+            run.learn_beside(*pseudo, load(weights).frame)
     if checkpoint is not None and checkpoint.exists():
         start = run.load(checkpoint)
     for epoch in range(start, config.epochs):
@@ -198,8 +204,17 @@ class _Run:
         learned = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(learned, lr=config.learning_rate, fused=True)
         self.learned = learned
+        self.pseudo: PseudoLosses | None = None
         self.steps_per_epoch = max(1, math.ceil(len(train.names) / config.batch))
         self.step = 0
+
+    def learn_beside(self, pseudo: Pseudo, options: PseudoConfig, frame: Frame) -> None:
+        """Add pseudo-labels' losses to every step; the network's input stays what it was trained on."""
+        if self.config.objective == "ordinal" and self.config.depth == "free":
+            raise NothingToLearn("Pseudo-labels are in mm: start from a model with depth 'bones', or a supervised one.")
+        self.frame = frame
+        self.batches.mean, self.batches.std = (torch.from_numpy(v).to(self.device) for v in (frame.mean, frame.std))
+        self.pseudo = PseudoLosses(pseudo, options, self.config, frame, self.device)
 
     def best(self) -> Lifter:
         """The averaged network where weights are averaged, else the network itself."""
@@ -236,6 +251,9 @@ class _Run:
         with torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=uses_bf16(config, self.device)):
             features = self.network.features(batch.x)
         parts, pose = self.parts(self.network, batch, features.float(), config)
+        if self.pseudo is not None:
+            extra = self.pseudo.parts(self.network, len(people), generator)
+            parts = parts | extra | {"loss": parts["loss"] + self.pseudo.total(extra)}
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate()
         self.optimiser.zero_grad(set_to_none=True)

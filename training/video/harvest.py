@@ -352,7 +352,7 @@ def _flat(values: Array) -> Array:
 
 # Fitted on training takes of the lifters of benchmarks/video.py (walking and running, and all takes, together); their test takes'
 # reliability is printed there. A lifter of other motion is calibrated by `Calibration.fit` on whatever truth there is.
-USUAL = Calibration((1.9, 0.35, 0.25, 0.2), 0.75)
+USUAL = Calibration((1.53, 0.88, 0.01, 0.18), 0.70)
 
 
 # what is kept, and how far a run is

@@ -36,9 +36,9 @@ from labeling.skeletons import H36M_17
 from tests.training.dense_completion import complete_dense
 from training.lifter import export, predict
 from training.lifter import fit as fitting
-from training.lifter.config import PRESETS, changed
+from training.lifter.config import PRESETS, PseudoConfig, changed
 from training.lifter.data import subset
-from training.lifter.pseudo import Pseudo, PseudoConfig
+from training.lifter.pseudo import Pseudo
 from training.poses.metrics import pa_mpjpe_mm
 from training.poses.mocap import read_sequences
 from training.poses.views import Studio, photograph
@@ -331,7 +331,7 @@ def ladder(file: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
         seen = list(filmed(test, 50 + seed, False))
         measured = {"baseline": _alone(baseline, seen)}
         for number, (name, kind, weighted, bones) in enumerate(LADDER):
-            options = PseudoConfig(weighted=weighted, bones=1.0 if bones else 0.0)
+            options = PseudoConfig(weighted=weighted, bones_weight=1.0 if bones else 0.0)
             config = changed(fitted[seed % 3].config, seed=seed, **TUNED)
             with tempfile.TemporaryDirectory() as folder:
                 parent = Path(folder) / "parent.safetensors"

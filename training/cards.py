@@ -42,6 +42,14 @@ def write(model: Model, run: Run, found: dict[str, Any]) -> str:
             f"- keypoints, in order: {', '.join(model.keypoints)}",
             "- camera frame: x right, y down, z away from the camera; root at the origin",
             f"- training data: licence {dataset.licence or 'not stated'}; {dataset.attribution or 'no attribution given'}",
+            *(
+                [
+                    f"- beside it, {told['joints']} pseudo-labels of {told['people']} people (harvest `{told['harvest']}`, "
+                    f"sha256 `{told['sha256']}`): estimates, not measurements"
+                ]
+                if (told := found.get("pseudo"))
+                else []
+            ),
             f"- release `{release.uuid}`, run `{run.uuid}`, seed {run.config.get('seed')}",
             "",
             f"## Measured on {found.get('held_out_people', 0)} held-out people",

@@ -1,6 +1,6 @@
 """Everything of the training app that can be chosen: training methods, job kinds."""
 
-from training.lifter.config import PRESETS, LifterConfig
+from training.lifter.config import PRESETS, LifterConfig, TuneConfig
 from webapp.catalog import Catalog, Offer
 from webapp.jobs.run import job_kinds
 
@@ -13,6 +13,16 @@ training_methods.add(
         target="training.work:train_lifter",
         source="Ronchi et al., BMVC 2018",
         extra={"presets": PRESETS},
+    )
+)
+training_methods.add(
+    Offer(
+        name="fine-tune",
+        title="Lifter fine-tuned on pseudo-labels",
+        config=TuneConfig,
+        target="training.fine_tuning:tune",
+        source="Luo et al. 2019, section 3.3",
+        extra={"presets": {"parent": TuneConfig()}, "admins": True},
     )
 )
 

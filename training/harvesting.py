@@ -255,12 +255,12 @@ def publish(work: Work, config: PublishJob) -> dict[str, Any]:
     shutil.rmtree(aside, ignore_errors=True)
     for number, frame in enumerate(shown):
         work.progress(number, len(shown), "frames")
+        shot = harvests.picture_of(row, frame)
         for v, camera in enumerate(cameras):
-            number = harvests.picture_of(row, frame)
-            picture = folder / "views" / str(v) / f"{number:06d}.jpg"
+            picture = folder / "views" / str(v) / f"{shot:06d}.jpg"
             if not picture.exists():
                 continue
-            name = f"{camera.name}/{number:06d}.jpg"
+            name = f"{camera.name}/{frame:06d}.jpg"
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(picture, aside / name)
             image = _image(name, camera, accepted[frame], len(skeleton.keypoints), config.pairs_per_person, rng)
@@ -268,7 +268,7 @@ def publish(work: Work, config: PublishJob) -> dict[str, Any]:
                 image
             ):  # the last fifth of the recording is for testing: neighbours in time are too alike to be split at random
                 split = "test" if number >= 0.8 * len(shown) else "train"
-                images.append(image | {"split": split, "source": f"harvest {row.uuid}, {camera.name}, frame {number}"})
+                images.append(image | {"split": split, "source": f"harvest {row.uuid}, {camera.name}, frame {shot}"})
     if not images:
         raise Invalid(
             "No frame with a picture has enough accepted joints.", field="least_joints", fix="accept more, or lower it"

@@ -41,6 +41,8 @@ def start(
         offer = training_methods[method]
     except UnknownOffer as error:
         raise Invalid(str(error), field="method", value=method) from None
+    if offer.extra.get("admins"):
+        require(actor, Role.ADMIN)
     presets: dict[str, Config] = offer.extra["presets"]
     if preset not in presets:
         raise Invalid("Unknown preset.", field="preset", value=preset, fix=f"choose from {', '.join(presets)}")
@@ -52,6 +54,8 @@ def start(
             first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")
         ) from None
     parent = None
+    if start_from is None and method == "fine-tune":
+        raise Invalid("Say which model to start from.", field="start_from", fix="give the id of a model")
     if start_from is not None:
         parent = Model.objects.filter(uuid=start_from).first()
         if parent is None:

@@ -21,7 +21,7 @@ from training.multiview import footage
 from training.multiview.formats import detections, poses
 from training.multiview.recording import BadRecording
 from training.video import harvest, report
-from training.video.clips import Clip, Followed, follow
+from training.video.clips import Followed, alone, follow
 from training.video.config import VideoConfig
 from training.video.lifting import BadLifter, Ensemble, View, in_skeleton
 from training.video_harvests import VideoPlan
@@ -185,15 +185,8 @@ def _video(work: Work, plan: VideoPlan, options: VideoConfig, said: dict[str, An
         return harvest.Video(skeleton, followed.clips, said["fps"], size, people=people, view=view), followed
     given = np.load(work.folder / "poses.npy", mmap_mode="r", allow_pickle=False)
     score = np.load(work.folder / "score.npy", mmap_mode="r", allow_pickle=False)
-    clips = []
-    for person in range(given.shape[1]):
-        there = np.flatnonzero((score[:, person] > 0).any(axis=1))
-        if len(there):
-            slots = np.full(there[-1] - there[0] + 1, -1)
-            slots[there - there[0]] = person
-            clips.append(Clip(len(clips), int(there[0]), slots))
-    followed = Followed(clips, 0, [])
-    return harvest.Video(skeleton, clips, said["fps"], size, poses_mm=given, score=score, view=view), followed
+    followed = alone(score)
+    return harvest.Video(skeleton, followed.clips, said["fps"], size, poses_mm=given, score=score, view=view), followed
 
 
 def _pictures(

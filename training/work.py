@@ -21,8 +21,9 @@ from training import cards, priors
 from training.catalogs import training_methods
 from training.lifter import data, evaluate, export, simulate
 from training.lifter import fit as fitting
-from training.lifter.config import PRESETS, LifterConfig, changed
+from training.lifter.config import PRESETS, LifterConfig, PseudoConfig, changed
 from training.lifter.predict import load, predict
+from training.lifter.pseudo import Pseudo
 from training.models import Model, Point, Run
 from training.runs import TrainConfig
 from webapp.jobs.run import Work
@@ -40,13 +41,22 @@ def perform(work: Work, config: TrainConfig) -> dict[str, Any]:
     return result
 
 
-def train_lifter(work: Work, run: Run, config: LifterConfig) -> dict[str, Any]:
+def train_lifter(
+    work: Work,
+    run: Run,
+    config: LifterConfig,
+    *,
+    beside: tuple[Pseudo, PseudoConfig] | None = None,
+    frozen: tuple[Path, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Train on the run's release and store the model. `beside`: pseudo-labels that are learned too; `frozen`: their file and what to say
+    of it; the model that was started from is then measured on the same people."""
     poses = reading.read(Path(settings.MEDIA_ROOT) / run.release.folder)
     parent = Path(settings.MEDIA_ROOT) / run.started_from.path if run.started_from else None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     fitting.check(poses, config)
     known = bool(np.isfinite(poses.truth_mm).all(axis=(1, 2))[poses.pose].all()) and len(poses.pose) > 0
-    known = known and config.objective == "ordinal"
+    known = known and config.objective == "ordinal" and beside is None
     rounds = 2 if known else 1
     work.say(f"{len(poses.names)} people, {len(poses.pose)} labelled pairs, on {device}")
 
@@ -70,6 +80,7 @@ def train_lifter(work: Work, run: Run, config: LifterConfig) -> dict[str, Any]:
         weights=parent,
         every=CHECKPOINT_EPOCHS,
         device=device,
+        pseudo=beside,
     )
     aside = work.folder / "model.safetensors"
     export.save(fitted, aside)
@@ -95,9 +106,13 @@ def train_lifter(work: Work, run: Run, config: LifterConfig) -> dict[str, Any]:
         found["noise_free"] = evaluate.measure(predict(load(reference), held_out), held_out)
         found["chance"] = {"true_error": 0.5}
         found["label_quality"] = _label_quality(poses)
+    if frozen is not None:
+        found["pseudo"] = frozen[1]
+        if parent is not None:
+            found["parent"] = evaluate.measure(predict(load(parent), held_out), held_out)
     details = evaluate.details(predicted, held_out) if len(held_out.names) else {}
     write_events(run, work.folder / "events")
-    return _publish(work, run, found, details)
+    return _publish(work, run, found, details, frozen[0] if frozen else None)
 
 
 def _label_quality(poses: reading.Poses) -> float:
@@ -118,8 +133,10 @@ def write_events(run: Run, folder: Path) -> Path:
     return next(folder.glob("events*"))
 
 
-def _publish(work: Work, run: Run, found: dict[str, Any], details: dict[str, Any]) -> dict[str, Any]:
-    files = {
+def _publish(
+    work: Work, run: Run, found: dict[str, Any], details: dict[str, Any], learned: Path | None = None
+) -> dict[str, Any]:
+    files = ({".npz": learned} if learned else {}) | {
         ".safetensors": work.folder / "model.safetensors",
         ".onnx": work.folder / "model.onnx",
         ".tfevents": next((work.folder / "events").glob("events*")),

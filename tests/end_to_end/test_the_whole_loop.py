@@ -196,7 +196,7 @@ def test_a_recording_is_harvested_reviewed_by_keyboard_and_becomes_a_data_set(
     sign_in(page, site, "ada")
     page.get_by_role("link", name="Recordings").click()
     look(page, "recordings")
-    page.get_by_role("link", name="Harvest a recording").click()
+    page.get_by_role("link", name="Harvest several cameras").click()
     look(page, "new-recording")
     page.get_by_label("Name").fill("Leaning")
     for name, file in files.items():

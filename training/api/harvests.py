@@ -19,7 +19,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from labeling.api.views import Listed
-from training import harvests, video_harvests
+from training import fine_tunes, harvests, video_harvests
+from training.api.views import RunShape
 from training.models import Harvest, Review
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.jobs.api import JobShape
@@ -231,6 +232,13 @@ class Harvests(Listed):
         """Make a data set of accepted pseudo-labels."""
         job = harvests.publish(request.user, self.get_object(), read(harvests.PublishPlan, request.data))
         return Response(JobShape(job).data, 202)
+
+    @extend_schema(request=fine_tunes.TunePlan, responses={201: RunShape})
+    @action(detail=True, methods=["post"])
+    def tune(self, request: Request, id: UUID) -> Response:
+        """Fine-tune a lifter on this harvest's pseudo-labels, beside the labels of its own release."""
+        run = fine_tunes.start(request.user, self.get_object(), read(fine_tunes.TunePlan, request.data))
+        return Response(RunShape(run).data, 201)
 
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     @action(detail=True, url_path=r"files/(?P<name>[a-z0-9.]{1,30})")

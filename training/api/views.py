@@ -211,6 +211,13 @@ class Models(Listed):
         """The run's curves as a TensorBoard event file."""
         return self._file(".tfevents")
 
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True)
+    def pseudo(self, request: Request, id: UUID) -> FileResponse:
+        """The pseudo-labels that a fine-tuned model learned, as npz. For admins, as harvests are."""
+        require(request.user, Role.ADMIN)
+        return self._file(".npz")
+
     def _file(self, suffix: str) -> FileResponse:
         model = self.get_object()
         path = (Path(settings.MEDIA_ROOT) / model.path).with_suffix(suffix)

@@ -14,7 +14,7 @@ from django.urls import path, reverse
 from django.views.decorators.http import require_POST
 
 from labeling.skeletons import BUILT_IN, words
-from training import harvests, video_harvests
+from training import fine_tunes, harvests, video_harvests
 from training.models import Harvest, Model
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.refusal import Invalid, Refusal
@@ -105,6 +105,7 @@ def harvest_page(request: HttpRequest, identity: UUID) -> HttpResponse:
             ]
             if report
             else [],
+            "can_tune": request.user.is_one_of(Role.ADMIN),
             "can_publish": request.user.is_one_of(Role.ADMIN) and bool(report.get("shown")),
         },
     )
@@ -143,6 +144,22 @@ def harvest_publish(request: HttpRequest, identity: UUID) -> HttpResponse:
         return redirect("harvest", harvest.uuid)
 
 
+@login_required
+@require_POST
+def harvest_tune(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """Fine-tune a lifter on this harvest's pseudo-labels."""
+    harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
+    try:
+        wanted = ("fidelity_weight", "bones_weight", "epochs", "learning_rate")
+        options = {k: v for k in wanted if (v := request.POST.get(k, "").strip())}
+        given = {k: v for k in ("start_from", "learn_from") if (v := request.POST.get(k, "").strip())}
+        plan = read(fine_tunes.TunePlan, given | {"options": options})
+        return redirect("run", fine_tunes.start(request.user, harvest, plan).uuid)
+    except Refusal as error:
+        messages.error(request, str(error))
+        return redirect("harvest", harvest.uuid)
+
+
 urls = [
     path("harvests/", harvest_list, name="harvest-list"),
     path("harvests/new/", harvest_new, name="harvest-new"),
@@ -150,4 +167,5 @@ urls = [
     path("harvests/<uuid:identity>/", harvest_page, name="harvest"),
     path("harvests/<uuid:identity>/review/", harvest_review, name="harvest-review"),
     path("harvests/<uuid:identity>/publish/", harvest_publish, name="harvest-publish"),
+    path("harvests/<uuid:identity>/tune/", harvest_tune, name="harvest-tune"),
 ]

@@ -109,6 +109,8 @@ def run_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     rows = []
     if found:
         rows.append(_row("this run", found))
+        if "parent" in found:
+            rows.append(_row("the model it started from", found["parent"]))
         if "noise_free" in found:
             rows.append(_row("trained on noise-free labels (same pairs, true order)", found["noise_free"]))
         if "chance" in found:

@@ -74,6 +74,36 @@ class LifterConfig(Config):
         return self
 
 
+class PseudoConfig(Config):
+    """How pseudo-labels are learned beside (Luo et al. 2019, eq. 2 to 5)."""
+
+    fidelity_weight: float = Field(1.0, ge=0, le=1000, description="of the distance to pseudo-labels")
+    weighted: bool = Field(True, description="doubtful joints count by their confidence; False: all alike")
+    bones_weight: float = Field(1.0, ge=0, le=1000, description="of steady bone lengths (the paper's gamma)")
+    confident: float = Field(
+        0.7, ge=0, le=1, description="confidence from which a joint counts fully (the paper's tau)"
+    )
+
+
+class TuneConfig(LifterConfig, PseudoConfig):
+    """A lifter that learns a harvest's pseudo-labels beside its release's own labels; the rest is its parent's configuration."""
+
+    epochs: int = Field(20, ge=1, le=100_000, description="passes over the training poses")
+    learning_rate: float = Field(5e-4, gt=0, le=1, description="of Adam, at the start")
+    harvest: str = Field("", max_length=36, description="uuid of the harvest whose pseudo-labels are learned")
+    learn_from: Literal["accepted", "unrejected"] = Field(
+        "accepted", description="only what reviewers accepted, or everything that they did not reject"
+    )
+
+    @property
+    def lifter(self) -> LifterConfig:
+        return LifterConfig.model_validate(self.model_dump(include=set(LifterConfig.model_fields)))
+
+    @property
+    def pseudo(self) -> PseudoConfig:
+        return PseudoConfig.model_validate(self.model_dump(include=set(PseudoConfig.model_fields)))
+
+
 NEARER = LifterConfig()
 PAPER = LifterConfig(
     depth="free",

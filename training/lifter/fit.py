@@ -20,13 +20,13 @@ from torch import Tensor
 from labeling.releasing.reading import Poses
 from training.lifter import bones
 from training.lifter.batches import Batches
-from training.lifter.config import LifterConfig
+from training.lifter.config import LifterConfig, PseudoConfig
 from training.lifter.data import Frame, seen, subset
 from training.lifter.evaluate import order_errors
 from training.lifter.network import Lifter
 from training.lifter.objectives import OBJECTIVES
 from training.lifter.predict import load
-from training.lifter.pseudo import Pseudo, PseudoConfig, PseudoLosses
+from training.lifter.pseudo import Pseudo, PseudoLosses
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 OnPoses = Callable[[int, NDArray[np.float32], Poses], None]

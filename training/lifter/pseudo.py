@@ -13,15 +13,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
 from labeling.releasing.reading import Poses
 from labeling.skeletons import Skeleton
-from training.lifter.config import LifterConfig
+from training.lifter.config import LifterConfig, PseudoConfig
 from training.lifter.data import Frame, seen, twin_order
 from training.lifter.network import Lifter
-from webapp.catalog import Config
 
 Array = NDArray[np.floating]
 # upper and lower limbs, pelvis to hips, chin to head top: what a moving person keeps (paper, section 3.3)
@@ -36,15 +34,6 @@ STEADY = (
     "upper_neck head_top",
 )
 ORDER_UNIT_MM = 100.0
-
-
-class PseudoConfig(Config):
-    """How pseudo-labels are learned."""
-
-    fidelity: float = Field(1.0, ge=0, le=1000, description="weight of the distance to pseudo-labels")
-    weighted: bool = Field(True, description="doubtful joints count by their confidence; False: all alike")
-    bones: float = Field(1.0, ge=0, le=1000, description="weight of steady bone lengths (gamma)")
-    confident: float = Field(0.7, ge=0, le=1, description="confidence from which a joint counts fully (tau)")
 
 
 @dataclass(frozen=True)
@@ -150,4 +139,4 @@ class PseudoLosses:
         }
 
     def total(self, parts: dict[str, Tensor]) -> Tensor:
-        return self.options.fidelity * parts["fidelity"] + self.options.bones * parts["bones"]
+        return self.options.fidelity_weight * parts["fidelity"] + self.options.bones_weight * parts["bones"]

@@ -53,6 +53,18 @@ class Followed:
     crossings: list[int]
 
 
+def alone(score: Floats) -> Followed:
+    """Clips of people whom a predictor of 3D has followed already, one a person, from first to last seen. `score` F x P x J."""
+    clips: list[Clip] = []
+    for person in range(score.shape[1]):
+        there = np.flatnonzero((score[:, person] > 0).any(axis=1))
+        if len(there):
+            slots = np.full(there[-1] - there[0] + 1, -1)
+            slots[there - there[0]] = person
+            clips.append(Clip(len(clips), int(there[0]), slots))
+    return Followed(clips, 0, [])
+
+
 def follow(people: Floats, fps: float, config: ClipConfig) -> Followed:
     """Clips of F x P x J x 3 (px, px, score; 0: missing)."""
     there = np.stack([(people[:, p, :, 2] > 0).sum(axis=1) >= LEAST_JOINTS for p in range(people.shape[1])], axis=1)

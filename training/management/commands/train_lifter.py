@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 
 from labeling.models import Release
 from training import runs
@@ -53,22 +53,24 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from None
         if options["here"]:
             jobs.perform(run.job.pk)
-        self._follow(run)
+        follow(run, self.stdout)
 
-    def _follow(self, run: Run) -> None:
-        job = run.job
-        shown = -1.0
-        while True:
-            job.refresh_from_db()
-            if job.finished:
-                break
-            share = job.share_done or 0.0
-            if share >= shown + 0.1:
-                shown = share
-                self.stdout.write(f"{share:.0%}")
-            time.sleep(0.5)
-        if job.state != "done":
-            raise CommandError(f"{job.state}: {(job.error or {}).get('detail', '')}")
-        self.stdout.write(f"run {run.uuid}")
-        self.stdout.write(f"model {job.result['model']}")
-        self.stdout.write(json.dumps(job.result["metrics"], indent=1))
+
+def follow(run: Run, out: OutputWrapper) -> None:
+    """Print a run's progress until it ends, then its model and measures. Raises CommandError where it failed."""
+    job = run.job
+    shown = -1.0
+    while True:
+        job.refresh_from_db()
+        if job.finished:
+            break
+        share = job.share_done or 0.0
+        if share >= shown + 0.1:
+            shown = share
+            out.write(f"{share:.0%}")
+        time.sleep(0.5)
+    if job.state != "done":
+        raise CommandError(f"{job.state}: {(job.error or {}).get('detail', '')}")
+    out.write(f"run {run.uuid}")
+    out.write(f"model {job.result['model']}")
+    out.write(json.dumps(job.result["metrics"], indent=1))

@@ -1,0 +1,88 @@
+"""Harvest one camera's video from files: people followed, tracks cleaned and lifted again, 3D joints with uncertainty, a report.
+Goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from pydantic import ValidationError
+
+from labeling.skeletons import BUILT_IN
+from training.multiview.formats import detections
+from training.multiview.recording import BadRecording
+from training.video.config import VideoConfig
+
+
+class Command(BaseCommand):
+    help = __doc__
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("detections", type=Path, help=".npz, .json (COCO) or a folder of OpenPose JSON files")
+        parser.add_argument("target", type=Path, help="folder for arrays, poses.* and report.json")
+        parser.add_argument("--models", type=Path, nargs="*", default=[], help="safetensors files of trained lifters")
+        parser.add_argument("--skeleton", default="", choices=["", *BUILT_IN], help="of the detections")
+        parser.add_argument("--fps", type=float, default=0.0)
+        parser.add_argument("--focal-px", type=float, default=0.0)
+        parser.add_argument("--size", type=int, nargs=2, default=[0, 0], metavar=("WIDTH", "HEIGHT"))
+        parser.add_argument("--options", default="{}", help='of VideoConfig, JSON, for example {"keep_share": 0.5}')
+
+    def handle(self, **options: Any) -> None:
+        from training.lifter.predict import BadModel, load
+        from training.multiview.formats import poses
+        from training.video import harvest, report
+        from training.video.clips import alone, follow
+        from training.video.lifting import BadLifter, Ensemble, View, in_skeleton
+
+        wanted, path = BUILT_IN.get(options["skeleton"]), options["detections"]
+        try:
+            config = VideoConfig.model_validate_json(options["options"])
+            models = Ensemble([load(p) for p in options["models"]]) if options["models"] else None
+            size, focal = tuple(options["size"]), options["focal_px"]
+            if path.suffix == ".npz" and detections.holds_poses(path):
+                lifted = detections.read_poses(path, wanted)
+                fps, skeleton = options["fps"] or lifted.fps or 30.0, lifted.skeleton
+                followed = alone(lifted.score)
+                given: dict[str, Any] = {"poses_mm": lifted.poses_mm, "score": lifted.score}
+            else:
+                if models is None:
+                    raise BadRecording("2D keypoints need a lifter", field="--models", fix="name trained models' files")
+                read = detections.read_single(path, skeleton=wanted)
+                fps, skeleton = options["fps"] or read.fps or 30.0, models.skeleton
+                people = in_skeleton(read.people[:, 0], read.skeleton, skeleton)
+                followed = follow(people, fps, config.clips)
+                size = size if all(size) else read.size or _extent(people)
+                given = {"people": people}
+            size = size if all(size) else (1000, 1000)
+            view = View((focal, focal), ((size[0] - 1) / 2, (size[1] - 1) / 2)) if focal else View()
+            video = harvest.Video(skeleton, followed.clips, fps, (int(size[0]), int(size[1])), view=view, **given)
+            target: Path = options["target"]
+            found = harvest.harvest(video, models.lift if models else None, config, target, progress=self._progress)
+        except BadRecording as error:
+            raise CommandError(f"{error.field}: {error}{f'; {error.fix}' if error.fix else ''}") from None
+        except (BadLifter, BadModel) as error:
+            raise CommandError(f"--models: {error}") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise CommandError(f"options: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        except OSError as error:
+            raise CommandError(str(error)) from None
+        told = report.report(video, found, followed, [])
+        (target / "report.json").write_text(json.dumps(told, indent=1))
+        for kind, name in zip(poses.KINDS, ("poses.trc", "poses.c3d", "poses.npz", "poses.coco.json")):
+            poses.write(target / name, kind, found, skeleton, (video.camera,), fps)
+        for finding in told["findings"]:
+            self.stdout.write(finding)
+        self.stdout.write(f"{told['kept']} of {told['found']} found joints kept in {target}")
+
+    def _progress(self, done: int, total: int, unit: str) -> None:
+        self.stdout.write(f"{done} of {total} {unit}")
+
+
+def _extent(people: np.ndarray[Any, Any]) -> tuple[int, int]:
+    there = people[..., 2] > 0
+    far = people[..., :2][there].max(axis=0) if there.any() else np.array([999.0, 999.0])
+    return int(np.ceil(far[0])) + 1, int(np.ceil(far[1])) + 1

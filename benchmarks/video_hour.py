@@ -62,11 +62,11 @@ import numpy as np
 from labeling.skeletons import H36M_17
 from training.lifter import fit, export
 from training.lifter.config import PRESETS, changed
-from training.lifter.simulate import LabelConfig, labelled
+from training.lifter.simulate import LabelConfig, label
 from training.poses.mocap import Clip
 from training.poses.views import Studio, photograph
 motion = np.load(Path(sys.argv[1]) / "motion.npy")
-views = labelled(photograph([Clip("a", motion, 10.0)], H36M_17, Studio(), 0), LabelConfig(pairs=5), 0)
+views = label(photograph([Clip("a", motion, 10.0)], H36M_17, Studio(), 0), LabelConfig())
 for seed in range(3):
     config = changed(PRESETS["nearer"], epochs=1, seed=seed)
     export.save(fit.fit(views, config, curves=False), Path(sys.argv[1]) / f"{seed}.safetensors")
@@ -82,8 +82,10 @@ from webapp.accounts.models import Account
 from webapp.jobs.models import Job
 admin = Account.objects.get(username="ada")
 campaign = Campaign.objects.get(name="Sample campaign")
-crowd = CrowdRun.objects.create(campaign=campaign, model="imported", number=1, pairs=0, votes_used=0) if not campaign.crowd_runs.exists() else campaign.crowd_runs.first()
-release = Release.objects.create(campaign=campaign, crowd_run=crowd, number=1, manifest={{}}, created_by=admin) if not campaign.releases.exists() else campaign.releases.first()
+release = Release.objects.filter(campaign=campaign).first()
+if release is None:
+    run = CrowdRun.objects.create(campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0)
+    release = Release.objects.create(campaign=campaign, crowd_run=run, number=1)
 for n in range(3):
     job = Job.objects.create(kind="train", title="bench", state="done", created_by=admin)
     run = Run.objects.create(name=f"bench {{n}}", release=release, method="lifter", config={{}}, job=job, created_by=admin)
@@ -197,8 +199,11 @@ def _job(site: Site, folder: Path) -> dict[str, Any]:
     for share in (0.3, 0.6):
         attempt = until(disturbed, "running", past=share)["attempt"]
         for process in psutil.Process(site.process.pid).children(recursive=True):  # type: ignore[union-attr]
-            if f"heavy-{site.port}@%h" in process.cmdline():
-                os.kill(process.pid, signal.SIGKILL)
+            try:
+                if f"heavy-{site.port}@%h" in process.cmdline():
+                    os.kill(process.pid, signal.SIGKILL)
+            except (psutil.NoSuchProcess, ProcessLookupError):  # ended by itself, with its parent
+                pass
         deadline = time.monotonic() + 120
         while json.loads(shell(LOOK, harvest=disturbed))["attempt"] <= attempt and time.monotonic() < deadline:
             time.sleep(0.5)

@@ -79,7 +79,7 @@ class PseudoConfig(Config):
 
     fidelity_weight: float = Field(1.0, ge=0, le=1000, description="of the distance to pseudo-labels")
     weighted: bool = Field(True, description="doubtful joints count by their confidence; False: all alike")
-    bones_weight: float = Field(1.0, ge=0, le=1000, description="of steady bone lengths (the paper's gamma)")
+    bones_weight: float = Field(0.1, ge=0, le=1000, description="of steady bone lengths (the paper's gamma)")
     confident: float = Field(
         0.7, ge=0, le=1, description="confidence from which a joint counts fully (the paper's tau)"
     )

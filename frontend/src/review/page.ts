@@ -1,9 +1,10 @@
 // The review page: views with the reprojected skeleton and its uncertainty, a strip of frames, joints, rules, history.
 import { call } from "../api";
 import { mount, type Poses, type Viewer } from "../viewer/poses";
+import { placeOf, stepOf, track, type Stretch, type Timeline, type Track } from "./timeline";
 import { act, around, ellipse, nextWaiting, ruleOf, type Decision, type Frame, type Strip, type Verdict } from "./rules";
 
-export interface Input { url: string; joints: string[]; bones: [number, number][]; cameras: string[]; inlier_px: number }
+export interface Input { url: string; joints: string[]; bones: [number, number][]; cameras: string[]; inlier_px: number; video?: boolean; fps?: number }
 interface Past { reviewer: string | null; verdict: Verdict; rule: Record<string, unknown>; labels: number; at: string; undone_at: string | null; undone_by: string | null }
 
 const SVG = "http://www.w3.org/2000/svg";
@@ -30,7 +31,8 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
   const bar = make("div", "", "row review-bar"), slider = make("input"), stripes = make("canvas", "", "strip");
   const views = make("div", "", "review-views"), side = make("div", "", "review-side"), space = make("div");
   const list = make("table", "", "review-joints"), history = make("ol", "", "review-history"), rule = make("form", "", "card grid");
-  const poses: Poses = { joints: input.joints, bones: input.bones, examples: [] };
+  const poses: Poses = { joints: input.joints, bones: input.bones, examples: [], grey: "as lifted at first (grey)" };
+  let line: Timeline | null = null, curves: Track | null = null, stretch: Stretch | null = null, playing = 0;
   let viewer: Viewer | null = null;
 
   const button = (text: string, key: string, run: () => void, name = "") => {
@@ -49,6 +51,7 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
   button("Accept frame", "a", key("a"), "primary");
   button("Reject frame", "r", key("r"), "danger");
   button("Undo", "u", key("u"));
+  const play = input.video ? button("Play", "p", key("p")) : null;
   const crop = make("label", "", "check"), tick = make("input");
   tick.type = "checkbox";
   tick.addEventListener("change", () => { whole = tick.checked; show(); });
@@ -64,6 +67,24 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
     if (near) void go(near[0]);
   });
   const grid = make("div", "", "review-grid"), main = make("div");
+  const span = make("div", "", "row review-bar"), spanned = make("span", "Drag over the curves, or mark with [ and ], to choose a stretch."), inSpan: HTMLButtonElement[] = [];
+  span.append(spanned);
+  for (const [text, name] of [["Stretch from here", "["], ["Stretch to here", "]"]] as const) {
+    const made = make("button", text);
+    made.type = "button";
+    made.ariaKeyShortcuts = name;
+    made.title = `Key ${name}`;
+    made.addEventListener("click", key(name));
+    span.append(made);
+  }
+  for (const [text, verdict, name] of [["Accept stretch", "accepted", "primary"], ["Reject stretch", "rejected", "danger"]] as const) {
+    const made = make("button", text, name);
+    made.type = "button";
+    made.disabled = true;
+    made.addEventListener("click", () => { if (stretch && !busy) { busy = true; void decide({ verdict, rule: { frame: stretch[0], last_frame: stretch[1] } }).catch(failed).finally(() => { busy = false; }); } });
+    inSpan.push(made);
+    span.append(made);
+  }
   box.replaceChildren(status, bar, stripes, slider, grid);
   main.append(views, rule, history);
   grid.append(main, side);
@@ -72,7 +93,47 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
   const say = (text: string) => { status.textContent = text; };
   const failed = (error: unknown) => say(error instanceof Error ? error.message : "That did not work.");
 
+  function choose(chosen: Stretch): void {
+    stretch = chosen;
+    for (const made of inSpan) made.disabled = false;
+    spanned.textContent = `Stretch: frames ${chosen[0]} to ${chosen[1]} (${((chosen[1] - chosen[0] + 1) / (input.fps || 30)).toFixed(1)} s).`;
+    for (const [name, value] of [["frame", chosen[0]], ["last_frame", chosen[1]]] as const) {
+      const field = rule.elements.namedItem(name);
+      if (field instanceof HTMLInputElement) field.value = String(value);
+    }
+    curves?.paint(frame?.frame ?? 0, stretch);
+  }
+
+  function stop(): void {
+    playing += 1;
+    if (play) { play.textContent = "Play"; play.ariaPressed = "false"; }
+  }
+
+  /** Draw stretches of frames at the pace of the video until it ends, somebody stops it, or leaves for another frame. */
+  async function run(): Promise<void> {
+    if (!frame || !play) return;
+    const step = stepOf(input.fps || 30), pause = (1000 * step) / (input.fps || 30), own = (playing += 1);
+    play.textContent = "Stop";
+    play.ariaPressed = "true";
+    const fetched = (first: number) => call<{ frames: Frame[] }>(`${input.url}stretch/?first=${first}&count=40&step=${step}`).then((found) => found.frames);
+    let next: Promise<Frame[]> | null = fetched(frame.frame);
+    while (next && own === playing) {
+      const some: Frame[] = await next, after = (some.at(-1)?.frame ?? 0) + step;
+      next = after < (some[0]?.frames ?? 0) ? fetched(after) : null;
+      next?.catch(() => null);
+      for (const one of some) {
+        if (own !== playing) return;
+        const due = performance.now() + pause;
+        frame = one;
+        scene();
+        await new Promise((r) => setTimeout(r, Math.max(0, due - performance.now())));
+      }
+    }
+    if (own === playing) { stop(); show(); }
+  }
+
   function paint(): void {
+    curves?.paint(frame?.frame ?? 0, stretch);
     const width = (stripes.width = stripes.clientWidth * devicePixelRatio), height = (stripes.height = 28 * devicePixelRatio);
     const pen = stripes.getContext("2d");
     if (!pen) return;
@@ -134,23 +195,36 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
 
   function show(): void {
     if (!frame) return;
-    slider.max = String(frame.frames - 1);
-    slider.value = String(frame.frame);
-    slider.setAttribute("aria-valuetext", `frame ${frame.frame}`);
-    views.replaceChildren(...frame.views.map((_, n) => view(n)));
+    scene();
     joints();
     paint();
+  }
+
+  /** What changes while playing: the pictures, the 3D pose, where one is. */
+  function scene(): void {
+    if (!frame) return;
+    slider.max = String(frame.frames - 1);
+    slider.value = String(frame.frame);
+    const place = line && placeOf(line, frame.frame);
+    slider.setAttribute("aria-valuetext", place ? `frame ${frame.frame}: clip ${place.clip}, frame ${place.picture} of the video` : `frame ${frame.frame}`);
+    views.replaceChildren(...frame.views.map((_, n) => view(n)));
+    curves?.paint(frame.frame, stretch);
     // World (z up) to the viewer's frame (y down).
-    const turned = frame.joints.map(({ position_mm: [x, y, z] }) => [x, -z, y]);
+    const turned = ([x, y, z]: [number, number, number]) => [x, -z, y], first = frame.joints[0]?.before_mm;
     if (frame.joints.some((j) => j.there)) {
-      poses.examples = [{ name: `frame ${frame.frame}`, error_mm: null, pose_mm: turned, truth_mm: null, spread_mm: frame.joints.map((j) => (j.there ? j.spread_mm : 0)) }];
+      poses.examples = [{
+        name: place ? `frame ${frame.frame}, clip ${place.clip}` : `frame ${frame.frame}`, error_mm: null, pose_mm: frame.joints.map((j) => turned(j.position_mm)),
+        truth_mm: first ? frame.joints.map((j) => turned(j.before_mm ?? j.position_mm)) : null, spread_mm: frame.joints.map((j) => (j.there ? j.spread_mm : 0)),
+      }];
       try { viewer ? viewer.update() : (viewer = mount(space, poses)); } catch { space.textContent = "This browser does not draw WebGL, which the 3D viewer needs."; }
     }
   }
 
   async function go(number: number): Promise<void> {
+    stop();
     frame = await call<Frame>(`${input.url}frames/${Math.max(0, number)}/`);
-    say(`Frame ${frame.frame} of ${frame.frames}. Arrows go through frames and joints; a and r decide the frame, y and x the joint, u undoes.`);
+    const place = line && placeOf(line, frame.frame);
+    say(`Frame ${frame.frame} of ${frame.frames}${place ? ` (clip ${place.clip}, frame ${place.picture} of the video)` : ""}. Arrows go through frames and joints; a and r decide the frame, y and x the joint, u undoes${input.video ? ", p plays" : ""}.`);
     show();
   }
 
@@ -174,6 +248,15 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
     if (!frame || busy) return;
     const wanted = act(name, frame, chosen);
     if (!wanted) return;
+    if ("play" in wanted) {
+      if (play?.ariaPressed === "true") { stop(); show(); } else await run().catch((error: unknown) => { stop(); failed(error); });
+      return;
+    }
+    if ("mark" in wanted) {
+      const other = stretch?.[wanted.mark === "first" ? 1 : 0] ?? frame.frame;
+      if (input.video) choose(wanted.mark === "first" ? [frame.frame, Math.max(frame.frame, other)] : [Math.min(frame.frame, other), frame.frame]);
+      return;
+    }
     busy = true;
     try {
       if ("undo" in wanted) {
@@ -229,6 +312,14 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
   rule.addEventListener("submit", (event) => event.preventDefault());
   try {
     await reload();
+    if (input.video) {
+      line = await call<Timeline>(`${input.url}timeline/?points=${Math.max(100, Math.min(1200, Math.round(box.clientWidth)))}`);
+      if (line.at.length) {
+        curves = track(line, (number) => void go(number).catch(failed), choose);
+        stripes.before(curves.box);
+        slider.after(span);
+      }
+    }
     await go(nextWaiting(strip, -1) ?? strip[0]?.[0] ?? 0);
     if (!strip.length) say("This harvest kept nothing: there is nothing to review.");
   } catch (error) { failed(error); }

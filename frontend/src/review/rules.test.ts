@@ -26,6 +26,8 @@ describe("review", () => {
     expect(act("x", frame, 0)).toEqual({ decide: { verdict: "rejected", rule: { frame: 7, joint: "neck" } } });
     expect(act("x", frame, 1)).toBeNull(); // not kept: nothing to decide
     expect(act("u", frame, 0)).toEqual({ undo: true });
+    expect(act("p", frame, 0)).toEqual({ play: true });
+    expect(act("]", frame, 0)).toEqual({ mark: "last" });
     expect(act("q", frame, 0)).toBeNull();
   });
   it("reads a rule from fields, shares in per cent, empty ones left out", () => {

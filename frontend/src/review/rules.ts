@@ -3,10 +3,10 @@ export type Verdict = "waiting" | "accepted" | "rejected";
 export interface Seen { at: [number, number]; covariance: [[number, number], [number, number]]; detected: [number, number] | null }
 export interface View { camera: string; size: [number, number]; picture: boolean; joints: (Seen | null)[] }
 export interface Joint {
-  name: string; outcome: string; position_mm: [number, number, number]; spread_mm: number; there: boolean; kept: boolean;
+  name: string; outcome: string; position_mm: [number, number, number]; before_mm?: [number, number, number] | null; spread_mm: number; there: boolean; kept: boolean;
   verdict: Verdict | null; error_px: number | null;
 }
-export interface Frame { frame: number; frames: number; joints: Joint[]; views: View[] }
+export interface Frame { frame: number; frames: number; picture?: number; joints: Joint[]; views: View[] }
 export interface Rule {
   frame?: number; last_frame?: number; joint?: string; camera?: string; most_error_px?: number; least_error_px?: number; surest?: number; verdict?: Verdict;
 }
@@ -39,7 +39,7 @@ export function nextWaiting(strip: Strip, from: number, step: 1 | -1 = 1): numbe
 }
 
 /** What a key does on the review page; null where it does nothing. */
-export type Act = { go: "next" | "previous" | "waiting" } | { choose: 1 | -1 } | { decide: Decision } | { undo: true };
+export type Act = { go: "next" | "previous" | "waiting" } | { choose: 1 | -1 } | { decide: Decision } | { undo: true } | { play: true } | { mark: "first" | "last" };
 export function act(key: string, frame: Frame, chosen: number): Act | null {
   const joint = frame.joints[chosen];
   const about = (verdict: Verdict): Act => ({ decide: { verdict, rule: { frame: frame.frame } } });
@@ -55,6 +55,9 @@ export function act(key: string, frame: Frame, chosen: number): Act | null {
     case "y": return one("accepted");
     case "x": return one("rejected");
     case "u": return { undo: true };
+    case "p": return { play: true };
+    case "[": return { mark: "first" };
+    case "]": return { mark: "last" };
     default: return null;
   }
 }

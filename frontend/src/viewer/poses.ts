@@ -6,7 +6,7 @@ import {
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
 
 export interface Person { name: string; error_mm: number | null; pose_mm: number[][]; truth_mm: number[][] | null; spread_mm?: number[] }
-export interface Poses { joints: string[]; bones: [number, number][]; examples: Person[]; worst?: Person[] }
+export interface Poses { joints: string[]; bones: [number, number][]; examples: Person[]; worst?: Person[]; grey?: string }
 
 const LEFT = 0x4dabf7, RIGHT = 0xff922b, MIDDLE = 0xe9ecef, TRUTH = 0x868e96;
 const UP = new Vector3(0, 1, 0);
@@ -89,6 +89,7 @@ export function mount(box: HTMLElement, poses: Poses): Viewer {
     const person = people()[index];
     if (!person) return;
     scene.remove(current);
+    current.traverse((part) => { if (part instanceof Mesh) { part.geometry.dispose(); (part.material as MeshStandardMaterial).dispose(); } });
     current = new Group();
     current.add(figure(poses, person.pose_mm, false));
     person.spread_mm?.forEach((spread, j) => { // two standard deviations around each joint
@@ -121,7 +122,7 @@ export function mount(box: HTMLElement, poses: Poses): Viewer {
   truth.type = "checkbox";
   truth.checked = true;
   label.className = "check";
-  label.append(truth, "true pose (grey)");
+  label.append(truth, poses.grey ?? "true pose (grey)");
   truth.addEventListener("change", () => show(list, index));
   bar.append(select);
   if (poses.examples.some((p) => p.truth_mm)) bar.append(label);

@@ -1,0 +1,28 @@
+import { describe, expect, it } from "vitest";
+import { ceiling, frameAt, placeOf, stepOf, stretchOf, type Timeline } from "./timeline";
+
+const timeline: Timeline = {
+  frames: 150, fps: 30, at: [0, 75], curves: {},
+  clips: [{ row: 0, rows: 100, person: 0, first_frame: 40, outcome: "smoothed" }, { row: 100, rows: 50, person: 1, first_frame: 12, outcome: "smoothed" }],
+};
+
+describe("timeline", () => {
+  it("finds the frame below the pointer, never outside", () => {
+    expect([frameAt(0, 150), frameAt(0.5, 150), frameAt(1, 150), frameAt(-0.2, 150)]).toEqual([0, 75, 149, 0]);
+  });
+  it("puts a stretch in order whichever way it was dragged", () => {
+    expect(stretchOf(9, 3)).toEqual([3, 9]);
+  });
+  it("plays as fast as life in about twelve pictures a second", () => {
+    expect([stepOf(10), stepOf(30), stepOf(60), stepOf(1000)]).toEqual([1, 3, 5, 83]);
+  });
+  it("does not let one wild frame flatten the curve", () => {
+    expect(ceiling([...Array<number>(99).fill(2), 5000])).toBe(2);
+    expect(ceiling([])).toBeGreaterThan(0);
+  });
+  it("says which clip and which frame of the video a row is", () => {
+    expect(placeOf(timeline, 99)).toEqual({ clip: 1, picture: 139 });
+    expect(placeOf(timeline, 100)).toEqual({ clip: 2, picture: 12 });
+    expect(placeOf(timeline, 150)).toBeNull();
+  });
+});

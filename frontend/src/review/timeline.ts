@@ -1,0 +1,95 @@
+// The timeline of a video: curves over all frames, where one is, and a stretch that is chosen by dragging. Pure functions first.
+export interface Timeline { frames: number; fps: number; at: number[]; curves: Record<string, number[]>; clips: { row: number; rows: number; person: number; first_frame: number; outcome: string }[] }
+export type Stretch = [first: number, last: number];
+
+/** The frame at a share (0 to 1) of the timeline's width. */
+export const frameAt = (share: number, frames: number): number => Math.max(0, Math.min(frames - 1, Math.floor(share * frames)));
+
+/** A stretch from where one pressed to where one let go, in order. */
+export const stretchOf = (a: number, b: number): Stretch => [Math.min(a, b), Math.max(a, b)];
+
+/** Frames to go on by so that playing draws about `wanted` a second and is as fast as life. */
+export const stepOf = (fps: number, wanted = 12): number => Math.max(1, Math.round(fps / wanted));
+
+/** The largest value that is drawn: the 98th percentile, so that one wild frame does not flatten the rest. */
+export function ceiling(values: number[]): number {
+  const sorted = [...values].sort((a, b) => a - b);
+  return Math.max(1e-6, sorted[Math.floor(0.98 * (sorted.length - 1))] ?? 0);
+}
+
+/** Which clip a frame is of, and which frame of the video it shows. */
+export function placeOf(timeline: Timeline, frame: number): { clip: number; picture: number } | null {
+  const clip = timeline.clips.findIndex((c) => c.row <= frame && frame < c.row + c.rows), found = timeline.clips[clip];
+  return found ? { clip: clip + 1, picture: found.first_frame + frame - found.row } : null;
+}
+
+export const CURVES: [name: string, title: string, colour: string][] = [
+  ["expected_mm", "expected error (mm)", "#3b82f6"],
+  ["error_px", "reprojection error (px)", "#d9480f"],
+  ["shaking_before_mm", "shaking as lifted (mm)", "#868e96"],
+  ["shaking_after_mm", "shaking now (mm)", "#0a8f4d"],
+];
+
+export interface Track { paint: (frame: number, stretch: Stretch | null) => void; box: HTMLElement }
+
+/** The canvas with its key. `go`: one frame was chosen; `choose`: a stretch was. */
+export function track(timeline: Timeline, go: (frame: number) => void, choose: (stretch: Stretch) => void): Track {
+  const box = document.createElement("div"), canvas = document.createElement("canvas"), key = document.createElement("p");
+  canvas.className = "timeline";
+  canvas.setAttribute("role", "img");
+  canvas.setAttribute("aria-label", `Curves over ${timeline.frames} frames in ${timeline.clips.length} clips: ${CURVES.map(([, title]) => title).join(", ")}. Drag to choose a stretch.`);
+  key.className = "hint row";
+  // Both shaking curves share one scale, so that before and after can be compared.
+  const tops = new Map(CURVES.map(([name]) => [name, ceiling(timeline.curves[name] ?? [])]));
+  tops.set("shaking_after_mm", tops.get("shaking_before_mm") ?? 1);
+  for (const [name, title, colour] of CURVES) {
+    const item = document.createElement("span"), dot = document.createElement("i");
+    dot.className = "key";
+    dot.style.background = colour;
+    item.append(dot, ` ${title}, to ${(tops.get(name) ?? 0).toFixed(0)}`);
+    key.append(item);
+  }
+  box.append(canvas, key);
+  let shown: [number, Stretch | null] = [0, null], pressed: number | null = null;
+
+  const where = (event: PointerEvent) => frameAt((event.clientX - canvas.getBoundingClientRect().left) / Math.max(1, canvas.clientWidth), timeline.frames);
+  canvas.addEventListener("pointerdown", (event) => { pressed = where(event); canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointermove", (event) => { if (pressed !== null) paint(shown[0], stretchOf(pressed, where(event))); });
+  canvas.addEventListener("pointercancel", () => { pressed = null; });
+  canvas.addEventListener("pointerup", (event) => {
+    if (pressed === null) return;
+    const chosen = stretchOf(pressed, where(event)), few = (chosen[1] - chosen[0]) * (canvas.clientWidth / timeline.frames);
+    pressed = null;
+    if (few < 4) go(chosen[0]); else choose(chosen);
+  });
+
+  function paint(frame: number, stretch: Stretch | null): void {
+    shown = [frame, stretch];
+    const width = (canvas.width = canvas.clientWidth * devicePixelRatio), height = (canvas.height = canvas.clientHeight * devicePixelRatio);
+    const pen = canvas.getContext("2d");
+    if (!pen || !width) return;
+    const x = (f: number) => (f / timeline.frames) * width, style = getComputedStyle(canvas);
+    if (stretch) {
+      pen.fillStyle = style.getPropertyValue("--accent");
+      pen.globalAlpha = 0.22;
+      pen.fillRect(x(stretch[0]), 0, Math.max(2, x(stretch[1] + 1) - x(stretch[0])), height);
+      pen.globalAlpha = 1;
+    }
+    pen.fillStyle = style.getPropertyValue("--line");
+    for (const clip of timeline.clips) pen.fillRect(x(clip.row), 0, devicePixelRatio, height);
+    for (const [name, , colour] of CURVES) {
+      const values = timeline.curves[name] ?? [], top = tops.get(name) ?? 1;
+      pen.strokeStyle = colour;
+      pen.lineWidth = 1.3 * devicePixelRatio;
+      pen.beginPath();
+      values.forEach((value, n) => {
+        const y = height - 2 - (height - 4) * Math.min(1, value / top);
+        if (n) pen.lineTo(x(timeline.at[n] ?? 0), y); else pen.moveTo(x(timeline.at[n] ?? 0), y);
+      });
+      pen.stroke();
+    }
+    pen.fillStyle = style.getPropertyValue("--ink");
+    pen.fillRect(x(frame), 0, 2 * devicePixelRatio, height);
+  }
+  return { paint, box };
+}

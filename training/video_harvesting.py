@@ -57,7 +57,8 @@ def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
     video, followed = _video(work, plan, options, said)
     work.say(f"{video.rows} frames in {len(video.clips)} clips, {video.skeleton.name}, {len(plan.models)} models")
     arrays = work.folder / "arrays"
-    found = harvest.harvest(video, ensemble.lift if ensemble else None, options, arrays, progress=work.progress)
+    lift, made_of = ensemble.lift if ensemble else None, " ".join(models[m].sha256 for m in plan.models)
+    found = harvest.harvest(video, lift, options, arrays, models=made_of, progress=work.progress)
     np.save(arrays / "timeline.npy", report.timeline(found, video.fps))
     told = report.report(video, found, followed, said["notes"])
     for finding in told["findings"]:

@@ -128,8 +128,8 @@ def _look_through(folder: Path, plan: VideoPlan) -> None:
         lifted = path.suffix == ".npz" and detections.holds_poses(path)
         if lifted:
             detections.read_poses(path, BUILT_IN.get(plan.skeleton))
-        else:
-            detections.read_single(path, skeleton=BUILT_IN.get(plan.skeleton))
+        elif not (detections.read_single(path, skeleton=BUILT_IN.get(plan.skeleton)).people[..., 2] > 0).any():
+            raise BadRecording("Nobody is detected in any frame.", field="detections", fix="check the scores")
     except BadRecording as error:
         raise refusal_of(error) from None
     if not lifted and not plan.models:

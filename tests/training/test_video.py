@@ -137,7 +137,7 @@ def test_completion_brings_lost_joints_back() -> None:
     rng = np.random.default_rng(5)
     score = np.where(rng.random((120, 21)) < 0.85, 0.9, 0.1)
     predicted = truth + np.where(score < 0.5, rng.normal(0, 300, truth.shape), 0.0)
-    found = completion.complete(predicted, score)
+    found = completion.complete(predicted, score, CompletionConfig(iterations=150))
     lost = score < 0.5
     assert float(np.abs(found.trajectory - truth)[lost].mean()) < 0.15 * float(np.abs(predicted - truth)[lost].mean())
     assert found.converged

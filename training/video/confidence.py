@@ -16,7 +16,7 @@ from scipy.special import ndtr
 Array = NDArray[np.float64]
 NEAR_MM = 100.0  # a joint within this of its truth is near
 DEEPER = 1.8  # errors in depth over those in the picture's axes, of each coordinate (lifters measured in docs/methods/video.md)
-_NORM = 2.14  # mean length of a Gaussian vector with deviations 1, 1, DEEPER
+_NORM = 2.071  # mean length of a Gaussian vector with deviations 1, 1, DEEPER
 BINS = 10
 
 

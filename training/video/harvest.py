@@ -126,11 +126,13 @@ def harvest(
     folder: Path,
     *,
     calibration: Calibration | None = None,
+    models: str = "",
     progress: Progress = lambda *_: None,
 ) -> Harvest:
     """Harvest a video into `folder`, going on where an earlier call with the same input and options stopped. Raises BadRecording.
 
-    `lift` is not needed where the video brings 3D predictions. `calibration`: of this lifter; else a usual one's.
+    `lift` is not needed where the video brings 3D predictions. `calibration`: of this lifter; else a usual one's. `models`: what `lift` lifts
+    with, so that nothing goes on from what other models found.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if not video.rows:
@@ -140,7 +142,7 @@ def harvest(
     windows = _windows(
         [len(c.slots) for c in video.clips], round(config.window_s * video.fps), round(config.fade_s * video.fps)
     )
-    state = _State.of(folder, video, config)
+    state = _State.of(folder, video, config, f"{models} {calibration}")
     arrays = _arrays(folder, video, fresh=state.done == 0)
     solve = _Solve(video, lift, config, calibration or USUAL)
     for number in range(state.done, len(windows)):
@@ -371,6 +373,16 @@ def _keep(arrays: Harvest, video: Video, config: VideoConfig) -> None:
     arrays.kept.flush()  # type: ignore[attr-defined]
 
 
+def _digest(video: Video) -> str:
+    """Of what was detected or predicted, read piece by piece."""
+    found = hashlib.sha256()
+    for values in (video.people, video.poses_mm, video.score):
+        if values is not None:
+            for first in range(0, len(values), 4096):
+                found.update(np.ascontiguousarray(values[first : first + 4096]).tobytes())
+    return found.hexdigest()
+
+
 @dataclass
 class _State:
     path: Path
@@ -378,8 +390,16 @@ class _State:
     done: int
 
     @classmethod
-    def of(cls, folder: Path, video: Video, config: VideoConfig) -> _State:
-        about = [config.model_dump_json(), repr(video.skeleton), video.fps, video.size, repr(video.view)]
+    def of(cls, folder: Path, video: Video, config: VideoConfig, models: str) -> _State:
+        about: list[Any] = [
+            models,
+            _digest(video),
+            config.model_dump_json(),
+            repr(video.skeleton),
+            video.fps,
+            video.size,
+            repr(video.view),
+        ]
         about += [[c.person, c.first, len(c.slots)] for c in video.clips]
         key = hashlib.sha256(repr(about).encode()).hexdigest()
         path = folder / "state.json"

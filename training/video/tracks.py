@@ -56,7 +56,7 @@ def clean(pixels: Array, score: Array, skeleton: Skeleton, config: TrackConfig, 
     there = np.asarray((score > 0) & np.isfinite(score) & np.isfinite(pixels).all(axis=-1))
     seen = np.where(there[..., None], pixels, 0.0)
     base = np.where(there, np.clip(np.nan_to_num(score), 0, 1) ** config.power, 0.0)
-    known = there.sum(axis=0) >= 2
+    known = there.sum(axis=0) >= min(2, len(pixels))
     scale = config.gross * max(person_px(seen, base), 1.0)
     shared = np.zeros((len(seen), 1, 2))
     robust = _Robust(skeleton, config, scale, config.stiffness * (fps / USUAL_FPS) ** 4)

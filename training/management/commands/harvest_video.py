@@ -3,6 +3,7 @@ Goes on where it was stopped."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,9 @@ class Command(BaseCommand):
             view = View((focal, focal), ((size[0] - 1) / 2, (size[1] - 1) / 2)) if focal else View()
             video = harvest.Video(skeleton, followed.clips, fps, (int(size[0]), int(size[1])), view=view, **given)
             target: Path = options["target"]
-            found = harvest.harvest(video, models.lift if models else None, config, target, progress=self._progress)
+            lift = models.lift if models else None
+            made_of = " ".join(hashlib.sha256(p.read_bytes()).hexdigest() for p in options["models"])
+            found = harvest.harvest(video, lift, config, target, models=made_of, progress=self._progress)
         except BadRecording as error:
             raise CommandError(f"{error.field}: {error}{f'; {error.fix}' if error.fix else ''}") from None
         except (BadLifter, BadModel) as error:

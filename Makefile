@@ -53,12 +53,13 @@ bench: setup $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.campaign_modes --votes 2000
 	$(BIN)/python -m benchmarks.multiview --parts speed memory
 
-# Accuracy of lifters on motion of yours: make accuracy POSES=poses.npz (about an hour on two cores).
+# Accuracy of lifters on motion of yours: make accuracy POSES=poses.npz (about two hours on two cores).
 accuracy: setup $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.lifter_accuracy --poses $(POSES) --parts bars fine-tune ladder sideways one-pair
 	$(BIN)/python -m benchmarks.votes_needed --poses $(POSES)
 	$(BIN)/python -m benchmarks.adversaries --poses $(POSES)
 	$(BIN)/python -m benchmarks.multiview --poses $(POSES) --parts accuracy
+	$(BIN)/python -m benchmarks.video --poses $(POSES) --parts completion real simulated ladder hour
 
 # The API as it is, for the snapshot that a test compares.
 api: setup

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,17 @@ from training.models import Model
 from webapp.accounts.models import Account
 plan = video_harvests.VideoPlan(name="hour", models=[m.uuid for m in Model.objects.all()])
 found = SimpleUploadedFile("d.npz", (Path("{folder}") / "d.npz").read_bytes())
-print(video_harvests.receive(Account.objects.get(username="ada"), plan, found).uuid)
+harvest = video_harvests.receive(Account.objects.get(username="ada"), plan, found)
+print(harvest.uuid, harvest.job.uuid)
 """
-LOOK = """
-import json
+TOKEN = """
+from webapp.accounts import tokens
+from webapp.accounts.models import Account
+print(tokens.issue(Account.objects.get(username="ada"), name="bench", scopes=["read"])[1])
+"""
+KEPT = """
 from training.models import Harvest
-h = Harvest.objects.select_related("job").get(uuid="{harvest}")
-j = h.job
-print(json.dumps(dict(state=j.state, attempt=j.attempt, done=j.done, total=j.total, error=j.error, kept=h.pseudo_labels.count())))
+print(Harvest.objects.get(uuid="{harvest}").pseudo_labels.count())
 """
 DO = """
 from training.models import Harvest
@@ -173,31 +177,40 @@ def _job(site: Site, folder: Path) -> dict[str, Any]:
         out = site.manage("shell", "-v0", "-c", code.format(folder=folder, **values)).split("\n")
         return next((line for line in reversed(out) if line.strip()), "")
 
-    def until(harvest: str, *states: str, past: float = -1.0, most_s: float = 1800.0) -> dict[str, Any]:
+    shell(STORE)
+    token = shell(TOKEN)
+
+    def now(job: str) -> dict[str, Any]:
+        asked = urllib.request.Request(f"{site.url}/api/v1/jobs/{job}/", headers={"Authorization": f"Bearer {token}"})  # noqa: S310
+        with urllib.request.urlopen(asked, timeout=60) as answer:  # noqa: S310
+            return dict(json.load(answer))
+
+    def until(job: str, *states: str, past: float = -1.0, most_s: float = 1800.0) -> dict[str, Any]:
         deadline = time.monotonic() + most_s
         while True:
-            now = json.loads(shell(LOOK, harvest=harvest))
-            if now["state"] in states and now["done"] >= past * max(now["total"], 1):
-                return now
-            if now["state"] == "failed" or time.monotonic() > deadline:
-                raise RuntimeError(f"the Job is {now}")
+            found = now(job)
+            if found["state"] in states and (found["share_done"] or 0.0) >= past:
+                return found
+            if found["state"] in ("failed", "done") or time.monotonic() > deadline:
+                raise RuntimeError(f"the Job is {found}")
             time.sleep(0.5)
 
-    shell(STORE)
     begun = time.monotonic()
-    whole = shell(START)
-    kept = until(whole, "done")["kept"]
+    whole, job = shell(START).split()
+    until(job, "done")
     took = time.monotonic() - begun
+    kept = int(shell(KEPT, harvest=whole))
     print(f"Job: {took:.0f} s from upload to {kept} pseudo-labels", flush=True)
-    disturbed = shell(START)
-    until(disturbed, "running", past=0.1)
-    asked = time.monotonic()
+    disturbed, job = shell(START).split()
+    until(job, "running", past=0.1)
+    begun = time.monotonic()
     shell(DO, verb="cancel", harvest=disturbed)
-    until(disturbed, "cancelled")
+    asked = time.monotonic()  # the command returns once the wish is in the database
+    until(job, "cancelled")
     stopped = time.monotonic() - asked
     shell(DO, verb="retry", harvest=disturbed)
     for share in (0.3, 0.6):
-        attempt = until(disturbed, "running", past=share)["attempt"]
+        attempt = until(job, "running", past=share)["attempt"]
         for process in psutil.Process(site.process.pid).children(recursive=True):  # type: ignore[union-attr]
             try:
                 if f"heavy-{site.port}@%h" in process.cmdline():
@@ -205,15 +218,11 @@ def _job(site: Site, folder: Path) -> dict[str, Any]:
             except (psutil.NoSuchProcess, ProcessLookupError):  # ended by itself, with its parent
                 pass
         deadline = time.monotonic() + 120
-        while json.loads(shell(LOOK, harvest=disturbed))["attempt"] <= attempt and time.monotonic() < deadline:
+        while now(job)["attempt"] <= attempt and time.monotonic() < deadline:
             time.sleep(0.5)
-    again = until(disturbed, "done")
-    print(f"Job: stopped {stopped:.1f} s after it was asked to (each look takes a second or two); continued, killed twice, "
-          f"{again['kept']} pseudo-labels in attempt {again['attempt']}", flush=True)  # fmt: skip
-    return {
-        "whole_s": took,
-        "kept": kept,
-        "cancel_s": stopped,
-        "kept_killed": again["kept"],
-        "attempts": again["attempt"],
-    }
+    again = until(job, "done")
+    kept_killed = int(shell(KEPT, harvest=disturbed))
+    print(f"Job: stopped {stopped:.1f} s after it was asked to ({asked - begun:.1f} s of command before it); continued, killed twice, "
+          f"{kept_killed} pseudo-labels in attempt {again['attempt']}", flush=True)  # fmt: skip
+    found = {"whole_s": took, "kept": kept, "cancel_s": stopped, "kept_killed": kept_killed}
+    return found | {"attempts": again["attempt"]}

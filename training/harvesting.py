@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from webapp import audit, rows
 from webapp.jobs.run import Work
 from webapp.refusal import Invalid
 
+AT_ONCE = 4096  # frames whose labels are made together
 MOST_SHOWN = 300  # frames whose pictures are kept for review
 LABELS = (
     "harvest_id",
@@ -108,26 +109,23 @@ def finish(
     return {"harvest": str(row.uuid), "frames": about["frames"], "kept": told["kept"], "found": told["found"]}
 
 
-def _labels(row: Harvest, found: harvest.Harvest | VideoHarvest) -> Any:
-    error = found.error_px
-    for frame, joint in np.argwhere(found.kept).tolist():
-        seen = found.seen[frame, :, joint]
-        c = found.covariance[frame, joint]
-        six = [round(float(v), 2) for v in (c[0, 0], c[0, 1], c[0, 2], c[1, 1], c[1, 2], c[2, 2])]
-        off = float(error[frame, seen, joint].mean()) if seen.any() else 0.0
-        place = found.position[frame, joint].tolist()
-        worst = int(error[frame, :, joint].argmax())
-        yield (
-            row.pk,
-            frame,
-            joint,
-            *place,
-            json.dumps(six),
-            float(found.uncertainty[frame, joint]),
-            off,
-            worst,
-            "waiting",
-        )
+def _labels(row: Harvest, found: harvest.Harvest | VideoHarvest) -> Iterator[tuple[Any, ...]]:
+    """Rows of LABELS, some thousand frames at a time: the database is held while they are made."""
+    for first in range(0, len(found.kept), AT_ONCE):
+        few = slice(first, first + AT_ONCE)
+        frame, joint = np.nonzero(np.asarray(found.kept[few]))
+        if not len(frame):
+            continue
+        seen = np.asarray(found.seen[few])[frame, :, joint]
+        error = np.asarray(found.error_px[few])[frame, :, joint].astype(np.float64)
+        off = (error * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+        c = np.asarray(found.covariance[few])[frame, joint].astype(np.float64).round(2)
+        six = c[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]].tolist()
+        place = np.asarray(found.position[few])[frame, joint].tolist()
+        sure = np.asarray(found.uncertainty[few])[frame, joint].astype(np.float64).tolist()
+        columns = ((frame + first).tolist(), joint.tolist(), place, six, sure, off.tolist(), error.argmax(1).tolist())
+        for f, j, (x, y, z), shape, u, e, worst in zip(*columns):
+            yield row.pk, f, j, x, y, z, json.dumps(shape), u, e, worst, "waiting"
 
 
 def _recording(

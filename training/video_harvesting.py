@@ -64,8 +64,15 @@ def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
     for finding in told["findings"]:
         work.say(finding)
     for kind, name in zip(poses.KINDS, harvests.FILES):
-        work.progress(video.rows, video.rows, "frames")
-        poses.write(arrays / name, kind, found, video.skeleton, (video.camera,), video.fps)
+        poses.write(
+            arrays / name,
+            kind,
+            found,
+            video.skeleton,
+            (video.camera,),
+            video.fps,
+            between=lambda: work.progress(video.rows, video.rows, "frames"),
+        )
     told["shown"] = _pictures(work, upload, video, found, arrays, told)
     for leftover in arrays.glob("tail*.npz"):
         leftover.unlink()

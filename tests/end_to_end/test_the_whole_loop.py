@@ -12,6 +12,8 @@ import pytest
 from tests.end_to_end.drivers import Annotator, finish_job, json_of, sign_in, violations
 from tests.site import CHROMIUM, CHROMIUM_FLAGS, Site
 from tests.training.test_harvests import upload
+from tests.training.test_video_harvest import person, seen
+from tests.training.test_video_harvests import film, npz
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: browser tests left out")]
 SHOTS = os.environ.get("NEARER_SCREENSHOTS", "")
@@ -232,6 +234,63 @@ def test_a_recording_is_harvested_reviewed_by_keyboard_and_becomes_a_data_set(
     page.get_by_role("link", name="Open the data set").click()
     look(page, "harvested-people")
     assert page.get_by_text("pictures, skeleton h36m-17").count() == 1
+    context.close()
+
+
+def test_a_video_is_harvested_reviewed_on_its_timeline_and_a_lifter_is_fine_tuned(
+    site: Site, browser, tmp_path: Path
+) -> None:
+    for name, file in (("d.npz", npz(seen(person(90)))), ("walk.mp4", film(90))):
+        (tmp_path / name).write_bytes(file.read())
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    page = context.new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda e: errors.append(str(e)))
+    sign_in(page, site, "ada")
+    page.get_by_role("link", name="Recordings").click()
+    page.get_by_role("link", name="Harvest a video").click()
+    look(page, "new-video")
+    page.get_by_label("Name").fill("Walking")
+    page.locator("input[name=detections]").set_input_files(tmp_path / "d.npz")
+    page.locator("input[name=video]").set_input_files(tmp_path / "walk.mp4")
+    page.get_by_label("Focal length (px)").fill("1145")
+    page.get_by_role("button", name="Harvest").click()
+    page.wait_for_url("**/harvests/*-*/")
+    finish_job(page, site)
+    page.get_by_role("heading", name="Clips").wait_for()
+    look(page, "video")
+    page.get_by_role("link", name="Review pseudo-labels").click()
+    page.wait_for_selector(".review-views image")
+    page.wait_for_selector(".viewer canvas")
+    status, curves = page.get_by_role("status"), page.locator("canvas.timeline")
+    slider = page.get_by_role("slider", name="Frame")
+    page.locator("h1").click()
+    page.keyboard.press("p")
+    page.wait_for_function("Number(document.querySelector('input[type=range]').value) > 8")
+    page.keyboard.press("p")
+    page.get_by_role("button", name="Play").wait_for()
+    box = curves.bounding_box()
+    page.mouse.click(box["x"] + box["width"] * 0.5, box["y"] + 50)
+    status.get_by_text("clip 1, frame 45 of the video").wait_for()
+    assert slider.input_value() == "45"
+    page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.6, box["y"] + 60, steps=5)
+    page.mouse.up()
+    page.get_by_text("Stretch: frames 18 to 54 (3.7 s)").wait_for()
+    look(page, "timeline")
+    page.get_by_role("button", name="Accept stretch").click()
+    status.get_by_text("accepted.").wait_for()
+    accepted = int(status.inner_text().split()[0])
+    assert accepted > 100
+    assert page.get_by_text("as lifted at first (grey)").count() == 1
+    page.get_by_role("link", name="Walking").click()
+    page.get_by_label("Epochs").fill("2")
+    page.get_by_role("button", name="Fine-tune").click()
+    page.wait_for_url("**/runs/*-*/")
+    finish_job(page, site)
+    page.get_by_text("the model it started from").wait_for()
+    assert errors == []
     context.close()
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from labeling.skeletons import Skeleton
 from training.multiview import selection
@@ -148,7 +149,8 @@ def harvest(
     for number in range(state.done, len(windows)):
         window = windows[number]
         progress(window.start, video.rows, "frames")
-        rows = solve(window)
+        with threadpool_limits(1, user_api="blas"):  # its matrices are small: more threads only wait for each other
+            rows = solve(window)
         tail = _faded(rows, window, folder / "tail.npz", number)
         for name, values in rows.items():
             getattr(arrays, name)[window.start : window.stop] = values

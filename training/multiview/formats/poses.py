@@ -6,12 +6,13 @@ World in mm. TRC is Y up and in metres as Pose2Sim and OpenSim have it, (X, Y, Z
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import c3d
 import numpy as np
@@ -24,25 +25,50 @@ from training.multiview.triangulation import reprojected
 
 Array = NDArray[np.float64]
 METRE = 1000.0
+AT_ONCE = 4096  # frames
 KINDS = ("trc", "c3d", "npz", "coco")
 
 
-def write(path: Path, kind: str, found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
-    """One of KINDS; whole or not at all."""
+def write(
+    path: Path,
+    kind: str,
+    found: Harvest,
+    skeleton: Skeleton,
+    cameras: Sequence[Camera],
+    fps: float,
+    *,
+    between: Callable[[], None] = lambda: None,
+) -> None:
+    """One of KINDS; whole or not at all. Arrays are read some thousand frames at a time; `between` is called after each part, and may raise."""
     makers = {"trc": _trc, "c3d": _c3d, "npz": _npz, "coco": _coco}
     if kind not in makers:
         raise ValueError(f"unknown format {kind}: use {', '.join(KINDS)}")
     part = path.with_name(path.name + ".part")
-    part.write_bytes(makers[kind](found, skeleton, cameras, fps))
+    with part.open("wb") as out:
+        makers[kind](out, _Pieces(found, between), skeleton, cameras, fps)
     part.replace(path)
 
 
-def _there(found: Harvest) -> NDArray[np.bool_]:
-    return np.asarray(found.outcome == Outcome.FOUND)
+@dataclass(frozen=True)
+class _Pieces:
+    found: Harvest
+    between: Callable[[], None]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """First and last-but-one frames of each part."""
+        for first in range(0, len(self.found.position), AT_ONCE):
+            yield first, min(first + AT_ONCE, len(self.found.position))
+            self.between()
+
+    def there(self, first: int, last: int) -> NDArray[np.bool_]:
+        return np.asarray(self.found.outcome[first:last] == Outcome.FOUND)
+
+    def position(self, first: int, last: int) -> Array:
+        return np.asarray(self.found.position[first:last])
 
 
-def _trc(found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> bytes:
-    names, frames = skeleton.keypoints, len(found.position)
+def _trc(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
+    names, frames = skeleton.keypoints, len(parts.found.position)
     head = [
         "PathFileType\t4\t(X/Y/Z)\tnearer.trc",
         "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
@@ -50,84 +76,113 @@ def _trc(found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: flo
         "Frame#\tTime\t" + "\t\t\t".join(names) + "\t\t",
         "\t\t" + "\t".join(f"X{n}\tY{n}\tZ{n}" for n in range(1, len(names) + 1)),
     ]
-    there, place = _there(found), found.position[..., [1, 2, 0]] / METRE
-    rows = []
-    for f in range(frames):
-        cells = [f"{v!r}" if there[f, j] else "" for j in range(len(names)) for v in place[f, j].tolist()]
-        rows.append("\t".join([str(f + 1), f"{f / fps:.6f}", *cells]))
-    return ("\n".join(head + rows) + "\n").encode()
+    out.write(("\n".join(head) + "\n").encode())
+    for first, last in parts:
+        there, place = parts.there(first, last), parts.position(first, last)[..., [1, 2, 0]] / METRE
+        rows = []
+        for f, (known, joints) in enumerate(zip(there.tolist(), place.tolist()), start=first):
+            cells = [f"{v!r}" if k else "" for k, joint in zip(known, joints) for v in joint]
+            rows.append("\t".join([str(f + 1), f"{f / fps:.6f}", *cells]) + "\n")
+        out.write("".join(rows).encode())
 
 
-def _c3d(found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> bytes:
+def _c3d(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
     writer = c3d.Writer(point_rate=fps, analog_rate=0.0, point_scale=-1.0, point_units="mm  ")
     writer.set_point_labels([name[:32] for name in skeleton.keypoints])
-    there = _there(found)
-    for f in range(len(found.position)):
-        points = np.zeros((len(skeleton.keypoints), 5), dtype=np.float32)
-        points[:, :3] = np.where(there[f, :, None], found.position[f], 0.0)
-        points[:, 3] = np.where(there[f], 0.0, -1.0)
-        writer.add_frames([(points, np.zeros((0, 0), dtype=np.float32))])
-    out = io.BytesIO()
+    nothing = np.zeros((0, 0), dtype=np.float32)
+    for first, last in parts:
+        there = parts.there(first, last)
+        points = np.zeros((*there.shape, 5), dtype=np.float32)
+        points[..., :3] = np.where(there[..., None], parts.position(first, last), 0.0)
+        points[..., 3] = np.where(there, 0.0, -1.0)
+        writer.add_frames([(frame, nothing) for frame in points])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the library finds a file without analog channels remarkable
         writer.write(out)
-    return out.getvalue()
 
 
-def _npz(found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> bytes:
-    out = io.BytesIO()
-    np.savez_compressed(
-        out,
-        position_mm=found.position,
-        covariance_mm2=found.covariance,
-        uncertainty=found.uncertainty,
-        outcome=found.outcome,
-        kept=found.kept,
-        seen=found.seen,
-        error_px=found.error_px,
-        joint_names=np.array(skeleton.keypoints),
-        camera_names=np.array([c.name for c in cameras]),
-        fps=np.array(fps),
-    )
-    return out.getvalue()
+def _npz(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
+    found = parts.found
+    arrays: dict[str, NDArray[Any]] = {
+        "position_mm": found.position,
+        "covariance_mm2": found.covariance,
+        "uncertainty": found.uncertainty,
+        "outcome": found.outcome,
+        "kept": found.kept,
+        "seen": found.seen,
+        "error_px": found.error_px,
+        "joint_names": np.array(skeleton.keypoints),
+        "camera_names": np.array([c.name for c in cameras]),
+        "fps": np.array(fps),
+    }
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, values in arrays.items():
+            about = zipfile.ZipInfo(f"{name}.npy")  # its date is fixed: the same harvest makes the same file
+            about.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(about, "w", force_zip64=True) as stream:
+                header = np.lib.format.header_data_from_array_1_0(
+                    np.ascontiguousarray(values[:1]) if values.ndim else values
+                )
+                np.lib.format.write_array_header_1_0(stream, header | {"shape": values.shape})
+                for first in range(0, len(values) if values.ndim else 1, AT_ONCE):
+                    some = values[first : first + AT_ONCE] if values.ndim else values
+                    stream.write(np.ascontiguousarray(some).tobytes())
+                    parts.between()
 
 
-def _coco(found: Harvest, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> bytes:
+def _coco(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
     """An image per frame and camera; keypoints are the reprojected kept joints, `keypoints_3d` x, y, z mm in the camera's frame."""
-    pixels = reprojected(cameras, found.position) + 0.5
-    images: list[dict[str, Any]] = []
-    people: list[dict[str, Any]] = []
+    frames = len(parts.found.position)
+    out.write(b'{"images": [')
     for v, camera in enumerate(cameras):
-        seen = camera.see(found.position)
-        for f in range(len(found.position)):
-            number = v * len(found.position) + f + 1
-            name = f"{camera.name}/{f:06d}.jpg"
-            images.append(
-                {"id": number, "file_name": name, "width": camera.size[0], "height": camera.size[1], "frame": f}
-            )
-            kept = found.kept[f] & np.isfinite(pixels[f, v]).all(axis=-1)
-            if not kept.any():
-                continue
-            flat = np.concatenate(
-                [np.where(kept[:, None], pixels[f, v], 0.0).round(3), np.where(kept, 2, 0)[:, None]], axis=1
-            )
-            low, high = pixels[f, v][kept].min(axis=0), pixels[f, v][kept].max(axis=0)
-            box = [*low.round(3).tolist(), *(high - low).round(3).tolist()]
-            people.append(
+        wide, high = camera.size
+        for first, last in parts:
+            some = [
                 {
-                    "id": len(people) + 1,
-                    "image_id": number,
-                    "category_id": 1,
-                    "keypoints": flat.ravel().tolist(),
-                    "num_keypoints": int(kept.sum()),
-                    "keypoints_3d": np.where(kept[:, None], seen[f], 0.0).round(3).ravel().tolist(),
-                    "bbox": box,
-                    "area": round(box[2] * box[3], 3),
-                    "iscrowd": 0,
+                    "id": v * frames + f + 1,
+                    "file_name": f"{camera.name}/{f:06d}.jpg",
+                    "width": wide,
+                    "height": high,
+                    "frame": f,
                 }
-            )
+                for f in range(first, last)
+            ]
+            _listed(out, some, begun=bool(v or first))
+    out.write(b'], "annotations": [')
+    count = 0
+    for v, camera in enumerate(cameras):
+        for first, last in parts:
+            people = list(_people(parts.found, camera, v * frames, first, last, count))
+            _listed(out, people, begun=count > 0)
+            count += len(people)
     bones = [[skeleton.index(a) + 1, skeleton.index(b) + 1] for a, b in skeleton.bones]
     category = {"id": 1, "name": "person", "keypoints": list(skeleton.keypoints), "skeleton": bones}
-    return json.dumps(
-        {"images": images, "annotations": people, "categories": [category], "info": {"fps": fps}}
-    ).encode()
+    out.write(f'], "categories": [{json.dumps(category)}], "info": {json.dumps({"fps": fps})}}}'.encode())
+
+
+def _listed(out: IO[bytes], some: list[dict[str, Any]], *, begun: bool) -> None:
+    if some:
+        out.write(((", " if begun else "") + json.dumps(some)[1:-1]).encode())
+
+
+def _people(found: Harvest, camera: Camera, before: int, first: int, last: int, count: int) -> Iterator[dict[str, Any]]:
+    position = np.asarray(found.position[first:last])
+    pixels, seen = reprojected([camera], position)[:, 0] + 0.5, camera.see(position)
+    every = np.asarray(found.kept[first:last]) & np.isfinite(pixels).all(axis=-1)
+    for f in np.flatnonzero(every.any(axis=1)).tolist():
+        kept, place = every[f], pixels[f]
+        flat = np.concatenate([np.where(kept[:, None], place, 0.0).round(3), np.where(kept, 2, 0)[:, None]], axis=1)
+        low, high = place[kept].min(axis=0), place[kept].max(axis=0)
+        box = [*low.round(3).tolist(), *(high - low).round(3).tolist()]
+        count += 1
+        yield {
+            "id": count,
+            "image_id": before + first + f + 1,
+            "category_id": 1,
+            "keypoints": flat.ravel().tolist(),
+            "num_keypoints": int(kept.sum()),
+            "keypoints_3d": np.where(kept[:, None], seen[f], 0.0).round(3).ravel().tolist(),
+            "bbox": box,
+            "area": round(box[2] * box[3], 3),
+            "iscrowd": 0,
+        }

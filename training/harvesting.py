@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from training.multiview.harvest import OUTCOMES, Outcome
 from training.multiview.recording import BadRecording, Detections, HeatmapFiles, Recording, Source
 from training.video.harvest import Harvest as VideoHarvest
 from webapp import audit, rows
-from webapp.jobs.run import Work
+from webapp.jobs.run import Cancelled, Work
 from webapp.refusal import Invalid
 
 AT_ONCE = 4096  # frames whose labels are made together
@@ -54,7 +54,7 @@ LABELS = (
 
 
 def perform(work: Work, config: HarvestJob) -> dict[str, Any]:
-    """Job: harvest a recording; goes on where a killed worker was. Pseudo-labels and files appear together at the end."""
+    """Job: harvest a recording; goes on where a killed worker was. Report and files appear together at the end."""
     try:
         return _harvest(work, Harvest.objects.select_related("job").get(uuid=config.harvest), Path(config.upload))
     except BadRecording as error:
@@ -96,12 +96,12 @@ def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
 def finish(
     work: Work, row: Harvest, found: harvest.Harvest | VideoHarvest, told: dict[str, Any], arrays: Path, **about: Any
 ) -> dict[str, Any]:
-    """Pseudo-labels, report and files of any harvester appear together, if the job is still ours."""
+    """Pseudo-labels of any harvester are written, then report and files appear together, if the job is still ours. Until the report is
+    there nobody can review."""
+    _store(work, row, found)
     with transaction.atomic():
         work.hold()
         Harvest.objects.filter(pk=row.pk).update(report=told, **about)
-        PseudoLabel.objects.filter(harvest=row).delete()
-        rows.write(PseudoLabel, LABELS, _labels(row, found))
         target = Path(settings.MEDIA_ROOT) / row.folder
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
@@ -109,23 +109,43 @@ def finish(
     return {"harvest": str(row.uuid), "frames": about["frames"], "kept": told["kept"], "found": told["found"]}
 
 
-def _labels(row: Harvest, found: harvest.Harvest | VideoHarvest) -> Iterator[tuple[Any, ...]]:
-    """Rows of LABELS, some thousand frames at a time: the database is held while they are made."""
-    for first in range(0, len(found.kept), AT_ONCE):
-        few = slice(first, first + AT_ONCE)
-        frame, joint = np.nonzero(np.asarray(found.kept[few]))
-        if not len(frame):
-            continue
-        seen = np.asarray(found.seen[few])[frame, :, joint]
-        error = np.asarray(found.error_px[few])[frame, :, joint].astype(np.float64)
-        off = (error * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-        c = np.asarray(found.covariance[few])[frame, joint].astype(np.float64).round(2)
-        six = c[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]].tolist()
-        place = np.asarray(found.position[few])[frame, joint].tolist()
-        sure = np.asarray(found.uncertainty[few])[frame, joint].astype(np.float64).tolist()
-        columns = ((frame + first).tolist(), joint.tolist(), place, six, sure, off.tolist(), error.argmax(1).tolist())
-        for f, j, (x, y, z), shape, u, e, worst in zip(*columns):
-            yield row.pk, f, j, x, y, z, json.dumps(shape), u, e, worst, "waiting"
+def _store(work: Work, row: Harvest, found: harvest.Harvest | VideoHarvest) -> None:
+    """In parts, each short enough that the database is there for others and the job is heard of. What a killed worker or a stopped job
+    leaves is swept by whoever goes on."""
+    frames = len(found.kept)
+    _sweep(work, row)
+    try:
+        for first in range(0, frames, AT_ONCE):
+            with transaction.atomic():
+                work.hold()
+                rows.write(PseudoLabel, LABELS, _labels(row, found, first))
+            work.progress(frames, frames, "frames")
+    except Cancelled:
+        _sweep(work, row)
+        raise
+
+
+def _sweep(work: Work, row: Harvest) -> None:
+    with transaction.atomic():
+        work.hold()
+        left = PseudoLabel.objects.filter(harvest=row)
+        left._raw_delete(left.db)  # nobody has reviewed them: Django would look for reviews one by one
+
+
+def _labels(row: Harvest, found: harvest.Harvest | VideoHarvest, first: int) -> Iterator[tuple[Any, ...]]:
+    """Rows of LABELS of AT_ONCE frames."""
+    few = slice(first, first + AT_ONCE)
+    frame, joint = np.nonzero(np.asarray(found.kept[few]))
+    seen = np.asarray(found.seen[few])[frame, :, joint]
+    error = np.linalg.norm(np.asarray(found.offset_px[few], dtype=np.float64)[frame, :, joint], axis=-1)
+    off = (error * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
+    c = np.asarray(found.covariance[few])[frame, joint].astype(np.float64).round(2)
+    six = c[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]].tolist()
+    place = np.asarray(found.position[few])[frame, joint].tolist()
+    sure = np.asarray(found.uncertainty[few])[frame, joint].astype(np.float64).tolist()
+    columns = ((frame + first).tolist(), joint.tolist(), place, six, sure, off.tolist(), error.argmax(1).tolist())
+    for f, j, (x, y, z), shape, u, e, worst in zip(*columns):
+        yield row.pk, f, j, x, y, z, json.dumps(shape), u, e, worst, "waiting"
 
 
 def _recording(
@@ -189,7 +209,7 @@ def _order(views: Sequence[str], cameras: Sequence[Camera], count: int) -> list[
     return list(range(count))
 
 
-def unpacked(archive: Path, folder: Path) -> Path:
+def unpacked(archive: Path, folder: Path, *, between: Callable[[], None] = lambda: None) -> Path:
     """The files of a zip, names checked as those of pictures are; a lone top folder is stepped into."""
     if not folder.exists():
         part = folder.with_name(folder.name + ".part")
@@ -197,6 +217,7 @@ def unpacked(archive: Path, folder: Path) -> Path:
         opened = Zip(archive, storing.limits())
         try:
             for name, info in opened.members.items():
+                between()
                 target = part / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with opened.file.open(info) as source, target.open("wb") as out:

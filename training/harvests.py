@@ -249,6 +249,8 @@ def decide(actor: Account, harvest: Harvest, verdict: str, rule: Rule) -> Review
     require(actor, *STAFF)
     if verdict not in Verdict.values:
         raise Invalid("Unknown verdict.", field="verdict", value=verdict, fix=f"one of {', '.join(Verdict.values)}")
+    if harvest.report is None:
+        raise Conflict("The harvest is not finished.", field="harvest")
     with transaction.atomic():
         Harvest.objects.select_for_update().get(pk=harvest.pk)  # reviews of one harvest come one after the other
         changing = list(matching(harvest, rule).exclude(verdict=verdict).values_list("pk", "verdict"))

@@ -59,7 +59,7 @@ def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
     arrays = work.folder / "arrays"
     lift, made_of = ensemble.lift if ensemble else None, " ".join(models[m].sha256 for m in plan.models)
     found = harvest.harvest(video, lift, options, arrays, models=made_of, progress=work.progress)
-    np.save(arrays / "timeline.npy", report.timeline(found, video.fps))
+    np.save(arrays / "timeline.npy", report.timeline(found, video.fps, progress=work.progress))
     told = report.report(video, found, followed, said["notes"])
     for finding in told["findings"]:
         work.say(finding)
@@ -97,7 +97,7 @@ def _read(work: Work, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) 
         wanted = BUILT_IN.get(plan.skeleton) if plan.skeleton else None
         path = next(upload.glob("detections.*"))
         if path.suffix == ".zip":
-            path = harvesting.unpacked(path, work.folder / "unpacked")
+            path = harvesting.unpacked(path, work.folder / "unpacked", between=lambda: work.progress(0))
         notes: list[str] = []
         seen = _seen(upload, work, notes)
         if path.is_file() and path.suffix == ".npz" and detections.holds_poses(path):
@@ -106,7 +106,7 @@ def _read(work: Work, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) 
             _save(work.folder / "poses.npy", lifted.poses_mm)
             _save(work.folder / "score.npy", lifted.score)
         else:
-            read = detections.read_single(path, skeleton=wanted)
+            read = detections.read_single(path, skeleton=wanted, between=lambda: work.progress(0))
             if ensemble is None:
                 raise BadRecording(
                     "2D keypoints need a model that lifts them.", field="models", fix="choose a trained model"
@@ -189,7 +189,7 @@ def _video(work: Work, plan: VideoPlan, options: VideoConfig, said: dict[str, An
     view = View(focal, centre)
     if (work.folder / "people.npy").exists():
         people = np.load(work.folder / "people.npy", mmap_mode="r", allow_pickle=False)
-        followed = follow(people, said["fps"], options.clips)
+        followed = follow(people, said["fps"], options.clips, progress=work.progress)
         return harvest.Video(skeleton, followed.clips, said["fps"], size, people=people, view=view), followed
     given = np.load(work.folder / "poses.npy", mmap_mode="r", allow_pickle=False)
     score = np.load(work.folder / "score.npy", mmap_mode="r", allow_pickle=False)
@@ -211,7 +211,7 @@ def _pictures(
     folder = upload
     if path.suffix == ".zip":
         try:
-            folder = harvesting.unpacked(path, work.folder / "views")
+            folder = harvesting.unpacked(path, work.folder / "views", between=lambda: work.progress(0))
         except BadInput as error:
             told["findings"].append(f"video: {error.detail}")
             return []

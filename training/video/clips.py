@@ -7,6 +7,7 @@ is who is not known. F frames, P detections a frame, J joints; px.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,7 +67,9 @@ def alone(score: Floats) -> Followed:
     return Followed(clips, 0, [])
 
 
-def follow(people: Floats, fps: float, config: ClipConfig) -> Followed:
+def follow(
+    people: Floats, fps: float, config: ClipConfig, *, progress: Callable[[int, int, str], None] = lambda *_: None
+) -> Followed:
     """Clips of F x P x J x 3 (px, px, score; 0: missing)."""
     there = np.stack([(people[:, p, :, 2] > 0).sum(axis=1) >= LEAST_JOINTS for p in range(people.shape[1])], axis=1)
     gap = max(1, round(config.gap_s * fps))
@@ -81,6 +84,7 @@ def follow(people: Floats, fps: float, config: ClipConfig) -> Followed:
 
     for frame in range(len(people)):
         if frame % AT_ONCE == 0:
+            progress(frame, len(people), "frames followed")
             some = np.asarray(people[frame : frame + AT_ONCE])  # out of the mapped file
         seen = some[frame % AT_ONCE]
         for track in list(live):

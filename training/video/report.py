@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,17 +12,20 @@ from training.video import smoothing
 from training.video.clips import Followed
 from training.video.harvest import OUTCOMES, STILL_PX, STILL_S, Harvest, Outcome, Video
 
-AT_ONCE = 20_000
+AT_ONCE = 4096
 CURVES = ("error_px", "expected_mm", "shaking_before_mm", "shaking_after_mm")
 
 
-def timeline(found: Harvest, fps: float) -> NDArray[np.float32]:
+def timeline(
+    found: Harvest, fps: float, *, progress: Callable[[int, int, str], None] = lambda *_: None
+) -> NDArray[np.float32]:
     """Rows x CURVES: mean reprojection error (px), mean expected error (mm), and mean second difference (mm) at 10 frames a second of
     the joints around their middle, as lifted and as harvested."""
     rows = len(found.position)
     out = np.zeros((rows, len(CURVES)), dtype=np.float32)
     scale = (fps / 10) ** 2
     for start in range(0, rows, AT_ONCE):
+        progress(start, rows, "frames looked through")
         few = slice(start, min(start + AT_ONCE, rows))
         seen = np.asarray(found.seen[few, 0])
         off = np.linalg.norm(found.offset_px[few, 0], axis=-1)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +53,11 @@ def read(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
     return read_coco(files, skeleton or COCO_17)
 
 
-def read_single(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
+def read_single(
+    path: Path, *, skeleton: Skeleton | None = None, between: Callable[[], None] = lambda: None
+) -> Detected:
     """One camera's detections: an npz (`people` F x P x J x 3 or `keypoints` F x J x 3), a COCO JSON, or a folder that holds the JSON of
-    each frame (OpenPose) or one COCO JSON. Raises BadRecording."""
+    each frame (OpenPose) or one COCO JSON. `between` is called for every file, and may raise. Raises BadRecording."""
     if path.is_file() and path.suffix == ".npz":
         return read_npz(path, skeleton, single=True)
     if path.is_file():
@@ -68,7 +70,7 @@ def read_single(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
     first = _json(files[0])
     if isinstance(first, dict) and "annotations" in first:
         return read_coco(files[:1], skeleton or COCO_17)
-    return read_openpose([files[0].parent], skeleton or BODY_25)
+    return read_openpose([files[0].parent], skeleton or BODY_25, between=between)
 
 
 def _json(path: Path) -> Any:
@@ -116,13 +118,16 @@ def _stacked(views: list[list[list[Floats]]], joints: int) -> Floats:
     return found
 
 
-def read_openpose(folders: Sequence[Path], skeleton: Skeleton) -> Detected:
+def read_openpose(
+    folders: Sequence[Path], skeleton: Skeleton, *, between: Callable[[], None] = lambda: None
+) -> Detected:
     """One JSON a frame with people[].pose_keypoints_2d, frames in the order of their names."""
     joints = len(skeleton.keypoints)
     views = []
     for folder in folders:
         frames = []
         for file in sorted(folder.glob("*.json")):
+            between()
             data = _json(file)
             people = data.get("people") if isinstance(data, dict) else None
             if not isinstance(people, list):

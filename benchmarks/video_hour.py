@@ -189,7 +189,8 @@ def _job(site: Site, folder: Path) -> dict[str, Any]:
         deadline = time.monotonic() + most_s
         while True:
             found = now(job)
-            if found["state"] in states and (found["share_done"] or 0.0) >= past:
+            harvesting = past < 0 or found["unit"] == "frames"  # not while people are followed
+            if found["state"] in states and harvesting and (found["share_done"] or 0.0) >= past:
                 return found
             if found["state"] in ("failed", "done") or time.monotonic() > deadline:
                 raise RuntimeError(f"the Job is {found}")

@@ -97,7 +97,7 @@ def _read(work: Work, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) 
         wanted = BUILT_IN.get(plan.skeleton) if plan.skeleton else None
         path = next(upload.glob("detections.*"))
         if path.suffix == ".zip":
-            path = harvesting.unpacked(path, work.folder / "unpacked", between=lambda: work.progress(0))
+            path = harvesting.unpacked(path, work.folder / "unpacked", between=lambda: work.progress(0, 1, "files"))
         notes: list[str] = []
         seen = _seen(upload, work, notes)
         if path.is_file() and path.suffix == ".npz" and detections.holds_poses(path):
@@ -106,7 +106,7 @@ def _read(work: Work, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) 
             _save(work.folder / "poses.npy", lifted.poses_mm)
             _save(work.folder / "score.npy", lifted.score)
         else:
-            read = detections.read_single(path, skeleton=wanted, between=lambda: work.progress(0))
+            read = detections.read_single(path, skeleton=wanted, between=lambda: work.progress(0, 1, "files"))
             if ensemble is None:
                 raise BadRecording(
                     "2D keypoints need a model that lifts them.", field="models", fix="choose a trained model"
@@ -211,7 +211,7 @@ def _pictures(
     folder = upload
     if path.suffix == ".zip":
         try:
-            folder = harvesting.unpacked(path, work.folder / "views", between=lambda: work.progress(0))
+            folder = harvesting.unpacked(path, work.folder / "views", between=lambda: work.progress(0, 1, "files"))
         except BadInput as error:
             told["findings"].append(f"video: {error.detail}")
             return []

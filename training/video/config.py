@@ -45,16 +45,17 @@ class SmoothConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rank: float = Field(
-        3.0, ge=0, description="weight of the nuclear norm at 300 frames; grows with the root of the length"
+        4.0, ge=0, description="weight of the nuclear norm at 300 frames; grows with the root of the length"
     )
     velocity: float = Field(
-        0.0001, ge=0, description="weight of squared first differences (per mm), at 10 frames a second"
+        0.0005, ge=0, description="weight of squared first differences (per mm), at 10 frames a second"
     )
     acceleration: float = Field(
-        0.0002, ge=0, description="weight of squared second differences (per mm), at 10 frames a second"
+        0.0005, ge=0, description="weight of squared second differences (per mm), at 10 frames a second"
     )
-    gross_mm: float = Field(30.0, gt=0, description="residuals beyond count linearly (Huber)")
-    power: float = Field(6.0, ge=0, description="a prediction counts its score to this power")
+    gross_mm: float = Field(40.0, gt=0, description="residuals beyond count linearly (Huber)")
+    full: float = Field(0.88, gt=0, le=1, description="scores from here on count alike")
+    power: float = Field(12.0, ge=0, description="below, a prediction counts its share of that to this power")
     least: float = Field(0.02, gt=0, le=1, description="but at least this much")
     penalty: float = Field(0.02, gt=0, description="of the splitting (mu), fixed")
     iterations: int = Field(30, ge=1, le=1000)
@@ -126,7 +127,7 @@ class VideoConfig(BaseModel):
     clips: ClipConfig = ClipConfig()
     tracks: TrackConfig = TrackConfig()
     lifted: SmoothConfig = Field(
-        SmoothConfig(rank=0.1, velocity=0.0, acceleration=0.001, gross_mm=50.0, power=1.0, bones=0.0),
+        SmoothConfig(rank=0.1, velocity=0.0, acceleration=0.001, gross_mm=50.0, full=1.0, power=1.0, bones=0.0),
         description="of lifted poses: little, since cleaned tracks have done most",
     )
     poses: SmoothConfig = Field(SmoothConfig(), description="of 3D predictions that were brought")

@@ -28,14 +28,14 @@ class Stubborn:
     bias_mm: float = 11.0
     slow_s: float = 3.0
     burst_frames: float = 29.0
-    bursts: float = 0.066  # share of joints in gross bursts
-    swaps: float = 0.03  # share of frames whose arms or legs are exchanged
-    swap_frames: float = 4.0
+    bursts: float = 0.06  # share of joints in gross bursts
+    swaps: float = 0.04  # share of frames whose arms or legs are exchanged
+    swap_frames: float = 6.0
 
 
 SHORT_LIVED = Stubborn(slow_mm=22.0, fast_mm=12.0, pose_mm=34.0, bias_mm=10.0, slow_s=1.2, burst_frames=12.0)
 STUBBORN = Stubborn()
-OF_POSE = 0.5  # share of `pose_mm` that the random function of the pose has: its features saturate
+OF_POSE = 0.38  # share of `pose_mm` that the random function of the pose has: its features saturate
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Our estimator of a clip's 3D trajectory: one convex problem, solved by splitting in time linear in its length.
 
 minimise r sqrt(F/300) |X|_* + a |X D1|^2 + b |X D2|^2 + sum w_tj H(|x_tj - s_tj|), H Huber's of the joint's 3-vector (quadratic below
-`gross_mm`, linear beyond), w the score to a power. X in mm. Copies L = X (nuclear norm) and Z = X (data) under a fixed penalty mu:
+`gross_mm`, linear beyond), w the score (saturating) to a power. X in mm. Copies L = X (nuclear norm) and Z = X (data) under a fixed penalty mu:
     X: one pentadiagonal system for all rows; L: singular values cut through the n x n Gram matrix; Z: closed form.
 Then each bone is moved part of the way to its clip's median length, from the root outwards.
 The root of the length: singular values of a longer clip of the same motion grow so; without it short clips are over-shrunk.
@@ -46,7 +46,7 @@ def smooth(
         raise ValueError(f"predictions {predicted.shape} and scores {score.shape} do not fit")
     if not (np.isfinite(predicted).all() and np.isfinite(score).all()):
         raise ValueError("predictions or scores hold NaN or infinity")
-    weight = np.maximum(np.clip(score, 0, 1) ** config.power, config.least) * (score > 0)
+    weight = np.maximum(np.clip(score / config.full, 0, 1) ** config.power, config.least) * (score > 0)
     found = low_rank(predicted, weight, config, fps)
     sure = score > 0.7
     moved = float(np.linalg.norm(found - predicted, axis=-1)[sure].mean()) if sure.any() else 0.0

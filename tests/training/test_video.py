@@ -12,9 +12,10 @@ from scipy.optimize import minimize, minimize_scalar
 
 from labeling.skeletons import H36M_17
 from tests.training.dense_completion import complete_dense
-from training.video import completion, filters, simulate, smoothing, tracks
+from training.video import completion, filters, priors, simulate, smoothing, tracks
 from training.video.completion import Factored
 from training.video.config import CompletionConfig, SmoothConfig, TrackConfig
+from training.video.priors import PosePrior
 
 Array = NDArray[np.float64]
 
@@ -265,6 +266,39 @@ def test_the_splitting_finds_the_minimum_of_the_convex_problem() -> None:
     found = smoothing.low_rank(predicted, weight, config)
     best = minimize(cost, found.ravel(), method="Powell", options={"xtol": 1e-9, "ftol": 1e-14, "maxiter": 200_000}).fun
     assert cost(found.ravel()) == pytest.approx(best, rel=1e-5)
+
+
+def test_the_splitting_finds_the_minimum_with_a_prior_over_poses() -> None:
+    rng = np.random.default_rng(11)
+    predicted, weight = rng.normal(0, 60, (4, 2, 3)), rng.uniform(0.2, 1, (4, 2))
+    prior = PosePrior.of(rng.normal(5, 50, (40, 2, 3)))
+    config = SmoothConfig(
+        iterations=1000, rank=10.0, penalty=0.02, gross_mm=40, velocity=0.002, acceleration=0.0, prior=8.0
+    )
+
+    def cost(flat: Array) -> float:
+        x = flat.reshape(4, 6)
+        off = np.linalg.norm((x.reshape(4, 2, 3) - predicted), axis=-1)
+        huber = np.where(off < 40, off**2 / 80, off - 20)
+        far = x - prior.mean
+        likely = 4.0 * np.einsum("fi,ij,fj->", far, prior.precision, far)
+        smooth = 0.002 * (np.diff(x, axis=0) ** 2).sum()
+        return float(10.0 * np.sqrt(4 / 300) * np.linalg.norm(x, "nuc") + smooth + (weight * huber).sum() + likely)
+
+    found = smoothing.low_rank(predicted, weight, config, prior=prior)
+    best = minimize(cost, found.ravel(), method="Powell", options={"xtol": 1e-9, "ftol": 1e-14, "maxiter": 200_000}).fun
+    assert cost(found.ravel()) == pytest.approx(best, rel=1e-5)
+
+
+def test_authored_poses_are_a_prior_of_every_skeleton_they_know() -> None:
+    prior = priors.authored(H36M_17)
+    assert prior.mean.shape == (51,)
+    assert (np.linalg.eigvalsh(prior.precision) > 0).all()
+    height = prior.mean.reshape(17, 3)
+    assert height[H36M_17.index("head"), 1] < -300  # y down: heads are above hips
+    assert height[H36M_17.index("left_ankle"), 1] > 300
+    with pytest.raises(ValueError, match="two or more"):
+        PosePrior.of(np.zeros((1, 3, 3)))
 
 
 def test_a_smoother_that_moves_confident_joints_too_far_falls_back_and_says_so() -> None:

@@ -57,6 +57,12 @@ class SmoothConfig(BaseModel):
     full: float = Field(0.88, gt=0, le=1, description="scores from here on count alike")
     power: float = Field(12.0, ge=0, description="below, a prediction counts its share of that to this power")
     least: float = Field(0.02, gt=0, le=1, description="but at least this much")
+    prior: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="weight of a Gaussian over whole poses, from authored ones; 0: none, 4 was best on training takes",
+    )
     penalty: float = Field(0.02, gt=0, description="of the splitting (mu), fixed")
     iterations: int = Field(30, ge=1, le=1000)
     bones: float = Field(

@@ -25,7 +25,7 @@ from labeling.skeletons import Skeleton
 from training.multiview import selection
 from training.multiview.cameras import Camera
 from training.multiview.recording import BadRecording
-from training.video import confidence, filters, smoothing, tracks
+from training.video import confidence, filters, priors, smoothing, tracks
 from training.video.clips import Clip
 from training.video.confidence import Calibration, Signs
 from training.video.config import VideoConfig
@@ -289,7 +289,8 @@ class _Solve:
         if len(lifted) < 2 or not (score > 0).any() or not self.config.smooth:
             return lifted, 0
         options = self.config.poses if self.video.poses_mm is not None else self.config.lifted
-        done = smoothing.smooth(lifted, np.clip(score, 0, 1), options, self.video.fps, self.video.skeleton)
+        likely = priors.authored(self.video.skeleton) if options.prior else None
+        done = smoothing.smooth(lifted, np.clip(score, 0, 1), options, self.video.fps, self.video.skeleton, likely)
         root = self.video.skeleton.index(self.video.skeleton.root)
         return done.positions - done.positions[:, root : root + 1], int(done.method == "plain")
 

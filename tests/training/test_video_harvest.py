@@ -254,6 +254,19 @@ def test_labels_are_taken_from_frames_a_tenth_of_a_second_apart(tmp_path: Path) 
     assert np.flatnonzero(found.kept.any(axis=1)).tolist() == list(range(0, 90, 3))
 
 
+def test_the_report_sets_plain_filters_beside_the_harvest(tmp_path: Path) -> None:
+    people = seen(person(120), noise=6)
+    found, said = told(people, tmp_path)
+    rows = {c["name"]: c for c in said["controls"]}
+    first = np.array(found.before) - np.array(found.before)[:, :1]
+    bent = np.linalg.norm(np.diff(first, n=2, axis=0), axis=-1).mean(axis=1).sum() / 120
+    assert rows["as lifted at first"]["shaking_mm"] == pytest.approx(bent, abs=0.01)
+    assert rows["as lifted at first"]["moved_mm"] == 0
+    for name in ("Savitzky-Golay, 5 frames", "Butterworth, 2.2 Hz", "Kalman and RTS", "this harvest"):
+        assert rows[name]["shaking_mm"] < rows["as lifted at first"]["shaking_mm"]
+        assert rows[name]["moved_mm"] > 0
+
+
 # each a named outcome
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.video import smoothing
+from training.video import filters, smoothing
 from training.video.clips import Followed
 from training.video.harvest import OUTCOMES, STILL_PX, STILL_S, Harvest, Outcome, Video
 
+Array = NDArray[np.float64]
 AT_ONCE = 4096
 CURVES = ("error_px", "expected_mm", "shaking_before_mm", "shaking_after_mm")
 
@@ -43,7 +44,14 @@ def timeline(
     return out
 
 
-def report(video: Video, found: Harvest, followed: Followed, notes: list[str]) -> dict[str, Any]:
+def report(
+    video: Video,
+    found: Harvest,
+    followed: Followed,
+    notes: list[str],
+    *,
+    progress: Callable[[int, int, str], None] = lambda *_: None,
+) -> dict[str, Any]:
     """Tables and findings in words; plain numbers, no NaN."""
     names = video.skeleton.keypoints
     outcome = np.asarray(found.outcome)
@@ -74,6 +82,7 @@ def report(video: Video, found: Harvest, followed: Followed, notes: list[str]) -
         "joints": joints,
         "cameras": [],
         "clips": _clips(video, found),
+        "controls": _controls(video, found, progress),
         "findings": notes + _findings(video, found, followed),
     }
 
@@ -106,6 +115,40 @@ def _clips(video: Video, found: Harvest) -> list[dict[str, Any]]:
         )
         base += len(clip.slots)
     return told
+
+
+def _controls(video: Video, found: Harvest, progress: Callable[[int, int, str], None]) -> list[dict[str, str | float]]:
+    """What plain filters make of the same first lift, beside the harvest: shaking (mean second difference at 10 frames a second, mm),
+    how much bones change their length (standard deviation over a clip, mm), and how far they were moved from the first lift (mm)."""
+    sums: dict[str, list[Array]] = {}
+    parent, child = np.array(video.skeleton.tree).T
+    root, fps, base = video.skeleton.index(video.skeleton.root), video.fps, 0
+    for clip in video.clips:
+        for start in range(base, base + len(clip.slots), AT_ONCE):
+            progress(start, video.rows, "frames compared")
+            rows = slice(start, min(start + AT_ONCE, base + len(clip.slots)))
+            first = np.asarray(found.before[rows], dtype=np.float64)
+            first = first - first[:, root : root + 1]
+            now = np.asarray(found.position[rows], dtype=np.float64)
+            shape, flat = first.shape, first.reshape(len(first), -1)
+            noise = np.repeat(np.maximum(np.asarray(found.expected_mm[rows], dtype=np.float64), 5.0), 3, axis=1)
+            made = {
+                "as lifted at first": flat,
+                "Savitzky-Golay, 5 frames": filters.savitzky_golay(flat, 5, 2),
+                "Butterworth, 2.2 Hz": filters.butterworth(flat, fps, 2.2),
+                "Kalman and RTS": filters.kalman_rts(flat, noise, fps, 1000.0),
+                "this harvest": (now - now[:, root : root + 1]).reshape(len(first), -1),
+            }
+            for name, values in made.items():
+                pose = values.reshape(shape)
+                bent = np.linalg.norm(np.diff(pose, n=2, axis=0), axis=-1).sum() * (fps / 10) ** 2 / shape[1]
+                varied = np.linalg.norm(pose[:, child] - pose[:, parent], axis=-1).std(axis=0).mean() * len(pose)
+                moved = np.linalg.norm(pose - first, axis=-1).sum() / shape[1]
+                sums.setdefault(name, []).append(np.array([bent, varied, moved]))
+        base += len(clip.slots)
+    table = {name: np.sum(some, axis=0) / max(video.rows, 1) for name, some in sums.items()}
+    keys = ("shaking_mm", "bones_mm", "moved_mm")
+    return [{"name": n, **{k: round(float(x), 2) for k, x in zip(keys, v)}} for n, v in table.items()]
 
 
 def _outcome(found: Harvest, rows: slice) -> str:

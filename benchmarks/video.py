@@ -235,8 +235,8 @@ def real(file: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
             gain = 1 - mean["harvester"] / mean["noisy"]
             print(f"\n{where}: MPJPE mm of {seeds} seeds (best control on training takes: {best})")
             shown = ("noisy", "right 2D", "harvester", best, "paper's completion", "harvester, PA", "noisy, PA")
-            for key in (*shown, "noisy, jitter", "harvester, jitter", "spread rho"):
-                print(f"  {key:28} {mean[key]:7.2f} ± {sd[key]:.2f}", flush=True)
+            for key in (*shown, "noisy, acceleration error", "harvester, acceleration error", "spread rho"):
+                print(f"  {key:30} {mean[key]:7.2f} ± {sd[key]:.2f}", flush=True)
             print(
                 f"  gap recovered {gap:.3f}, MPJPE {-gain:+.3f}, PA-MPJPE {mean['harvester, PA'] / mean['noisy, PA'] - 1:+.3f}"
             )
@@ -261,7 +261,7 @@ def real(file: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
 def _lift_all(ensemble: Ensemble, some: list[Take], seed: int, moving: bool, *, with_paper: bool) -> dict[str, Any]:
     errors: dict[str, list[Array]] = {}
     aligned: dict[str, list[float]] = {}
-    jitter: dict[str, list[float]] = {}
+    bent: dict[str, list[float]] = {}
     spreads, said, near = [], [], []
     for truth, pixels, seen, score in filmed(some, seed, moving):
         sure = np.ones(score.shape)
@@ -290,11 +290,11 @@ def _lift_all(ensemble: Ensemble, some: list[Take], seed: int, moving: bool, *, 
         for key in ("noisy", "harvester"):
             aligned.setdefault(key, []).append(pa_mpjpe_mm(found[key], truth) * len(truth))
             shaking = np.diff((found[key] - (truth - truth[:, :1])), n=2, axis=0)
-            jitter.setdefault(key, []).append(float(np.linalg.norm(shaking, axis=-1).sum() / truth.shape[1]))
+            bent.setdefault(key, []).append(float(np.linalg.norm(shaking, axis=-1).sum() / truth.shape[1]))
     frames = sum(len(e) for e in errors["noisy"]) / 16
     out = {key: float(np.concatenate(values).mean()) for key, values in errors.items()}
     out |= {f"{key}, PA": sum(values) / frames for key, values in aligned.items()}
-    out |= {f"{key}, jitter": sum(values) / frames for key, values in jitter.items()}
+    out |= {f"{key}, acceleration error": sum(values) / frames for key, values in bent.items()}
     out["spread rho"] = float(spearmanr(np.concatenate(spreads), np.concatenate(errors["noisy"])).statistic)
     out["reliable"] = confidence.reliability(np.concatenate(said), np.concatenate(near))
     return out

@@ -489,10 +489,36 @@ def _cleaned(
     return {key: float(np.concatenate(values).mean()) for key, values in errors.items()}
 
 
+def diagram(real: dict[str, Any]) -> str:
+    """Reliability diagram as SVG: said against found, a line per lifter and camera, dots as large as their bins are full."""
+    colours = ("#3b82f6", "#d9480f", "#0a8f4d", "#b5179e")
+    parts = [
+        '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 150 118" font-family="sans-serif" font-size="4">',
+        '<rect width="150" height="118" fill="#fff"/><g transform="translate(14 4)" fill="none" stroke="#868e96" stroke-width=".4">',
+        '<rect width="100" height="100"/><path d="M0 100L100 0" stroke-dasharray="2 2"/></g>',
+        *(f'<text x="{14 + x}" y="109" text-anchor="middle">{x} %</text>' for x in (0, 25, 50, 75, 100)),
+        *(f'<text x="12" y="{105 - y}" text-anchor="end">{y}</text>' for y in (0, 25, 50, 75, 100)),
+        f'<text x="64" y="116" text-anchor="middle">said: within {confidence.NEAR_MM:.0f} mm</text>',
+        '<text transform="translate(4 54) rotate(-90)" text-anchor="middle">found (%)</text>',
+    ]
+    for n, (where, found) in enumerate(real.items()):
+        said, right, joints = (np.array(v) for v in found["reliability"])
+        x, y, size = 14 + 100 * said, 104 - 100 * right, 0.6 + 2.4 * np.sqrt(joints / joints.sum())
+        line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y))
+        dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{r:.1f}"/>' for a, b, r in zip(x, y, size))
+        parts.append(
+            f'<g fill="{colours[n]}"><polyline points="{line}" fill="none" stroke="{colours[n]}" stroke-width=".6"/>{dots}'
+        )
+        words = where.replace("walking and running", "walking").replace(" camera", "").replace(" takes", "")
+        parts.append(f'<text x="117" y="{12 + 6 * n}" font-size="3.6">{words}</text></g>')
+    return "\n".join([*parts, "</svg>"])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--poses", type=Path, required=True)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--diagram", type=Path, help="write the reliability diagram of part real here, as SVG")
     parser.add_argument("--parts", nargs="+", choices=("completion", *PARTS), default=["completion"])
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
@@ -502,6 +528,8 @@ def main() -> int:
         found, held = completed(asked.poses) if part == "completion" else PARTS[part](asked.poses, asked.seeds)
         figures[part] = found
         bars |= held
+    if asked.diagram and "real" in figures:
+        asked.diagram.write_text(diagram(figures["real"]))
     print()
     for name, holds in bars.items():
         print(f"{'holds ' if holds else 'FAILS '} {name}")

@@ -60,7 +60,9 @@ def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
     lift, made_of = ensemble.lift if ensemble else None, " ".join(models[m].sha256 for m in plan.models)
     found = harvest.harvest(video, lift, options, arrays, models=made_of, progress=work.progress)
     np.save(arrays / "timeline.npy", report.timeline(found, video.fps, progress=work.progress))
-    told = report.report(video, found, followed, said["notes"], progress=work.progress)
+    single = ["one model lifts: confidence rests on its mirror images alone; several know better where they err"]
+    notes = said["notes"] + (single if len(plan.models) == 1 else [])
+    told = report.report(video, found, followed, notes, progress=work.progress)
     for finding in told["findings"]:
         work.say(finding)
     for kind, name in zip(poses.KINDS, harvests.FILES):

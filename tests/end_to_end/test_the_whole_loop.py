@@ -266,7 +266,11 @@ def test_a_video_is_harvested_reviewed_on_its_timeline_and_a_lifter_is_fine_tune
     slider = page.get_by_role("slider", name="Frame")
     page.locator("h1").click()
     page.keyboard.press("p")
-    page.wait_for_function("Number(document.querySelector('input[type=range]').value) > 8")
+    for _ in range(100):
+        if int(slider.input_value()) > 8:
+            break
+        page.wait_for_timeout(100)
+    assert int(slider.input_value()) > 8
     page.keyboard.press("p")
     page.get_by_role("button", name="Play").wait_for()
     box = curves.bounding_box()

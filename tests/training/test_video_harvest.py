@@ -298,7 +298,7 @@ def test_a_joint_that_never_moves_is_named(tmp_path: Path) -> None:
     people = seen(person(60))
     people[:, 0, 5, :2] = (311.0, 222.0)
     _, said = told(people, tmp_path)
-    assert f"clip 0: the detections of {H36M_17.keypoints[5]} never move; they look stuck" in said["findings"]
+    assert f"clip 1: the detections of {H36M_17.keypoints[5]} never move; they look stuck" in said["findings"]
 
 
 def test_a_stretch_of_nan_is_filled_and_named(tmp_path: Path) -> None:

@@ -179,10 +179,12 @@ def _findings(video: Video, found: Harvest, followed: Followed) -> list[str]:
     for clip in video.clips:
         name = _outcome(found, slice(base, base + len(clip.slots)))
         if name != "completed":
-            told.append(f"clip {clip.person} from frame {clip.first}: {name}")
+            told.append(f"clip {clip.person + 1} from frame {clip.first}: {name}")
         gone = int((clip.slots < 0).sum())
         if gone:
-            told.append(f"clip {clip.person}: nobody is seen in {gone} frames, which were filled from their neighbours")
+            told.append(
+                f"clip {clip.person + 1}: nobody is seen in {gone} frames, which were filled from their neighbours"
+            )
         base += len(clip.slots)
     return told[:60]
 
@@ -209,6 +211,6 @@ def _stuck(video: Video) -> list[str]:
             continue  # everything stands still
         for j in np.flatnonzero(spread < STILL_PX):
             told.append(
-                f"clip {clip.person}: the detections of {video.skeleton.keypoints[j]} never move; they look stuck"
+                f"clip {clip.person + 1}: the detections of {video.skeleton.keypoints[j]} never move; they look stuck"
             )
     return told

@@ -127,7 +127,7 @@ def _read(work: Work, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) 
             notes.append(f"the video has {seen['frames']} frames, the keypoints {frames}: do they belong together?")
         if not (plan.fps or fps or seen.get("fps")):
             notes.append(f"nothing says the frame rate: {USUAL_FPS:g} frames a second are assumed")
-        if not plan.focal_px:
+        if not plan.focal_px and (work.folder / "people.npy").exists():
             notes.append(
                 "the focal length is not known: distance and path of the root are rough, poses are those of a distant camera"
             )

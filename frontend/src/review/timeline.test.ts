@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ceiling, frameAt, placeOf, stepOf, stretchOf, type Timeline } from "./timeline";
+import { ceiling, drawn, frameAt, placeOf, stepOf, stretchOf, type Timeline } from "./timeline";
 
 const timeline: Timeline = {
   frames: 150, fps: 30, at: [0, 75], curves: {},
@@ -19,6 +19,9 @@ describe("timeline", () => {
   it("does not let one wild frame flatten the curve", () => {
     expect(ceiling([...Array<number>(99).fill(2), 5000])).toBe(2);
     expect(ceiling([])).toBeGreaterThan(0);
+  });
+  it("leaves out curves that say nothing", () => {
+    expect(drawn({ error_px: [0, 0], expected_mm: [3, 0] }).map(([name]) => name)).toEqual(["expected_mm"]);
   });
   it("says which clip and which frame of the video a row is", () => {
     expect(placeOf(timeline, 99)).toEqual({ clip: 1, picture: 139 });

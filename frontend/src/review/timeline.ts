@@ -30,19 +30,23 @@ export const CURVES: [name: string, title: string, colour: string][] = [
   ["shaking_after_mm", "shaking now (mm)", "#0a8f4d"],
 ];
 
+/** Those that say something: predictions of 3D have nothing to reproject. */
+export const drawn = (curves: Record<string, number[]>) => CURVES.filter(([name]) => (curves[name] ?? []).some((value) => value > 0));
+
 export interface Track { paint: (frame: number, stretch: Stretch | null) => void; box: HTMLElement }
 
 /** The canvas with its key. `go`: one frame was chosen; `choose`: a stretch was. */
 export function track(timeline: Timeline, go: (frame: number) => void, choose: (stretch: Stretch) => void): Track {
   const box = document.createElement("div"), canvas = document.createElement("canvas"), key = document.createElement("p");
+  const lines = drawn(timeline.curves);
   canvas.className = "timeline";
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `Curves over ${timeline.frames} frames in ${timeline.clips.length} clips: ${CURVES.map(([, title]) => title).join(", ")}. Drag to choose a stretch.`);
+  canvas.setAttribute("aria-label", `Curves over ${timeline.frames} frames in ${timeline.clips.length} clips: ${lines.map(([, title]) => title).join(", ")}. Drag to choose a stretch.`);
   key.className = "hint row";
   // Both shaking curves share one scale, so that before and after can be compared.
   const tops = new Map(CURVES.map(([name]) => [name, ceiling(timeline.curves[name] ?? [])]));
   tops.set("shaking_after_mm", tops.get("shaking_before_mm") ?? 1);
-  for (const [name, title, colour] of CURVES) {
+  for (const [name, title, colour] of lines) {
     const item = document.createElement("span"), dot = document.createElement("i");
     dot.className = "key";
     dot.style.background = colour;
@@ -77,7 +81,7 @@ export function track(timeline: Timeline, go: (frame: number) => void, choose: (
     }
     pen.fillStyle = style.getPropertyValue("--line");
     for (const clip of timeline.clips) pen.fillRect(x(clip.row), 0, devicePixelRatio, height);
-    for (const [name, , colour] of CURVES) {
+    for (const [name, , colour] of lines) {
       const values = timeline.curves[name] ?? [], top = tops.get(name) ?? 1;
       pen.strokeStyle = colour;
       pen.lineWidth = 1.3 * devicePixelRatio;

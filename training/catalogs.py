@@ -22,7 +22,6 @@ training_methods.add(
         config=TuneConfig,
         target="training.fine_tuning:tune",
         source="Luo et al. 2019, section 3.3",
-        extra={"presets": {"parent": TuneConfig()}, "admins": True},
     )
 )
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import Field, ValidationError
 
 from training import harvests, runs
+from training.catalogs import training_methods
 from training.lifter.config import LifterConfig
 from training.models import Harvest, Model, PseudoLabel, Run
 from webapp.accounts.models import Account
@@ -56,15 +57,9 @@ def start(actor: Account, harvest: Harvest, plan: TunePlan) -> Run:
             fix="review the harvest first",
         )
     options = usual | plan.options | {"harvest": str(harvest.uuid), "learn_from": plan.learn_from}
-    return runs.start(
-        actor,
-        parent.run.release,
-        name=plan.name or f"{parent.name} v{parent.version} on {harvest.name}"[:120],
-        method="fine-tune",
-        preset="parent",
-        options=options,
-        start_from=parent.uuid,
-    )
+    title = plan.name or f"{parent.name} v{parent.version} on {harvest.name}"[:120]
+    config = runs.checked(training_methods["fine-tune"], options)
+    return runs.begin(actor, parent.run.release, "fine-tune", config, parent, title)
 
 
 def learned(harvest: Harvest, learn_from: str) -> Any:

@@ -14,7 +14,7 @@ from training.models import Model, Run
 from webapp import audit
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
-from webapp.catalog import Config, UnknownOffer
+from webapp.catalog import Config, Offer, UnknownOffer
 from webapp.jobs import run as jobs
 from webapp.refusal import Invalid
 
@@ -41,31 +41,38 @@ def start(
         offer = training_methods[method]
     except UnknownOffer as error:
         raise Invalid(str(error), field="method", value=method) from None
-    if offer.extra.get("admins"):
-        require(actor, Role.ADMIN)
+    if "presets" not in offer.extra:
+        raise Invalid("This method starts from a harvest.", field="method", value=method, fix="POST harvests/ID/tune/")
     presets: dict[str, Config] = offer.extra["presets"]
     if preset not in presets:
         raise Invalid("Unknown preset.", field="preset", value=preset, fix=f"choose from {', '.join(presets)}")
-    try:
-        config = offer.config.model_validate(presets[preset].model_dump() | (options or {}))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Invalid(
-            first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")
-        ) from None
+    config = checked(offer, presets[preset].model_dump() | (options or {}))
     parent = None
-    if start_from is None and method == "fine-tune":
-        raise Invalid("Say which model to start from.", field="start_from", fix="give the id of a model")
     if start_from is not None:
         parent = Model.objects.filter(uuid=start_from).first()
         if parent is None:
             raise Invalid("No such model.", field="start_from", value=start_from)
         if parent.keypoints != release.campaign.dataset.skeleton.keypoints:
             raise Invalid("The model has another skeleton than the release.", field="start_from", value=start_from)
-    if len(name) > 120:
+    return begin(actor, release, method, config, parent, name.strip() or f"{preset} on {release.title}"[:120])
+
+
+def checked(offer: Offer, options: dict[str, Any]) -> Config:
+    """The options of a method. Raises Invalid, naming the first that is wrong."""
+    try:
+        return offer.config.model_validate(options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise Invalid(
+            first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")
+        ) from None
+
+
+def begin(actor: Account, release: Release, method: str, config: Config, parent: Model | None, title: str) -> Run:
+    """Record a run that was checked, and enqueue its job. Raises Invalid for a long name."""
+    if len(title) > 120:
         raise Invalid("Longer than 120 characters.", field="name")
     with transaction.atomic():
-        title = name.strip() or f"{preset} on {release.title}"[:120]
         run = Run(
             name=title,
             release=release,

@@ -115,7 +115,11 @@ def _read(work: Work, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) 
                 )
             skeleton, fps, size = ensemble.skeleton, read.fps, read.size
             _save(work.folder / "people.npy", in_skeleton(read.people[:, 0], read.skeleton, ensemble.skeleton))
-            size = size or seen.get("size") or _extent(read.people, notes)
+            size = size or seen.get("size")
+            if size is None:
+                size = detections.extent(read.people)
+                said = f"{size[0]} x {size[1]} px, as far as detections reach, are assumed"
+                notes.append(f"nothing says the pictures' size: {said}")
             if read.skeleton.keypoints != skeleton.keypoints:
                 notes.append(f"detections of {read.skeleton.name} were brought to {skeleton.name} by the joints' names")
         frames = len(
@@ -150,15 +154,6 @@ def _save(path: Path, values: NDArray[Any]) -> None:
     part.replace(path)
 
 
-def _extent(people: NDArray[Any], notes: list[str]) -> tuple[int, int]:
-    """The picture's size, where nothing says it: as far as detections reach."""
-    there = people[..., 2] > 0
-    far = people[..., :2][there].max(axis=0) if there.any() else np.array([999.0, 999.0])
-    size = (int(np.ceil(max(far[0], 1))) + 1, int(np.ceil(max(far[1], 1))) + 1)
-    notes.append(f"nothing says the pictures' size: {size[0]} x {size[1]} px, as far as detections reach, are assumed")
-    return size
-
-
 def _seen(upload: Path, work: Work, notes: list[str]) -> dict[str, Any]:
     """Frame rate, size and number of frames of the video, as far as it says them. What cannot be read is a note."""
     path = next((p for p in upload.glob("video.*") if p.suffix in footage.VIDEOS), None)
@@ -185,10 +180,8 @@ def _seen(upload: Path, work: Work, notes: list[str]) -> dict[str, Any]:
 
 def _video(work: Work, plan: VideoPlan, options: VideoConfig, said: dict[str, Any]) -> tuple[harvest.Video, Followed]:
     skeleton: Skeleton = from_dict(said["skeleton"])
-    focal = (plan.focal_px, plan.focal_px) if plan.focal_px else (np.nan, np.nan)
     size = (int(said["size"][0]), int(said["size"][1]))
-    centre = ((size[0] - 1) / 2, (size[1] - 1) / 2) if plan.focal_px else (np.nan, np.nan)
-    view = View(focal, centre)
+    view = View.of(plan.focal_px, size)
     if (work.folder / "people.npy").exists():
         people = np.load(work.folder / "people.npy", mmap_mode="r", allow_pickle=False)
         followed = follow(people, said["fps"], options.clips, progress=work.progress)

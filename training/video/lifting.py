@@ -31,6 +31,11 @@ class View:
     focal_px: tuple[float, float] = (np.nan, np.nan)
     principal_px: tuple[float, float] = (np.nan, np.nan)
 
+    @classmethod
+    def of(cls, focal_px: float, size: tuple[int, int]) -> View:
+        """One focal length, its axis through the picture's middle; unknown for 0."""
+        return cls((focal_px, focal_px), ((size[0] - 1) / 2, (size[1] - 1) / 2)) if focal_px else cls()
+
 
 def in_skeleton(people: NDArray[np.floating], given: Skeleton, wanted: Skeleton) -> NDArray[np.floating]:
     """Detections ... x J x 3 (px, px, score) in the wanted skeleton's joints; those that nothing says are 0.

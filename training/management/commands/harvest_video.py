@@ -8,7 +8,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from pydantic import ValidationError
 
@@ -55,10 +54,10 @@ class Command(BaseCommand):
                 fps, skeleton = options["fps"] or read.fps or 30.0, models.skeleton
                 people = in_skeleton(read.people[:, 0], read.skeleton, skeleton)
                 followed = follow(people, fps, config.clips)
-                size = size if all(size) else read.size or _extent(people)
+                size = size if all(size) else read.size or detections.extent(people)
                 given = {"people": people}
             size = size if all(size) else (1000, 1000)
-            view = View((focal, focal), ((size[0] - 1) / 2, (size[1] - 1) / 2)) if focal else View()
+            view = View.of(focal, (size[0], size[1]))
             video = harvest.Video(skeleton, followed.clips, fps, (int(size[0]), int(size[1])), view=view, **given)
             target: Path = options["target"]
             lift = models.lift if models else None
@@ -83,9 +82,3 @@ class Command(BaseCommand):
 
     def _progress(self, done: int, total: int, unit: str) -> None:
         self.stdout.write(f"{done} of {total} {unit}")
-
-
-def _extent(people: np.ndarray[Any, Any]) -> tuple[int, int]:
-    there = people[..., 2] > 0
-    far = people[..., :2][there].max(axis=0) if there.any() else np.array([999.0, 999.0])
-    return int(np.ceil(far[0])) + 1, int(np.ceil(far[1])) + 1

@@ -73,6 +73,13 @@ def read_single(
     return read_openpose([files[0].parent], skeleton or BODY_25, between=between)
 
 
+def extent(people: Floats) -> tuple[int, int]:
+    """Width and height (px) that hold all detections ... x J x 3: the picture's size, where nothing says it."""
+    there = people[..., 2] > 0
+    far = people[..., :2][there].max(axis=0) if there.any() else np.array([999.0, 999.0])
+    return int(np.ceil(max(far[0], 1))) + 1, int(np.ceil(max(far[1], 1))) + 1
+
+
 def _json(path: Path) -> Any:
     if path.stat().st_size > MOST_FILE_BYTES:
         raise BadRecording(f"{path.name} is larger than {MOST_FILE_BYTES >> 20} MiB", field="detections")

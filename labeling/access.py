@@ -7,7 +7,8 @@ from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from labeling import aggregation, percepts
-from labeling.models import Campaign, Pair, Participation, SawAnswers, Vote
+from labeling.models import Campaign, Pair, Participation, SawAnswers
+from labeling.snapshot import standing_votes
 from webapp import audit
 from webapp.accounts import people
 from webapp.accounts.models import Account
@@ -68,8 +69,9 @@ def set_standing(actor: Account, seat: Participation, standing: str, reason: str
     if standing != Participation.Standing.ACTIVE and not reason.strip():
         raise Conflict("Say why: the annotator will read it.", field="reason")
     with transaction.atomic():
-        Participation.objects.select_for_update().get(pk=seat.pk)  # no vote of this annotator comes in between
-        seat.refresh_from_db(fields=["standing"])
+        # No vote of this annotator comes in between.
+        Participation.objects.select_for_update(no_key=True).get(pk=seat.pk)
+        seat.refresh_from_db(fields=["standing", "pairs_finished"])
         was = seat.standing
         seat.standing, seat.standing_reason = standing, reason.strip()[:400]
         if standing == Participation.Standing.ACTIVE:
@@ -88,19 +90,44 @@ def _count_votes(seat: Participation, *, excluded: bool) -> None:
     The votes themselves stay. Where others have filled the place in the meantime, a pair keeps both.
     """
     campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(pk=seat.campaign_id)
-    votes = Vote.objects.filter(participation=seat, retraction__isnull=True)
+    votes = standing_votes(campaign).filter(participation=seat)
+    theirs = Pair.objects.filter(pk__in=votes.values("pair"))
+    if not excluded:
+        more = theirs.filter(taken=F("votes_needed")).count()
+        Campaign.objects.filter(pk=campaign.pk).update(votes_wanted=F("votes_wanted") + more)
     if campaign.mode != Campaign.Mode.FIXED:  # percepts before pairs, in one order: see percepts.after
         people = votes.order_by("pair__first_person").values_list("pair__first_person", flat=True).distinct()
         for person in list(people):
             percepts.follow(campaign, person)
-    theirs = Pair.objects.filter(pk__in=votes.values("pair"))
+    done = theirs.filter(votes_counted=F("votes_needed"))
+    for _ in theirs.order_by("pk").select_for_update(no_key=True).values_list("pk").iterator():
+        pass  # locked in the order of their keys, so that two exclusions never wait for each other
+    before = done.count()
     if excluded:
         theirs.update(votes_counted=F("votes_counted") - 1, taken=F("taken") - 1)
     else:
         theirs.filter(taken=F("votes_needed")).update(votes_needed=F("votes_needed") + 1)
         theirs.update(votes_counted=F("votes_counted") + 1, taken=F("taken") + 1)
+    seat.pairs_finished += done.count() - before
+    seat.save(update_fields=["pairs_finished"])
     if campaign.crowd_runs.exists() and aggregation.counted_votes(campaign).exists():
         aggregation.start(None, campaign, campaign.crowd_runs.first().model)
+
+
+def grant_try(actor: Account, seat: Participation) -> Participation:
+    """Let somebody who failed the tutorial try it once more. Raises NotAllowed, Conflict."""
+    require(actor, *STAFF)
+    with transaction.atomic():
+        locked = Participation.objects.select_for_update(of=("self",), no_key=True).select_related("campaign")
+        seat = locked.get(pk=seat.pk)
+        if seat.tutorial_passed_at is not None:
+            raise Conflict("The tutorial is passed already.", field="seat")
+        if seat.tutorial_tries < seat.campaign.tutorial_tries + seat.tutorial_granted:
+            raise Conflict("There are tries left.", field="seat")
+        seat.tutorial_granted += 1
+        seat.save(update_fields=["tutorial_granted"])
+        audit.record(actor, "annotator.grant-try", seat, granted=seat.tutorial_granted)
+    return seat
 
 
 def appeal(account: Account, campaign_uuid: object, text: str) -> Participation:

@@ -1,4 +1,4 @@
-"""Votes in tables -> crowd model -> labels, versioned. Nothing is overwritten: every run is kept."""
+"""Votes in tables -> crowd model -> labels, versioned. Nothing is overwritten: every run keeps its measures."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from typing import Any
 
 import numpy as np
 from django.db import transaction
-from django.db.models import Avg, Count, F, Max, Q, Sum
+from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
-from labeling import percepts, quality
+from labeling import percepts, quality, snapshot
 from labeling.catalogs import crowd_models
 from labeling.crowd import depth
 from labeling.crowd.config import DepthConfig
-from labeling.crowd.votes import Votes, agreement
-from labeling.models import AnnotatorScore, Campaign, CrowdRun, GoldAnswer, Label, Percept, Vote
-from labeling.models.vote import SAME, SECOND
-from labeling.percepts import counted_votes
-from webapp import rows
+from labeling.crowd.votes import agreement
+from labeling.models import AnnotatorScore, Assignment, Campaign, CrowdRun, Label, Participation, Percept
+from labeling.snapshot import counted_votes
+from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import STAFF, require
 from webapp.catalog import Config, Offer, UnknownOffer
 from webapp.jobs import run
-from webapp.jobs.models import Job
+from webapp.jobs.models import Job, State
 from webapp.refusal import Conflict, Invalid
 
 DEFAULT_MODEL = "paper"
@@ -63,64 +62,106 @@ def start(actor: Account | None, campaign: Campaign, model: str = "", options: d
 
 
 def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
-    """Job: fit the model, write one CrowdRun with its labels and annotator scores in one transaction.
+    """Job: read votes, fit the model, write one CrowdRun with its labels and annotator scores.
 
+    Nobody waits for it: reading is one snapshot, fitting holds no transaction, and what it found is written in short
+    steps, each after a look whether this attempt may still write. The run is seen when its last step gives it a number.
     The depth model is fitted whatever model makes the labels: it says what kind each annotator is and what to ask next.
     """
     campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(uuid=config.campaign)
+    read = snapshot.read(campaign)
+    recent = quality.recent(campaign)
     if config.judge_only:
-        return _judge(work, campaign)
+        return _judge(work, campaign, read, recent)
     offer = crowd_models[config.model]
     options = offer.config.model_validate(config.options)
     whole = bool(offer.extra.get("whole_pictures"))
-    with transaction.atomic():  # one snapshot; server-side cursors need it
-        fit = percepts.refit(campaign, options if whole else DepthConfig(), work.progress)
-        alone = not campaign.pairs.exclude(first_person=F("second_person")).exists()
-        if whole and fit is not None and alone and len(fit.made):
-            merged = Merged.of(fit)
-            work.say(f"{merged.votes} votes of {len(merged.seat_ids)} annotators; {offer.title}")
-        else:
-            merged = _merged(work, campaign, offer, options)
-            merged = merged.with_pictures(fit) if whole and fit is not None else merged
-        recent = quality.recent(campaign)
-    with transaction.atomic():
-        work.hold()
-        Campaign.objects.select_for_update().get(pk=campaign.pk)
-        number = (campaign.crowd_runs.aggregate(n=Max("number"))["n"] or 0) + 1
-        crowd_run = CrowdRun.objects.create(
-            campaign=campaign,
-            number=number,
-            model=config.model,
-            config=options.model_dump(),
-            votes_used=merged.votes,
-            last_vote=merged.last_vote,
-            created_by=work.actor,
-            measures=merged.measures,
-        )
-        rows.write_columns(Label, merged.labels(crowd_run))
-        AnnotatorScore.objects.bulk_create(
-            (AnnotatorScore(run=crowd_run, **score) for score in merged.scores()), batch_size=500
-        )
-        if fit is not None:
-            percepts.store(campaign, fit)
-            flagged = quality.judge(campaign, fit.seat_ids, fit.belief, fit.made, recent)
-            work.say(f"{flagged} annotators look suspicious")
-    return {"crowd_run": str(crowd_run.uuid), "number": number, "labels": len(merged.pair_ids), **crowd_run.measures}
+    if not len(read.vote):
+        raise Conflict("There are no votes yet.", field="campaign")
+    fit = percepts.refit(campaign, read, options if whole else DepthConfig(), work.progress)
+    if whole and fit is not None and read.alone.all() and fit.votes + len(read.gold.seat):
+        aggregated = Merged.of(fit)
+        work.say(f"{aggregated.votes} votes of {len(aggregated.seat_ids)} annotators; {offer.title}")
+    else:
+        aggregated = _merged(work, read, offer, options)
+        aggregated = aggregated.with_pictures(fit) if whole and fit is not None else aggregated
+    del read
+    crowd_run = _write(work, campaign, config.model, options.model_dump(), aggregated)
+    if fit is not None:
+        percepts.store(campaign, fit, work.check)
+        flagged = quality.judge(campaign, fit.seat_ids, fit.belief, fit.made, recent)
+        work.say(f"{flagged} annotators look suspicious")
+    for _ in thin(campaign):
+        work.check()
+    return {
+        "crowd_run": str(crowd_run.uuid),
+        "number": crowd_run.number,
+        "labels": len(aggregated.pair_ids),
+        **crowd_run.measures,
+    }
 
 
-def _judge(work: run.Work, campaign: Campaign) -> dict[str, Any]:
+def _judge(work: run.Work, campaign: Campaign, read: snapshot.Snapshot, recent: quality.Recent) -> dict[str, Any]:
     """Learn anew who looks and what is known of each person, without a version of labels: what the queue needs every few
     minutes, where a version would be millions of rows."""
-    with transaction.atomic():
-        fit = percepts.refit(campaign, DepthConfig(), work.progress)
-        recent = quality.recent(campaign)
+    fit = percepts.refit(campaign, read, DepthConfig(), work.progress)
     if fit is None:
         return {"flagged": 0}
+    percepts.store(campaign, fit, work.check)
+    return {"flagged": quality.judge(campaign, fit.seat_ids, fit.belief, fit.made, recent)}
+
+
+AT_ONCE = 20_000  # labels written in one transaction
+
+
+def _write(work: run.Work, campaign: Campaign, model: str, config: dict[str, Any], aggregated: Merged) -> CrowdRun:
+    """Labels first, in short transactions, under a run without a number; the number makes them count, all at once."""
+    for dead in CrowdRun.every.filter(campaign=campaign, number=None).exclude(
+        job__state__in=(State.RUNNING, State.CANCELLING), job__attempt=F("attempt")
+    ):
+        for _ in rows.delete_in_steps(dead.labels.all()):
+            work.check()
+        CrowdRun.every.filter(pk=dead.pk).delete()
     with transaction.atomic():
         work.hold()
-        Campaign.objects.select_for_update().get(pk=campaign.pk)
-        percepts.store(campaign, fit)
-        return {"flagged": quality.judge(campaign, fit.seat_ids, fit.belief, fit.made, recent)}
+        crowd_run = CrowdRun.every.create(
+            campaign=campaign,
+            job=work.job,
+            attempt=work.job.attempt,
+            model=model,
+            config=config,
+            votes_used=aggregated.votes,
+            last_vote=aggregated.last_vote,
+            created_by=work.actor,
+            measures=aggregated.measures,
+        )
+    labels = aggregated.labels(crowd_run)
+    total = len(aggregated.pair_ids)
+    for start in range(0, total, AT_ONCE):
+        with transaction.atomic():
+            rows.write_columns(Label, {name: column[start : start + AT_ONCE] for name, column in labels.items()})
+        work.progress(min(total, start + AT_ONCE), total, "labels")
+    scores = [AnnotatorScore(run=crowd_run, **score) for score in aggregated.scores()]
+    with transaction.atomic():
+        AnnotatorScore.objects.bulk_create(scores, batch_size=500)
+        work.hold()
+        Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
+        crowd_run.number = (campaign.crowd_runs.aggregate(n=Max("number"))["n"] or 0) + 1
+        crowd_run.save(update_fields=["number"])
+        audit.record(work.actor, "campaign.aggregate", campaign, run=crowd_run.number, model=model)
+    return crowd_run
+
+
+KEPT = 2  # newest runs whose labels stay although no release needs them
+
+
+def thin(campaign: Campaign) -> Iterator[int]:
+    """Delete the labels of older runs that no release is made of; their measures stay. In short steps."""
+    unneeded = campaign.crowd_runs.filter(release=None, labels_kept=True).exclude(model="imported").order_by("-number")
+    for old in unneeded[KEPT:]:
+        # A release that is just being made of this run reads in one snapshot and does not notice.
+        if CrowdRun.objects.filter(pk=old.pk, release=None).update(labels_kept=False):
+            yield from rows.delete_in_steps(old.labels.all())
 
 
 @dataclass(frozen=True)
@@ -162,8 +203,8 @@ class Merged:
             made=fit.made,
             agreed=fit.agreement,
             skill=depth.skill_of(fit.belief),
-            votes=int((fit.vote_ids > 0).sum()),
-            last_vote=int(fit.vote_ids.max(initial=0)),
+            votes=fit.votes,
+            last_vote=fit.last_vote,
             notes=_notes(fit),
         )
 
@@ -202,40 +243,24 @@ class Merged:
 
 def _notes(fit: percepts.Refit) -> dict[str, Any]:
     """What the depth model learned of the crowd."""
-    crowd = fit.state.crowd
+    crowd = fit.crowd
     kinds: dict[str, float] = {}
     for kind, share in zip(depth.KINDS, crowd.shares.tolist()):
         kinds[kind.name] = kinds.get(kind.name, 0.0) + share
     return {
         "shared_mm": round(crowd.shared_mm, 2),
         "slant": round(crowd.slant, 5),
-        "rounds": fit.state.rounds,
+        "rounds": fit.rounds,
         "surprising_votes": fit.surprising,
         "people_contradicted": fit.contradicted,
         "kinds": {name: round(share, 4) for name, share in kinds.items()},
     }
 
 
-def _merged(work: run.Work, campaign: Campaign, offer: Offer, options: Any) -> Merged:
+def _merged(work: run.Work, read: snapshot.Snapshot, offer: Offer, options: Any) -> Merged:
     """Fit a model of single questions; for the depth model a two-coin one, whose labels serve pairs between two people."""
-    given = (
-        counted_votes(campaign)
-        .exclude(closer=SAME)
-        .order_by("pk")
-        .values_list("pk", "pair_id", "participation_id", "closer", "side_seen")
-    )
-    batches = [
-        np.array([(*row, percepts.LOOKS.get(look, -1)) for *row, look in batch], dtype=np.int64)
-        for batch in rows.read(given)
-    ]
-    if not batches:
-        raise Conflict("There are no votes yet.", field="campaign")
-    table = np.concatenate(batches)
-    pair_ids, question = np.unique(table[:, 1], return_inverse=True)
-    seat_ids, annotator = np.unique(table[:, 2], return_inverse=True)
-    shown = table[:, 4] if (table[:, 4] >= 0).all() else None
-    votes = Votes(question, annotator, table[:, 3] == SECOND, len(pair_ids), len(seat_ids), shown)
-    work.say(f"{len(table)} votes of {len(seat_ids)} annotators on {len(pair_ids)} pairs; {offer.title}")
+    votes, pair_ids = read.questions()
+    work.say(f"{len(read.vote)} votes of {len(read.seat_ids)} annotators on {len(pair_ids)} pairs; {offer.title}")
     if offer.extra.get("whole_pictures"):
         offer, options = crowd_models["two-coin"], crowd_models["two-coin"].config()
     result = offer.load()(votes, options, gold=None, previous=None, progress=work.progress)
@@ -244,126 +269,116 @@ def _merged(work: run.Work, campaign: Campaign, offer: Offer, options: Any) -> M
         p_first=1 - result.p_second,
         plain=None,
         count=votes.per_question(),
-        seat_ids=seat_ids,
-        made=np.bincount(annotator, minlength=len(seat_ids)),
+        seat_ids=read.seat_ids,
+        made=np.bincount(read.seat, minlength=len(read.seat_ids)),
         agreed=agreement(votes, result.p_second),
         skill=result.skill,
-        votes=len(table),
-        last_vote=int(table[:, 0].max()),
+        votes=len(read.vote),
+        last_vote=read.last_vote,
         notes={key: result.notes[key] for key in ("model", "held_out") if key in result.notes},
     )
 
 
 def aggregate_open_campaigns() -> int:
-    """The schedule: enqueue a merge for every open fixed campaign that has votes newer than its last one."""
-    rung = 0
-    for campaign, newest in _with_news(Campaign.Mode.FIXED):
-        last = campaign.crowd_runs.first()
-        if last is None or last.last_vote < newest:
-            start(None, campaign, last.model if last and last.model in crowd_models else "")
-            rung += 1
-    return rung
+    """The schedule: enqueue an aggregation for every open fixed campaign that has votes newer than its last one."""
+    started = 0
+    last = CrowdRun.objects.filter(campaign=OuterRef("pk")).order_by("-number")
+    news = {"last_model": Subquery(last.values("model")[:1]), "last_used": Subquery(last.values("last_vote")[:1])}
+    for campaign in _with_news(Campaign.Mode.FIXED, **news):
+        if campaign.last_used is None or campaign.last_used < campaign.newest:
+            start(None, campaign, campaign.last_model if campaign.last_model in crowd_models else "")
+            started += 1
+    return started
 
 
 def judge_open_campaigns() -> int:
     """The schedule: enqueue a look at annotators and people of every open adaptive campaign with new votes."""
-    rung = 0
-    for campaign, newest in _with_news(Campaign.Mode.ADAPTIVE, Campaign.Mode.PRIOR):
-        if campaign.crowd.get("last_vote", 0) < newest:
+    started = 0
+    for campaign in _with_news(Campaign.Mode.ADAPTIVE, Campaign.Mode.PRIOR):
+        if campaign.crowd.get("last_vote", 0) < campaign.newest:
             config = AggregateConfig(campaign=str(campaign.uuid), model="depth", judge_only=True)
-            run.enqueue(None, "aggregate", config.model_dump(), title=f"Look at the votes of {campaign.name}"[:200])
-            rung += 1
-    return rung
+            run.enqueue(None, "aggregate", config.model_dump(), title=f"Look at the votes of {campaign.name}")
+            started += 1
+    return started
 
 
-def _with_news(*modes: str) -> Iterator[tuple[Campaign, int]]:
-    """Open campaigns of these modes with counted votes, for which no merge waits or runs; and their newest vote."""
-    for campaign in Campaign.objects.filter(state=Campaign.State.OPEN, mode__in=modes):
-        newest = counted_votes(campaign).aggregate(n=Max("pk"))["n"]
-        waiting = Job.objects.filter(
-            kind="aggregate", config__campaign=str(campaign.uuid), state__in=["queued", "running"]
-        )
-        if newest and not waiting.exists():
-            yield campaign, newest
+def _with_news(*modes: str, **columns: Any) -> Iterator[Any]:
+    """Open campaigns of these modes with counted votes, for which no aggregation waits or runs; `newest`: their newest
+    vote. Two queries, whatever the number of campaigns."""
+    unfinished = Job.objects.filter(kind="aggregate", state__in=[State.QUEUED, State.RUNNING])
+    waiting = set(unfinished.values_list("subject", flat=True))
+    campaigns = Campaign.objects.filter(state=Campaign.State.OPEN, mode__in=modes)
+    newest = Subquery(snapshot.newest_vote(OuterRef("pk")))
+    for campaign in campaigns.annotate(newest=newest, **columns).filter(newest__isnull=False):
+        if str(campaign.uuid) not in waiting:
+            yield campaign
 
 
 def progress_of(campaign: Campaign) -> dict[str, Any]:
-    """Where a campaign stands, in two queries: pairs, votes counted and needed, finished pairs."""
-    sums = campaign.pairs.aggregate(
-        pairs=Count("pk"),
-        counted=Sum("votes_counted"),
-        needed=Sum("votes_needed"),
-        finished=Count("pk", filter=Q(votes_counted=F("votes_needed"))),
-        leased=Sum(F("taken") - F("votes_counted")),
+    """Where a campaign stands, from kept sums: pairs, votes counted and needed, finished pairs."""
+    sums = campaign.participations.aggregate(
+        counted=Sum("vote_count", filter=~Q(standing=Participation.Standing.BLOCKED)), finished=Sum("pairs_finished")
     )
-    counted, needed = sums["counted"] or 0, sums["needed"] or 0
-    done = sums["finished"]
+    leased = Assignment.objects.filter(
+        state=Assignment.State.LEASED, participation__campaign=campaign, pair__isnull=False
+    ).count()
+    campaign.refresh_from_db(fields=["pair_count", "votes_wanted"])
+    counted, needed, done = sums["counted"] or 0, campaign.votes_wanted, sums["finished"] or 0
     if campaign.mode != Campaign.Mode.FIXED:  # people are done, not pairs; at most so many votes for each
         people = Percept.objects.filter(campaign=campaign).aggregate(
             n=Count("pk"), done=Count("pk", filter=Q(open=False))
         )
         needed, done = people["n"] * campaign.most_votes, people["done"]
     return {
-        "pairs": sums["pairs"],
+        "pairs": campaign.pair_count,
         "pairs_finished": done,
         "votes_counted": counted,
         "votes_needed": needed,
-        "leased": sums["leased"] or 0,
+        "leased": leased,
         "share_done": round(counted / needed, 4) if needed else 0.0,
     }
 
 
-def annotator_table(campaign: Campaign) -> list[dict[str, Any]]:
-    """One row per annotator: votes, speed, agreement with the last merge, gold accuracy, colour and side bias."""
+def annotators(campaign: Campaign) -> QuerySet[Participation]:
+    """Participations in the order of tables; a page takes a slice and gives it to `annotator_rows`."""
+    return campaign.participations.select_related("annotator").order_by("pk")
 
-    def green() -> Q:
-        first_green = Q(side_seen__startswith="green", closer=0)
-        return first_green | Q(side_seen__startswith="pink", closer=1)
 
-    def left() -> Q:
-        return Q(side_seen__endswith="left", closer=0) | Q(side_seen__endswith="right", closer=1)
-
-    votes = {
-        r["participation"]: r
-        for r in Vote.objects.filter(pair__campaign=campaign, retraction__isnull=True)
-        .order_by()
-        .values("participation")
-        .annotate(
-            n=Count("pk"),
-            response_ms=Avg("response_ms"),
-            green=Count("pk", filter=green()),
-            left=Count("pk", filter=left()),
-            last=Max("received_at"),
-        )
-    }
-    gold = {
-        r["seat"]: r
-        for r in GoldAnswer.objects.filter(assignment__campaign=campaign, retraction__isnull=True)
-        .order_by()
-        .values(seat=F("assignment__participation"))
-        .annotate(n=Count("pk"), right=Count("pk", filter=Q(correct=True)))
-    }
+def annotator_rows(campaign: Campaign, some: list[Participation]) -> list[dict[str, Any]]:
+    """One row per annotator: votes, speed, agreement with the last aggregation, gold accuracy, colour and side bias."""
     last = campaign.crowd_runs.first()
-    scores = {s.participation_id: s for s in last.scores.all()} if last else {}
-    rows = []
-    for seat in campaign.participations.select_related("annotator").order_by("pk"):
-        v, g, s = votes.get(seat.pk), gold.get(seat.pk), scores.get(seat.pk)
-        rows.append(
-            {
-                "seat": str(seat.pseudonym),
-                "name": seat.annotator.username,
-                "simulated": seat.annotator.is_simulated,
-                "standing": seat.standing,
-                "reason": seat.standing_reason,
-                "votes": v["n"] if v else 0,
-                "response_ms": round(v["response_ms"]) if v and v["response_ms"] is not None else None,
-                "agreement": round(s.agreement, 4) if s else None,
-                "skill": round(s.skill, 4) if s and s.skill is not None else None,
-                "gold_answers": g["n"] if g else 0,
-                "gold_accuracy": round(g["right"] / g["n"], 4) if g else None,
-                "green_share": round(v["green"] / v["n"], 4) if v else None,
-                "left_share": round(v["left"] / v["n"], 4) if v else None,
-                "last_vote": v["last"].isoformat() if v else None,
-            }
-        )
-    return rows
+    scores = {s.participation_id: s for s in last.scores.filter(participation__in=some)} if last else {}
+
+    def share(part: float, whole: int) -> float | None:
+        return round(part / whole, 4) if whole else None
+
+    return [
+        {
+            "seat": str(seat.pseudonym),
+            "name": seat.annotator.username,
+            "simulated": seat.annotator.is_simulated,
+            "standing": seat.standing,
+            "reason": seat.standing_reason,
+            "tutorial": _tutorial_words(seat),
+            "answers": seat.answer_count,
+            "votes": seat.vote_count,
+            "response_ms": round(seat.response_ms_sum / seat.timed_count) if seat.timed_count else None,
+            "agreement": round(scores[seat.pk].agreement, 4) if seat.pk in scores else None,
+            "skill": round(s, 4) if seat.pk in scores and (s := scores[seat.pk].skill) is not None else None,
+            "gold_answers": seat.gold_count,
+            "gold_accuracy": share(seat.gold_right, seat.gold_count),
+            "green_share": share(seat.green_count, seat.vote_count),
+            "left_share": share(seat.left_count, seat.vote_count),
+            "last_vote": seat.last_answer_at.isoformat() if seat.last_answer_at else None,
+        }
+        for seat in some
+    ]
+
+
+def _tutorial_words(seat: Participation) -> str:
+    if seat.tutorial_passed_at:
+        return "passed"
+    allowed = seat.campaign.tutorial_tries + seat.tutorial_granted
+    if not seat.tutorial_tries:
+        return ""
+    return "failed" if seat.tutorial_tries >= allowed else f"failed {seat.tutorial_tries} of {allowed} tries"

@@ -1,5 +1,8 @@
 """The queue: which question an annotator gets next, under a lease.
 
+To the annotator every question is alike: whether it is to be a gold question or a probe is drawn only once an ordinary one
+was found for it, so that neither comes when nothing else is left.
+
 Speed does not depend on the number of pairs: every annotator keeps one cursor per level (pairs with k takers), and the
 partial index (campaign, taken, rank) of unfinished pairs is entered behind it. Pairs with fewer takers come first, so
 new pairs are not starved. On PostgreSQL locked rows are skipped; on SQLite writers wait for each other.
@@ -10,6 +13,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Protocol
 
 from django.core import signing
 from django.db import transaction
@@ -28,7 +32,6 @@ from django.db.models import (
     Sum,
     UUIDField,
 )
-from django.utils import timezone
 
 from labeling import percepts, quality
 from labeling.models import (
@@ -44,7 +47,10 @@ from labeling.models import (
     Vote,
 )
 from labeling.models.vote import SAME
+from labeling.snapshot import standing_votes
+from webapp import clock
 from webapp.accounts.models import Account
+from webapp.accounts.roles import STAFF, Role
 from webapp.prepared import Insert, Select, Slot, Update
 from webapp.refusal import NotAllowed, NotFound, Refusal
 
@@ -108,13 +114,11 @@ def next_pair(
 
 def _seat() -> QuerySet[Participation]:
     campaign, account = OuterRef("campaign"), Slot("account", BigIntegerField())
-    tutorial = KnownQuestion.objects.filter(campaign=campaign, use=KnownQuestion.Use.TUTORIAL)
     return (
         Participation.objects.select_related("campaign__dataset__skeleton")
-        .select_for_update(of=("self",))
+        .select_for_update(of=("self",), no_key=True)
         .defer("campaign__instructions", "campaign__pair_policy")
         .annotate(
-            has_tutorial=Exists(tutorial),
             saw_answers=Exists(SawAnswers.objects.filter(campaign=campaign, account=account)),
         )
         .filter(campaign__uuid=Slot("campaign", UUIDField()), annotator=account)
@@ -136,7 +140,7 @@ def _next(
     account: Account, campaign_uuid: object, now: datetime, rng: random.Random, have: frozenset[str]
 ) -> Lease | Refusal:
     seat = seat_of(account, campaign_uuid)
-    may_answer(seat)
+    may_answer(account, seat)
     held = _HELD.rows(seat=seat.pk, now=now)
     for assignment in held:
         if str(assignment.uuid) not in have:
@@ -152,8 +156,10 @@ def _next(
     return lease_of(assignment, session, seat.campaign, now) if isinstance(assignment, Assignment) else assignment
 
 
-def may_answer(seat: Participation) -> None:
-    """Standing, blindness to others' answers, and the tutorial."""
+def may_answer(account: Account, seat: Participation) -> None:
+    """Role, standing, blindness to others' answers, and the tutorial: looked at for every question and every answer."""
+    if not account.is_one_of(Role.ANNOTATOR, *STAFF):
+        raise NotAllowed("Your account has another role now and does not answer questions.")
     if seat.standing != Participation.Standing.ACTIVE:
         raise NotAllowed(
             f"Your work in this campaign is {seat.standing}: {seat.standing_reason}",
@@ -161,7 +167,7 @@ def may_answer(seat: Participation) -> None:
         )
     if seat.saw_answers:
         raise NotAllowed("You have seen other people's answers of this campaign and cannot answer in it.")
-    if seat.tutorial_passed_at is None and seat.has_tutorial:
+    if seat.tutorial_passed_at is None and seat.campaign.tutorial_length:
         raise TutorialFirst("Pass the tutorial first.", fix="open the tutorial")
 
 
@@ -191,7 +197,9 @@ def _start_session(seat: Participation) -> Session:
     campaign = seat.campaign
     length = campaign.session_length
     if campaign.budget_votes is not None:
-        Campaign.objects.select_for_update().get(pk=campaign.pk)  # two new sittings must not share the last votes
+        Campaign.objects.select_for_update(no_key=True).get(
+            pk=campaign.pk
+        )  # two new sittings must not share the last votes
         sittings = Session.objects.filter(participation__campaign=campaign)
         planned = (sittings.filter(finished_at=None).aggregate(n=Sum("length"))["n"] or 0) + (
             sittings.exclude(finished_at=None).aggregate(n=Sum("answered"))["n"] or 0
@@ -216,6 +224,10 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
         green_is_first=rng.random() < 0.5,
         green_on_left=rng.random() < 0.5,
     )
+    fixed = campaign.mode == Campaign.Mode.FIXED
+    choice = _next_pair(seat, now) if fixed else _most_informative(seat, now, rng)
+    if choice is None:
+        return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
     if campaign.gold_share and rng.random() < quality.gold_share(campaign.gold_share, seat.belief):
         assignment.gold = _unseen_gold(seat, rng)
     elif campaign.probe_share and rng.random() < campaign.probe_share:
@@ -225,8 +237,7 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
             assignment.green_is_first = not seen.startswith("green")
             assignment.green_on_left = assignment.green_is_first == seen.endswith("right")
     if assignment.gold is None and assignment.probe_of is None:
-        fixed = campaign.mode == Campaign.Mode.FIXED
-        assignment.pair = _take_pair(seat, now) if fixed else _take_informative(seat, now, rng)
+        assignment.pair = choice.take()
         if assignment.pair is None:
             return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
     return _NEW_LEASE.run(assignment)
@@ -245,7 +256,7 @@ PROBED_AFTER = 10  # own answers in between: nobody remembers the first one
 def _unprobed(seat: Participation, rng: random.Random) -> Vote | None:
     """One of the annotator's own earlier votes that was not asked again yet."""
     probed = Assignment.objects.filter(probe_of=OuterRef("pk")).exclude(state=Assignment.State.RETURNED)
-    mine = Vote.objects.filter(~Exists(probed), participation=seat, retraction__isnull=True).exclude(closer=SAME)
+    mine = standing_votes(seat.campaign_id).filter(~Exists(probed), participation=seat).exclude(closer=SAME)
     keys = list(mine.order_by("-pk").values_list("pk", flat=True)[PROBED_AFTER : PROBED_AFTER + 50])
     return (
         Vote.objects.select_related("pair__first_person__image", "pair__second_person__image").get(pk=rng.choice(keys))
@@ -263,7 +274,27 @@ _REMEMBER = Update(
 _TAKE = Update(lambda: (Pair.objects.filter(pk=Slot("pair", BigIntegerField())), {"taken": F("taken") + 1}))
 
 
-def _take_pair(seat: Participation, now: datetime) -> Pair | None:
+class _Choice(Protocol):
+    """An ordinary question that was found, its rows locked, not taken yet."""
+
+    def take(self) -> Pair | None: ...
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The next pair behind the cursors of an annotator."""
+
+    seat: Participation
+    pair: Pair
+
+    def take(self) -> Pair | None:
+        _REMEMBER.run(seat=self.seat.pk, cursors=self.seat.cursors, until=None)
+        _TAKE.run(pair=self.pair.pk)
+        self.pair.first_person = _PERSON.first(person=self.pair.first_person_id)
+        return self.pair
+
+
+def _next_pair(seat: Participation, now: datetime) -> _Choice | None:
     if seat.exhausted_until and seat.exhausted_until > now:
         return None
     levels = seat.campaign.votes_per_pair
@@ -272,11 +303,10 @@ def _take_pair(seat: Participation, now: datetime) -> Pair | None:
     if pair is None and any(c >= 0 for c in seat.cursors):
         seat.cursors = [-1] * levels  # leases may have come back behind the cursors: look once more from the start
         pair = _scan(seat)
-    _REMEMBER.run(seat=seat.pk, cursors=seat.cursors, until=None if pair else now + NOTHING_LEFT_FOR)
-    if pair:
-        _TAKE.run(pair=pair.pk)
-        pair.first_person = _PERSON.first(person=pair.first_person_id)
-    return pair
+    if pair is not None:
+        return _Waiting(seat, pair)
+    _REMEMBER.run(seat=seat.pk, cursors=seat.cursors, until=now + NOTHING_LEFT_FOR)
+    return None
 
 
 PEOPLE_TRIED = 8  # looked at together once the first person in the queue has no pair left for this annotator
@@ -285,7 +315,25 @@ PEOPLE_TRIED = 8  # looked at together once the first person in the queue has no
 _BEST = Select(lambda: percepts.queue(Slot("campaign", BigIntegerField()), Slot("control", BooleanField()))[:1])
 
 
-def _take_informative(seat: Participation, now: datetime, rng: random.Random) -> Pair | None:
+@dataclass(frozen=True)
+class _Informative:
+    """The pair of a person whose next answer teaches most."""
+
+    seat: Participation
+    percept: Percept
+    pair: int
+
+    def take(self) -> Pair | None:
+        if not _TAKE_OPEN.run(pair=self.pair):
+            return None
+        percept, campaign = self.percept, self.seat.campaign
+        percept.leased += 1
+        is_open = percepts.wanted(campaign, percept.votes + percept.leased, percept.risk)
+        _LEASE_PERCEPT.run(percept=percept.pk, open=is_open, priority=percepts.priority(campaign, percept))
+        return _PAIR.first(pair=self.pair)
+
+
+def _most_informative(seat: Participation, now: datetime, rng: random.Random) -> _Choice | None:
     """The most informative open pair of the person whose next answer teaches most (`percepts.priority`)."""
     campaign = seat.campaign
     if seat.exhausted_until and seat.exhausted_until > now:
@@ -295,13 +343,13 @@ def _take_informative(seat: Participation, now: datetime, rng: random.Random) ->
         best = _BEST.first(campaign=campaign.pk, control=control)
         if best is None:
             continue
-        pair = _informative(seat, best, rng)
+        choice = _informative(seat, best, rng)
         start = 1
-        while pair is None and (tried := list(percepts.queue(campaign.pk, control)[start : start + PEOPLE_TRIED])):
-            pair = next((p for percept in tried if (p := _informative(seat, percept, rng))), None)
+        while choice is None and (tried := list(percepts.queue(campaign.pk, control)[start : start + PEOPLE_TRIED])):
+            choice = next((c for percept in tried if (c := _informative(seat, percept, rng))), None)
             start += PEOPLE_TRIED
-        if pair is not None:
-            return pair
+        if choice is not None:
+            return choice
     Participation.objects.filter(pk=seat.pk).update(exhausted_until=now + NOTHING_LEFT_FOR)
     return None
 
@@ -346,17 +394,11 @@ _LEASE_PERCEPT = Update(
 )
 
 
-def _informative(seat: Participation, percept: Percept, rng: random.Random) -> Pair | None:
+def _informative(seat: Participation, percept: Percept, rng: random.Random) -> _Choice | None:
     open_pairs = _OPEN_PAIRS.tuples(campaign=seat.campaign_id, person=percept.person_id, seat=seat.pk)
     if not open_pairs:
         return None
-    key = percepts.most_informative(seat.campaign, percept, seat, open_pairs, rng)
-    if not _TAKE_OPEN.run(pair=key):
-        return None
-    percept.leased += 1
-    is_open = percepts.wanted(seat.campaign, percept.votes + percept.leased, percept.risk)
-    _LEASE_PERCEPT.run(percept=percept.pk, open=is_open, priority=percepts.priority(seat.campaign, percept))
-    return _PAIR.first(pair=key)
+    return _Informative(seat, percept, percepts.most_informative(seat.campaign, percept, seat, open_pairs, rng))
 
 
 def _waiting() -> QuerySet[Pair]:
@@ -372,7 +414,7 @@ def _not_answered() -> QuerySet[Pair]:
     held = Subquery(mine.exclude(state=Assignment.State.RETURNED).values("pk")[:1])
     return (
         _waiting()
-        .select_for_update(skip_locked=True)
+        .select_for_update(skip_locked=True, no_key=True)
         .alias(held=held)
         .filter(held=None, rank__gt=Slot("cursor", IntegerField()))
         .order_by("rank")[:1]
@@ -397,7 +439,7 @@ def _scan(seat: Participation) -> Pair | None:
 
 def return_expired(now: datetime | None = None, most: int = 500) -> int:
     """Give the pairs of expired leases back to the queue. Safe to run anywhere, any number of times at once."""
-    now = now or timezone.now()
+    now = now or clock.now()
     due = list(
         Assignment.objects.filter(state=Assignment.State.LEASED, expires_at__lte=now)
         .order_by("pair_id")
@@ -409,7 +451,7 @@ def return_expired(now: datetime | None = None, most: int = 500) -> int:
 def _return_one(pk: int, now: datetime) -> int:
     with transaction.atomic():
         lease = (
-            Assignment.objects.select_for_update(skip_locked=True, of=("self",))
+            Assignment.objects.select_for_update(skip_locked=True, of=("self",), no_key=True)
             .filter(pk=pk, state=Assignment.State.LEASED, expires_at__lte=now)
             .first()
         )

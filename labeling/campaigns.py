@@ -107,6 +107,15 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
         exclude={"keypoints", "pair_policy", "gold_questions", "tutorial_questions", "tutorial_dataset", "prior"}
     )
     prior = _prior(dataset, plan)
+    if plan.tutorial_dataset:
+        _known_dataset(plan.tutorial_dataset)
+    if plan.mode != Campaign.Mode.FIXED and plan.least_votes > plan.most_votes:
+        raise Invalid(
+            f"Every person cannot get at least {plan.least_votes} and at most {plan.most_votes} votes.",
+            field="least_votes",
+            value=plan.least_votes,
+            fix="not more than most_votes",
+        )
     try:
         with transaction.atomic():
             campaign = Campaign.objects.create(
@@ -132,6 +141,18 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
     except IntegrityError:
         raise Conflict("A campaign of this name exists.", field="name", value=plan.name, fix="choose another") from None
     return campaign, job
+
+
+def _known_dataset(identity: str) -> Dataset:
+    try:
+        dataset = Dataset.objects.select_related("skeleton").filter(uuid=identity).first()
+    except ValidationError:
+        dataset = None
+    if dataset is None:
+        raise Invalid(
+            "No such data set.", field="tutorial_dataset", value=identity, fix="the id of a data set with known depths"
+        )
+    return dataset
 
 
 def _prior(dataset: Dataset, plan: CampaignPlan) -> DepthPrior | None:
@@ -169,7 +190,6 @@ def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
     if campaign.state != Campaign.State.DRAFT or campaign.pairs.exists():
         return {"pairs": campaign.pairs.count(), "note": "was prepared already"}
     with transaction.atomic():
-        work.hold()
         made = pairs.make(campaign, work.progress)
         if not made:
             raise Invalid(
@@ -180,6 +200,10 @@ def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
         percepts.prepare(campaign, _control(campaign))
         gold = known.make_gold(campaign, config.gold_questions)
         tutorial = known.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
+        work.hold()
+        Campaign.objects.filter(pk=campaign.pk).update(
+            pair_count=made, votes_wanted=made * campaign.votes_per_pair, tutorial_length=tutorial
+        )
     rows.refresh_statistics(Pair)
     work.say(f"{made} pairs, {tutorial} tutorial questions, {gold} gold questions")
     return {"pairs": made, "tutorial_questions": tutorial, "gold_questions": gold}
@@ -198,7 +222,8 @@ def move(actor: Account, campaign: Campaign, to: str) -> Campaign:
     if to not in _MOVES:
         raise Invalid("No such move.", field="move", value=to, fix="choose open, pause or close")
     sources, target = _MOVES[to]
-    if to == "open" and not campaign.pairs.exists():
+    campaign.refresh_from_db(fields=["pair_count"])
+    if to == "open" and not campaign.pair_count:
         raise Conflict("The campaign has no pairs yet.", field="state", fix="wait until its preparation is done")
     with transaction.atomic():
         if not Campaign.objects.filter(pk=campaign.pk, state__in=sources).update(state=target):

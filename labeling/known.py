@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from labeling.models import Campaign, Dataset, KnownQuestion, Person
 from labeling.models.dataset import ABSENT, OCCLUDED
-from webapp.refusal import Invalid
+from labeling.skeletons import twin_of
 
 GOLD_GAP_MM = 250.0  # beyond 20 cm annotators are right more than 90 % of the time (Ronchi et al. 2018, Fig. 2a)
 CLOSE_GAP_MM = 80.0
+TUTORIAL = ("clear", "clear", "occluded", "twins", "clear", "close")  # kinds in the order of asking, easy ones first
+LOOKED_AT = 2000  # people looked at for known questions at most, drawn from all
 
 REASONS = {
     "clear": "It is clearly nearer to the camera.",
@@ -46,65 +48,94 @@ def candidates(person: Person, names: list[str], asked: set[str]) -> Iterator[Ca
                 kind = "close"
             elif OCCLUDED in states:
                 kind = "occluded"
-            elif names[first].partition("_")[2] == names[second].partition("_")[2]:
+            elif twin_of(names[first], names) == names[second]:
                 kind = "twins"
             else:
                 kind = "clear"
             yield Candidate(person, first, second, gap, kind)
 
 
-def _people_with_truth(dataset: Dataset, most: int = 400) -> list[Person]:
-    return list(
-        Person.objects.filter(image__dataset=dataset, truth_mm__isnull=False)
-        .select_related("image")
-        .order_by("id")[:most]
-    )
+def _people_with_truth(dataset: Dataset, rng: random.Random) -> Iterator[Person]:
+    """People of known truth in an order drawn by `rng` from the whole data set, read a few hundred at a time."""
+    people = Person.objects.filter(image__dataset=dataset, truth_mm__isnull=False)
+    keys = list(people.order_by("pk").values_list("pk", flat=True))
+    drawn = rng.sample(keys, min(len(keys), LOOKED_AT))
+    for start in range(0, len(drawn), 500):
+        part = drawn[start : start + 500]
+        read = {person.pk: person for person in people.filter(pk__in=part)}
+        yield from (read[pk] for pk in part if pk in read)
 
 
 def make_gold(campaign: Campaign, most: int) -> int:
-    """Turn pairs with a large depth gap into gold questions, one per person, spread by a fixed seed."""
-    people = _people_with_truth(campaign.dataset) if most else []
+    """Turn pairs with a large depth gap into gold questions, drawn by the campaign's seed.
+
+    Which two keypoints are asked must not tell a gold question from an ordinary one: the pairs of keypoints are drawn as
+    the campaign draws them, and then a person is looked for whose two are far apart in depth. One question per person as
+    long as there are people.
+    """
     rng = random.Random(f"gold {campaign.pair_policy['seed']}")
-    rng.shuffle(people)
     names, asked = campaign.dataset.skeleton.keypoints, set(campaign.keypoints)
-    rows = []
-    for person in people[:most]:
-        clear = [c for c in candidates(person, names, asked) if abs(c.gap_mm) >= GOLD_GAP_MM]
-        if clear:
-            # The widest of three: nobody who looks fails it, so that few are enough to tell who does not look.
-            widest = max(rng.sample(clear, min(3, len(clear))), key=lambda c: abs(c.gap_mm))
-            rows.append(_row(campaign, KnownQuestion.Use.GOLD, len(rows), widest))
-    KnownQuestion.objects.bulk_create(rows)
+    by_pair: dict[tuple[int, int], list[Candidate]] = {}
+    for person in _people_with_truth(campaign.dataset, rng) if most else ():
+        for c in candidates(person, names, asked):
+            if abs(c.gap_mm) >= GOLD_GAP_MM:
+                by_pair.setdefault((c.first, c.second), []).append(c)
+    rows: list[KnownQuestion] = []
+    used: set[int] = set()
+    for spare in (False, True):  # second questions about people who have one come last
+        taken = {(row.person_id, row.first, row.second) for row in rows}
+        pools = {
+            pair: [c for c in pool if not spare or (c.person.pk, *pair) not in taken] for pair, pool in by_pair.items()
+        }
+        while len(rows) < most and (pools := {pair: pool for pair, pool in pools.items() if pool}):
+            pool = pools[rng.choice(sorted(pools))]
+            c = pool.pop(rng.randrange(len(pool)))
+            if spare or c.person.pk not in used:
+                used.add(c.person.pk)
+                rows.append(_row(campaign, KnownQuestion.Use.GOLD, len(rows), c))
+    KnownQuestion.objects.bulk_create(rows, batch_size=500)
     return len(rows)
 
 
-def make_tutorial(campaign: Campaign, most: int, dataset_uuid: str = "") -> int:
-    """Build a tutorial that teaches each kind of question, easy ones first; none where no truth is known."""
+def make_tutorial(campaign: Campaign, length: int, dataset_uuid: str = "") -> int:
+    """Build the questions that the tries of a tutorial are drawn from: each kind of them, so many that every try can ask
+    others. None where no truth is known. Returns the length of one try."""
     dataset = campaign.dataset
     if dataset_uuid:
-        dataset = Dataset.objects.select_related("skeleton").filter(uuid=dataset_uuid).first()
-        if dataset is None:
-            raise Invalid("No such data set.", field="tutorial_dataset", value=dataset_uuid)
+        dataset = Dataset.objects.select_related("skeleton").get(uuid=dataset_uuid)
     asked = set(campaign.keypoints) if dataset == campaign.dataset else set(dataset.skeleton.keypoints)
-    people = _people_with_truth(dataset) if most else []
     rng = random.Random(f"tutorial {campaign.pair_policy['seed']}")
-    rng.shuffle(people)
-    wanted = ["clear", "clear", "occluded", "twins", "clear", "close"]
+    names = dataset.skeleton.keypoints
+    needed = {kind: 0 for kind in TUTORIAL}
+    for n in range(length):
+        needed[TUTORIAL[n % len(TUTORIAL)]] += campaign.tutorial_tries
     rows: list[KnownQuestion] = []
-    for person in people:
-        if len(rows) == most:
-            break
-        kind = wanted[len(rows) % len(wanted)]
-        least, largest = (20.0, CLOSE_GAP_MM) if kind == "close" else (200.0, 5000.0)
-        fitting = [
-            c
-            for c in candidates(person, dataset.skeleton.keypoints, asked)
-            if c.kind == kind and least <= abs(c.gap_mm) <= largest
-        ]
-        if fitting:
-            rows.append(_row(campaign, KnownQuestion.Use.TUTORIAL, len(rows), rng.choice(fitting)))
-    KnownQuestion.objects.bulk_create(rows)
-    return len(rows)
+    people = list(_people_with_truth(dataset, rng)) if length else []
+    taken: set[tuple[int, int, int]] = set()
+    before = -1
+    while any(needed.values()) and before < len(rows):  # people once, and again only where there are too few
+        before = len(rows)
+        for person in people:
+            fitting = [
+                c
+                for c in candidates(person, names, asked)
+                if needed[c.kind] and _teaches(c) and (person.pk, c.first, c.second) not in taken
+            ]
+            if fitting:
+                most = max(needed[c.kind] for c in fitting)
+                c = rng.choice([c for c in fitting if needed[c.kind] == most])
+                needed[c.kind] -= 1
+                taken.add((person.pk, c.first, c.second))
+                rows.append(_row(campaign, KnownQuestion.Use.TUTORIAL, len(rows), c))
+            if not any(needed.values()):
+                break
+    KnownQuestion.objects.bulk_create(rows, batch_size=500)
+    return min(length, len(rows))
+
+
+def _teaches(c: Candidate) -> bool:
+    least, largest = (20.0, CLOSE_GAP_MM) if c.kind == "close" else (200.0, 5000.0)
+    return least <= abs(c.gap_mm) <= largest
 
 
 def _row(campaign: Campaign, use: str, position: int, c: Candidate) -> KnownQuestion:

@@ -7,43 +7,29 @@ are judged only by `refit`, from all votes, so a vote never changes what is thou
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from django.db import transaction
 from django.db.models import BigIntegerField, BinaryField, BooleanField, F, FloatField, IntegerField, QuerySet
 from numpy.typing import NDArray
 
 from labeling.crowd import anatomy, depth, measures, selection
 from labeling.crowd.config import DepthConfig
 from labeling.crowd.votes import CONDITIONS, Progress
-from labeling.models import (
-    Campaign,
-    GoldAnswer,
-    Pair,
-    Participation,
-    Percept,
-    Person,
-    PersonPrior,
-    Vote,
-)
+from labeling.models import Campaign, Pair, Participation, Percept, PersonPrior, Vote
 from labeling.models.vote import SAME, SECOND
+from labeling.snapshot import LOOKS, Snapshot, counted_votes
 from webapp import rows
 from webapp.prepared import Select, Slot, Update
 
 Array = NDArray[np.float64]
 LIVE = DepthConfig(rounds=12, tolerance=0.02)
-LOOKS = {"green-left": 3, "green-right": 1, "pink-left": 2, "pink-right": 0}  # bits of crowd.votes.Votes.shown
 HALVED = 0.5  # a lease that is out makes the next one on the same person worth so much less
 AT_ONCE = 5000  # people whose percepts are made together
 FAIR = 10.0  # bits added while a person has fewer votes than each is promised
-
-
-def counted_votes(campaign: Any) -> QuerySet[Vote]:
-    """Votes that were not taken back, of annotators who are not blocked."""
-    return Vote.objects.filter(participation__campaign=campaign, retraction__isnull=True).exclude(
-        participation__standing=Participation.Standing.BLOCKED
-    )
 
 
 def pack(mean: Array, covariance: Array) -> bytes:
@@ -115,8 +101,7 @@ def prepare(campaign: Campaign, control: set[int]) -> int:
     )
     if not len(people):
         return 0
-    pairs, _ = _pairs_by_person(campaign)
-    pairs = pairs[np.argsort(pairs[:, 0], kind="stable")]
+    pairs = _pairs_by_person(campaign)
     none = np.zeros(0, np.int64)
     votes = depth.PairVotes(none, none, none, none, none.astype(bool), 0)
     for start in range(0, len(people), AT_ONCE):
@@ -138,19 +123,18 @@ def prepare(campaign: Campaign, control: set[int]) -> int:
     return len(people)
 
 
-def _pairs_by_person(campaign: Campaign) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """(person, first, second) of all pairs within one person, N x 3, and their keys, ascending."""
+def _pairs_by_person(campaign: Campaign) -> NDArray[np.int64]:
+    """(person, first, second) of all pairs within one person, N x 3, person by person."""
     table = [
         np.array(batch, dtype=np.int64)
         for batch in rows.read(
             Pair.objects.filter(campaign=campaign, first_person=F("second_person"))
             .order_by()
-            .values_list("first_person_id", "first", "second", "pk")
+            .values_list("first_person_id", "first", "second")
         )
     ]
-    every = np.concatenate(table) if table else np.zeros((0, 4), np.int64)
-    every = every[every[:, 3].argsort()]
-    return every[:, :3], every[:, 3]
+    every = np.concatenate(table) if table else np.zeros((0, 3), np.int64)
+    return every[every[:, 0].argsort(kind="stable")]
 
 
 def _worth(state: depth.Percept, people: NDArray[np.int64], pairs: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -183,7 +167,7 @@ def priority(campaign: Campaign, percept: Percept) -> float:
 
 _LOCKED = Select(
     lambda: (
-        Percept.objects.select_for_update()
+        Percept.objects.select_for_update(no_key=True)
         .defer("seen")
         .filter(campaign=Slot("campaign", BigIntegerField()), person=Slot("person", BigIntegerField()))
         .order_by()
@@ -297,8 +281,9 @@ def follow(campaign: Campaign, person: int, leases: int = 0) -> Percept | None:
 
 @dataclass(frozen=True)
 class Refit:
-    """All votes of a campaign through the depth model. `p_first` and `plain` (without a prior; None if none was used) follow
-    `pair_ids`; `belief` follows `seat_ids`; `expected` is P(vote | all others) of the votes `vote_ids`."""
+    """All votes of a campaign through the depth model. `pair_ids` are its pairs within one person; `p_first`, `plain`
+    (without a prior; None if none was used) and `votes_used` follow them; `belief`, `made` and `agreement` follow
+    `seat_ids`; `people` have `risk`, `gain`, `votes` and a percept in `seen_mean` and `seen_covariance`."""
 
     pair_ids: NDArray[np.int64]
     p_first: Array
@@ -308,120 +293,107 @@ class Refit:
     made: NDArray[np.int64]
     belief: Array
     agreement: Array
-    vote_ids: NDArray[np.int64]
-    expected: Array
-    state: depth.Percept
+    votes: int
+    last_vote: int
+    surprising: int
+    contradicted: int
+    crowd: depth.Crowd
+    rounds: int
     people: NDArray[np.int64]
+    people_votes: NDArray[np.int64]
     risk: Array
     gain: Array
-    votes: depth.PairVotes
-
-    @property
-    def surprising(self) -> int:
-        """Votes that all others make less likely than one in twenty."""
-        return int((self.expected[self.vote_ids > 0] < 0.05).sum())
-
-    @property
-    def contradicted(self) -> int:
-        """People whose majority answers go round in a circle."""
-        own = self.vote_ids > 0
-        v = self.votes
-        found = measures.cycles(
-            *(v.picture[own], v.first[own], v.second[own], v.second_closer[own]),
-            *(len(self.people), self.state.mean.shape[1]),
-        )
-        return int((found > 0).sum())
+    seen_mean: Array
+    seen_covariance: Array
 
 
-def _gold(campaign: Campaign) -> NDArray[np.int64]:
-    """(person, first, second, closer, look, seat, 0) of the answers to gold questions."""
-    given = (
-        GoldAnswer.objects.filter(assignment__campaign=campaign, retraction__isnull=True)
-        .exclude(closer=SAME)
-        .exclude(assignment__participation__standing=Participation.Standing.BLOCKED)
-        .order_by("pk")
-        .values_list(
-            *("assignment__gold__person_id", "assignment__gold__first", "assignment__gold__second", "closer"),
-            *("assignment__green_is_first", "assignment__green_on_left", "assignment__participation_id"),
-        )
-    )
-    table = [(p, f, s, c, int(green) + 2 * (green == left), w, 0) for p, f, s, c, green, left, w in given]
-    return np.array(table, dtype=np.int64).reshape(-1, 7)
+def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Progress) -> Refit | None:
+    """Fit the depth model to all votes and gold answers; None if no pair lies within one person. Writes nothing.
 
-
-def _given(campaign: Campaign, pairs: NDArray[np.int64], pair_ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(person, first, second, closer, look, seat, vote) of all votes on these pairs, oldest first.
-
-    Votes are read without their pairs, which are known already: joining millions takes longer than all the rest.
+    Call it outside of transactions: it may count for minutes.
     """
-    values = counted_votes(campaign).exclude(closer=SAME).order_by()
-    table = [
-        np.array([(*row, LOOKS.get(look, CONDITIONS)) for *row, look in batch], dtype=np.int64)
-        for batch in rows.read(values.values_list("pk", "pair_id", "closer", "participation_id", "side_seen"))
-    ]
-    votes = np.concatenate(table) if table else np.zeros((0, 5), np.int64)
-    votes = votes[votes[:, 0].argsort()]
-    place = np.minimum(np.searchsorted(pair_ids, votes[:, 1]), len(pair_ids) - 1)
-    inside = pair_ids[place] == votes[:, 1]
-    vote, _, closer, seat, look = votes[inside].T
-    return np.column_stack([pairs[place[inside]], closer, look, seat, vote])
-
-
-def refit(campaign: Campaign, config: DepthConfig, progress: Progress) -> Refit | None:
-    """Fit the depth model to all votes and gold answers; None if no pair lies within one person. Writes nothing."""
-    pairs, pair_ids = _pairs_by_person(campaign)
-    people = np.unique(pairs[:, 0])
+    inside = read.alone
+    people = np.unique(read.first_person[inside])
     if not len(people):
         return None
-    given, gold = _given(campaign, pairs, pair_ids), _gold(campaign)
-    every = np.concatenate([given, gold])
-    seat_ids, seat = np.unique(every[:, 5], return_inverse=True)
-    gold_people, gold_place = np.unique(gold[:, 0], return_inverse=True)
-    picture = np.concatenate([np.searchsorted(people, given[:, 0]), len(people) + gold_place])
-    votes = depth.PairVotes(picture, every[:, 1], every[:, 2], seat, every[:, 3] == SECOND, len(seat_ids), every[:, 4])
+    of_person = np.searchsorted(people, read.first_person).astype(np.int32)  # wrong for other pairs, which are left out
+    mine = inside[read.pair]
+    order = np.flatnonzero(mine)
+    order = order[
+        np.argsort(of_person[read.pair[order]], kind="stable")
+    ]  # picture by picture: read.vote stays ascending
+    pair = read.pair[order]
+    gold = read.gold
+    gold_people, gold_place = np.unique(gold.person, return_inverse=True)
+    seat_ids = np.union1d(read.seat_ids[np.unique(read.seat[order])], gold.seat)
+    seat_of = np.searchsorted(seat_ids, read.seat_ids)
+    votes = depth.PairVotes(
+        np.concatenate([of_person[pair], (len(people) + gold_place).astype(np.int32)]),
+        np.concatenate([read.first[pair], gold.first]),
+        np.concatenate([read.second[pair], gold.second]),
+        np.concatenate([seat_of[read.seat[order]], np.searchsorted(seat_ids, gold.seat)]).astype(np.int32),
+        np.concatenate([read.second_closer[order], gold.second_closer]),
+        len(seat_ids),
+        np.concatenate([read.look[order], gold.look]),
+    )
+    count = len(order)
     before = expected(campaign, people)
-    control = set(Percept.objects.filter(campaign=campaign, control=True).values_list("person_id", flat=True))
-    apart = np.array([pk not in control for pk in people.tolist()], dtype=bool)
-    state = depth.fit(_with_gold(before.pictures(known=apart), gold_people), votes, config, progress=progress)
-    place = np.searchsorted(people, pairs[:, 0])
-    p_second = state.p_second(place, pairs[:, 1], pairs[:, 2])
+    apart = np.array([pk not in read.control for pk in people.tolist()], dtype=bool)
+    truth = {pk: read.truth_mm[pk] for pk in gold_people.tolist()}
+    state = depth.fit(_with_gold(before.pictures(known=apart), truth), votes, config, progress=progress, keep=False)
+    pairs = np.flatnonzero(inside)
+    place, first, second = of_person[pairs], read.first[pairs], read.second[pairs]
+    p_second = state.p_second(place, first, second)
     plain = None
     if before.known.any():
-        alone = depth.fit(_with_gold(before.pictures(with_prior=False), gold_people), votes, config, progress=progress)
-        plain = 1 - alone.p_second(place, pairs[:, 1], pairs[:, 2])
-    risk, gain = _worth(state, people, pairs)
-    size, joints = len(people), state.mean.shape[1]
-    cell = (place * joints + pairs[:, 1]) * joints + pairs[:, 2]
-    voted = (picture[: len(given)] * joints + given[:, 1]) * joints + given[:, 2]
-    counted = np.bincount(voted, minlength=size * joints * joints)
-    likelier = state.p_second(picture, every[:, 1], every[:, 2]) > 0.5
-    same = (likelier == votes.second_closer).astype(float)
-    made = np.bincount(seat, minlength=len(seat_ids))
+        bare = _with_gold(before.pictures(with_prior=False), truth)
+        alone = depth.fit(bare, votes, config, progress=progress, keep=False)
+        plain = 1 - alone.p_second(place, first, second)
+        del alone
+    risk, gain = _worth(state, people, np.column_stack([people[place], first, second]))
+    same = np.concatenate(
+        [
+            (state.p_second(votes.picture[part], votes.first[part], votes.second[part]) > 0.5)
+            == votes.second_closer[part]
+            for start in range(0, max(len(votes), 1), 1 << 18)
+            for part in [slice(start, start + (1 << 18))]
+        ]
+    )
+    made = np.bincount(votes.annotator, minlength=len(seat_ids))
+    circles = measures.cycles(
+        *(votes.picture[:count], votes.first[:count], votes.second[:count], votes.second_closer[:count]),
+        *(len(people), state.mean.shape[1]),
+    )
+    size = len(people)
     return Refit(
-        pair_ids=pair_ids,
+        pair_ids=read.pair_id[pairs],
         p_first=1 - p_second,
         plain=plain,
-        votes_used=counted[cell],
+        votes_used=np.bincount(read.pair, minlength=len(read.pair_id))[pairs],
         seat_ids=seat_ids,
         made=made,
         belief=state.belief,
-        agreement=np.bincount(seat, weights=same, minlength=len(seat_ids)) / np.maximum(made, 1),
-        vote_ids=every[:, 6],
-        expected=state.expected,
-        state=state,
+        agreement=np.bincount(votes.annotator, weights=same, minlength=len(seat_ids)) / np.maximum(made, 1),
+        votes=count,
+        last_vote=int(read.vote[order].max(initial=0)),
+        surprising=int((state.expected[:count] < 0.05).sum()),
+        contradicted=int((circles > 0).sum()),
+        crowd=state.crowd,
+        rounds=state.rounds,
         people=people,
+        people_votes=np.bincount(votes.picture[:count], minlength=size),
         risk=risk,
         gain=gain,
-        votes=votes,
+        seen_mean=state.seen_mean[:size],
+        seen_covariance=state.seen_covariance[:size],
     )
 
 
-def _with_gold(pictures: depth.Pictures, people: NDArray[np.int64]) -> depth.Pictures:
+def _with_gold(pictures: depth.Pictures, truth_mm: dict[int, list[float]]) -> depth.Pictures:
     """The same pictures, then those whose depths are known."""
-    if not len(people):
+    if not truth_mm:
         return pictures
-    truth = dict(Person.objects.filter(pk__in=people.tolist()).values_list("pk", "truth_mm"))
-    known = np.array([[joint[2] for joint in truth[pk]] for pk in people.tolist()], dtype=np.float64)
+    known = np.array(list(truth_mm.values()), dtype=np.float64)
     known -= known.mean(axis=1, keepdims=True)
     covariance = pictures.covariance
     if covariance.ndim == 3:
@@ -431,32 +403,46 @@ def _with_gold(pictures: depth.Pictures, people: NDArray[np.int64]) -> depth.Pic
     )
 
 
-def store(campaign: Campaign, fit: Refit) -> None:
-    """Put a refit into force: percepts, beliefs, the crowd. Percepts with newer votes keep what followed those."""
-    crowd = fit.state.crowd
+def store(campaign: Campaign, fit: Refit, between: Callable[[], None] = lambda: None) -> None:
+    """Put a refit into force in short steps: beliefs, percepts, then the crowd. Percepts with newer votes keep what
+    followed those. `between` is called between the steps and raises where no more may be written.
+
+    Each step is a state that the queue can work with: what one annotator is believed to be, what one person's depths are.
+    """
+    seats = zip(fit.seat_ids.tolist(), fit.belief.round(5).tolist())
+    for _ in rows.change_in_steps(Participation, ("belief",), [(json.dumps(belief), pk) for pk, belief in seats]):
+        between()
+    place = {pk: n for n, pk in enumerate(fit.people.tolist())}
+    keys = list(Percept.objects.filter(campaign=campaign).order_by("pk").values_list("pk", "person_id"))
+    for start in range(0, len(keys), STORED):
+        step = {pk: place[person] for pk, person in keys[start : start + STORED] if person in place}
+        with transaction.atomic():
+            _store_percepts(campaign, fit, step)
+        between()
+    crowd = fit.crowd
     campaign.crowd = {
         "shares": crowd.shares.round(6).tolist(),
         "shared_mm": round(crowd.shared_mm, 3),
         "slant": round(crowd.slant, 6),
-        "last_vote": int(fit.vote_ids.max(initial=0)),
+        "last_vote": fit.last_vote,
     }
     Campaign.objects.filter(pk=campaign.pk).update(crowd=campaign.crowd)
-    seats = [
-        Participation(pk=pk, belief=belief) for pk, belief in zip(fit.seat_ids.tolist(), fit.belief.round(5).tolist())
-    ]
-    Participation.objects.bulk_update(seats, ["belief"], batch_size=200)
-    votes = np.bincount(fit.votes.picture, minlength=len(fit.people))[: len(fit.people)]
-    place = {pk: n for n, pk in enumerate(fit.people.tolist())}
+
+
+STORED = 1000  # percepts written in one transaction
+
+
+def _store_percepts(campaign: Campaign, fit: Refit, step: dict[int, int]) -> None:
+    """Write some percepts, of (key, place in the fit), whose votes the fit has all seen."""
     changed = []
-    for percept in (
-        Percept.objects.select_for_update().filter(campaign=campaign).defer("seen").iterator(chunk_size=2000)
-    ):
-        n = place.get(percept.person_id)
-        if n is None or percept.votes > votes[n]:
+    locked = Percept.objects.filter(pk__in=list(step)).defer("seen").order_by("pk").select_for_update(no_key=True)
+    for percept in locked:
+        n = step[percept.pk]
+        if percept.votes > fit.people_votes[n]:
             continue
-        percept.votes, percept.risk, percept.gain = int(votes[n]), float(fit.risk[n]), float(fit.gain[n])
+        percept.votes, percept.risk, percept.gain = int(fit.people_votes[n]), float(fit.risk[n]), float(fit.gain[n])
         is_open = wanted(campaign, percept.votes + percept.leased, percept.risk)
-        seen = pack(fit.state.seen_mean[n], fit.state.seen_covariance[n])
+        seen = pack(fit.seen_mean[n], fit.seen_covariance[n])
         changed.append(
             (seen, percept.votes, percept.risk, percept.gain, priority(campaign, percept), is_open, percept.pk)
         )
@@ -482,4 +468,4 @@ def most_informative(
 def queue(campaign: Any, control: Any) -> QuerySet[Percept]:
     """Open people, the one whose next answer teaches most first; rows that others hold are skipped."""
     found = Percept.objects.filter(campaign=campaign, control=control, open=True)
-    return found.select_for_update(skip_locked=True).order_by("-priority")
+    return found.select_for_update(skip_locked=True, no_key=True).order_by("-priority")

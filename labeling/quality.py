@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
-from django.db.models import Avg, Count, F, Min, Q, Sum
+from django.db import transaction
+from django.db.models import Avg, Case, Count, F, Q, QuerySet, Sum, When
+from django.db.models.functions import Floor
 from django.utils import timezone
 from numpy.typing import NDArray
 from pydantic import Field
@@ -16,8 +18,10 @@ from pydantic import Field
 from labeling import percepts, skeletons
 from labeling.crowd import anatomy, depth, measures, normal, planning
 from labeling.crowd.votes import Votes
-from labeling.models import Campaign, CrowdRun, Label, Participation, Percept, Person, ProbeAnswer, SkeletonRow, Vote
+from labeling.models import Campaign, CrowdRun, Label, Participation, Percept, Person, SkeletonRow
 from labeling.models.vote import SAME, SECOND
+from labeling.snapshot import counted_votes, standing_votes
+from webapp import audit
 from webapp.catalog import Config
 from webapp.refusal import NotFound
 
@@ -27,9 +31,12 @@ MOST, MOST_PEOPLE = 20_000, 2000  # labels or votes, and people, with known trut
 ENOUGH = 20  # answers before anything is said about an annotator
 SUSPICIOUS, CERTAIN = 0.3, 0.999  # probability of a kind that does not look: flagged; paused where the campaign says so
 MOST_GOLD = 0.4  # share of gold questions for an annotator whom the model doubts, where the campaign has gold at all
-HUMAN_MS = 250  # nobody decides faster than so long after the answer buttons appear, time after time
+QUICK_MS = (
+    250  # time after time so soon after the answer buttons appear: people who decide while they wait, or no people
+)
+QUICK_ODDS = 10.0  # so much more often is a quick one somebody who does not look: it adds to what the answers say
 ALTERNATES = 0.95  # share of answers on the other side than the one before (or on the same side)
-SITTING_GAP_S = 120.0  # a longer time between two answers was a break and is not paid work
+SITTING_GAP_S = 120.0  # a longer time between two answers was a break
 
 WORDS = {
     "inverted": "answers the opposite of what is seen",
@@ -43,27 +50,31 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Recent:
-    """The last answers of a campaign, oldest first: seat, time (s), whether the left button was chosen (NaN: unknown)."""
+    """The last answers of a campaign, oldest first: seat, time (s), whether the left button was chosen (NaN: unknown), and
+    how long it took by the page's own clock (ms; NaN: not said). Answers that waited for a network arrive in bursts: then
+    only the page knows how long each of them took."""
 
     seat: NDArray[np.int64]
     at: Array
     left: Array
+    response_ms: Array | None = None
 
 
 def recent(campaign: Campaign) -> Recent:
     values = (
-        Vote.objects.filter(participation__campaign=campaign, retraction__isnull=True)
+        standing_votes(campaign)
         .exclude(closer=SAME)
         .order_by("-pk")
-        .values_list("participation_id", "received_at", "side_seen", "closer")[:RECENT]
+        .values_list("participation_id", "received_at", "response_ms", "side_seen", "closer")[:RECENT]
     )
-    found = list(values)[::-1]
+    answers = list(values)[::-1]
     # `side_seen` is the first keypoint's side; its button is the left one if it says so.
-    left = [np.nan if not look else float((closer != SECOND) == look.endswith("left")) for *_, look, closer in found]
+    left = [np.nan if not look else float((closer != SECOND) == look.endswith("left")) for *_, look, closer in answers]
     return Recent(
-        np.array([row[0] for row in found], dtype=np.int64),
-        np.array([row[1].timestamp() for row in found]),
+        np.array([row[0] for row in answers], dtype=np.int64),
+        np.array([row[1].timestamp() for row in answers]),
         np.array(left),
+        np.array([np.nan if row[2] is None else row[2] for row in answers], dtype=np.float64),
     )
 
 
@@ -72,20 +83,24 @@ def judge(campaign: Campaign, seats: NDArray[np.int64], belief: Array, made: NDA
     says so. Returns how many are flagged. Nobody is ever blocked without a person's decision."""
     said = suspicions(campaign.delay_ms, seats, belief, made, answers)
     now = timezone.now()
-    known = {s.pk: s for s in Participation.objects.filter(campaign=campaign)}
-    for pk, (text, sure) in said.items():
-        seat = known[pk]
+    for seat in Participation.objects.filter(campaign=campaign).order_by("pk"):
+        text, sure = said.get(seat.pk, ("", False))
         if seat.flag != text:
-            Participation.objects.filter(pk=pk).update(flag=text, flagged_at=seat.flagged_at or now)
-        if (
-            sure and campaign.guard == Campaign.Guard.PAUSE and seat.cleared_at is None
-        ):  # an admin who restored has decided
-            Participation.objects.filter(pk=pk, standing=Participation.Standing.ACTIVE).update(
-                standing=Participation.Standing.PAUSED,
-                standing_reason=f"Paused by the quality check: {text}. If that is wrong, say so below.",
+            Participation.objects.filter(pk=seat.pk).update(
+                flag=text, flagged_at=seat.flagged_at or now if text else seat.flagged_at
             )
-    Participation.objects.filter(campaign=campaign).exclude(flag="").exclude(pk__in=list(said)).update(flag="")
+        # An admin who restored somebody has decided.
+        if sure and campaign.guard == Campaign.Guard.PAUSE and seat.cleared_at is None:
+            _pause(seat, f"Paused by the quality check: {text}. If that is wrong, say so below.")
     return len(said)
+
+
+def _pause(seat: Participation, reason: str) -> None:
+    with transaction.atomic():
+        if Participation.objects.filter(pk=seat.pk, standing=Participation.Standing.ACTIVE).update(
+            standing=Participation.Standing.PAUSED, standing_reason=reason
+        ):
+            audit.record(None, "annotator.paused", seat, reason=reason)
 
 
 def gold_share(share: float, belief: Any) -> float:
@@ -103,27 +118,37 @@ def suspicions(
     said: dict[int, tuple[str, bool]] = {}
     names = [kind.name for kind in depth.KINDS]
     by_kind = {name: belief[:, [n for n, k in enumerate(names) if k == name]].sum(axis=1) for name in WORDS}
+    doubt: dict[int, float] = {}
     for place, pk in enumerate(seats.tolist()):
         if made[place] < ENOUGH:
             continue
         name = max(by_kind, key=lambda k: by_kind[k][place])
-        wrong = sum(p[place] for p in by_kind.values())
+        doubt[pk] = wrong = float(min(1.0, sum(p[place] for p in by_kind.values())))
         if wrong >= SUSPICIOUS:
-            said[pk] = (f"{WORDS[name]} (P {wrong:.3f}, {made[place]} answers)", bool(wrong >= CERTAIN))
+            said[pk] = (f"{WORDS[name]} (P {wrong:.3f}, {made[place]} answers)", wrong >= CERTAIN)
     order = np.argsort(answers.seat, kind="stable")
     seat, at, left = answers.seat[order], answers.at[order], answers.left[order]
+    own = np.full(len(seat), np.nan) if answers.response_ms is None else answers.response_ms[order]
     bounds = np.flatnonzero(np.diff(seat)) + 1
     for part in np.split(np.arange(len(seat)), bounds):
         if len(part) <= ENOUGH:
             continue
-        gaps = np.diff(at[part])
-        median = 1000 * float(np.median(gaps[gaps < SITTING_GAP_S])) if (gaps < SITTING_GAP_S).any() else np.inf
+        pk = int(seat[part[0]])
+        gaps = 1000 * np.diff(at[part])
+        took = np.fmax(gaps, own[part][1:])  # the longer of both clocks
+        sitting = gaps < 1000 * SITTING_GAP_S
+        median = float(np.median(took[sitting])) if sitting.any() else np.inf
         turns = np.abs(np.diff(left[part]))
         turns = turns[np.isfinite(turns)]
-        if median < delay_ms + HUMAN_MS:
-            said[int(seat[part[0]])] = (f"answers every {median:.0f} ms, at the edge of the delay", True)
-        elif len(turns) > ENOUGH and turns.mean() > ALTERNATES:
-            said[int(seat[part[0]])] = ("answers left and right in turn", True)
+        if len(turns) > ENOUGH and turns.mean() > ALTERNATES:
+            said[pk] = ("answers left and right in turn", True)
+        elif median < delay_ms + QUICK_MS and pk in doubt:
+            # Speed alone says little: who decides while waiting is as quick. It makes doubtful answers more doubtful.
+            wrong = doubt[pk]
+            more = QUICK_ODDS * wrong / (QUICK_ODDS * wrong + 1 - wrong)
+            if more >= SUSPICIOUS:
+                sure = wrong >= SUSPICIOUS and more >= CERTAIN
+                said[pk] = (f"answers every {median:.0f} ms, and often not as one who looks (P {more:.3f})", sure)
     return said
 
 
@@ -143,7 +168,12 @@ def label_truth(crowd_run: CrowdRun) -> dict[str, Any]:
     people = Person.objects.filter(image__dataset=crowd_run.campaign.dataset_id, truth_mm__isnull=False)
     known = list(people.order_by("pk").values_list("pk", flat=True)[:MOST_PEOPLE])
     rows = list(
-        Label.objects.filter(run=crowd_run, pair__first_person=F("pair__second_person"), pair__first_person__in=known)
+        Label.objects.filter(
+            run=crowd_run,
+            pair__campaign=crowd_run.campaign_id,
+            pair__first_person=F("pair__second_person"),
+            pair__first_person__in=known,
+        )
         .order_by("pk")
         .values_list(
             *(
@@ -201,7 +231,7 @@ class Answers:
 
 def answers(campaign: Campaign) -> Answers:
     rows = list(
-        Vote.objects.filter(pair__campaign=campaign, retraction__isnull=True)
+        standing_votes(campaign)
         .exclude(closer=SAME)
         .order_by("-pk")
         .values_list("pair__first_person_id", "pair__first", "pair__second", "pair_id", "participation_id", "closer")[
@@ -241,12 +271,17 @@ def curves(given: Answers) -> tuple[measures.Psychometric | None, dict[int, meas
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is still to come: `votes` to go until the campaign's rule is met, their price, days at the rate of the last day."""
+    """What is still to come: `votes` to go until the campaign's rule is met; `answers` to go, with the gold, probe and other
+    questions asked between them, which take time and are paid as well; their price; days at the rate of the last day."""
 
     votes: int
+    answers: int
     money: float | None
     days: float | None
     rate_per_day: float
+
+
+LAST_DAY = 10_000  # newest votes by which the rate of the last day is told
 
 
 def forecast(campaign: Campaign, now: datetime) -> Forecast:
@@ -254,44 +289,63 @@ def forecast(campaign: Campaign, now: datetime) -> Forecast:
 
     The mean risk of a person falls about like 1 / sqrt(votes + k); k is fitted to the campaign's own people.
     """
+    active = ~Q(standing=Participation.Standing.BLOCKED)
+    sums = campaign.participations.aggregate(
+        counted=Sum("vote_count", filter=active), votes=Sum("vote_count"), answers=Sum("answer_count")
+    )
+    given = sums["votes"] or 0
     if campaign.mode == Campaign.Mode.FIXED:
-        sums = campaign.pairs.aggregate(need=Sum("votes_needed"), have=Sum("votes_counted"))
-        votes = (sums["need"] or 0) - (sums["have"] or 0)
+        votes = max(0, campaign.votes_wanted - (sums["counted"] or 0))
     else:
         votes = _adaptive_votes_to_go(campaign)
     if campaign.budget_votes is not None:
-        used = Vote.objects.filter(pair__campaign=campaign, retraction__isnull=True).count()
-        votes = min(votes, max(0, campaign.budget_votes - used))
-    day = Vote.objects.filter(
-        pair__campaign=campaign, received_at__gt=now - timedelta(days=1), retraction__isnull=True
-    ).aggregate(n=Count("pk"), first=Min("received_at"))
-    hours = max((now - day["first"]).total_seconds() / 3600, 0.05) if day["n"] else 24.0
-    rate = 24 * day["n"] / hours if day["n"] else 0.0
+        votes = min(votes, max(0, campaign.budget_votes - given))
+    if given >= ENOUGH:
+        each = (sums["answers"] or 0) / given
+    else:  # as planned: probes are drawn where no gold question was
+        each = 1 / ((1 - campaign.gold_share) * (1 - campaign.probe_share))
+    answers = math.ceil(votes * max(each, 1.0))
+    since = now - timedelta(days=1)
+    last = list(standing_votes(campaign).order_by("-pk").values_list("received_at", flat=True)[:LAST_DAY])
+    recent_ones = [at for at in last if at > since]
+    first = min(recent_ones, default=since)
+    hours = max((now - first).total_seconds() / 3600, 0.05) if recent_ones else 24.0
+    rate = 24 * len(recent_ones) / hours
     return Forecast(
         int(votes),
-        votes * campaign.pay_per_vote if campaign.pay_per_vote else None,
+        answers,
+        answers * campaign.pay_per_vote if campaign.pay_per_vote else None,
         votes / rate if rate else None,
         rate,
     )
 
 
+RISK_STEPS = 200  # risks are 0 to 0.5: told apart to 0.005
+
+
 def _adaptive_votes_to_go(campaign: Campaign) -> int:
-    rows = np.array(
-        list(Percept.objects.filter(campaign=campaign).values_list("votes", "risk", "open")), dtype=np.float64
-    ).reshape(-1, 3)
-    votes, risk, is_open = rows.T
+    groups = (
+        Percept.objects.filter(campaign=campaign)
+        .order_by()
+        .annotate(step=Floor(F("risk") * RISK_STEPS))
+        .values_list("votes", "open", "step")
+        .annotate(people=Count("pk"), mean=Avg("risk"))
+    )
+    table = np.array([(v, o, n, r) for v, o, _, n, r in groups], dtype=np.float64).reshape(-1, 4)
+    votes, is_open, people, risk = table.T
     if not is_open.any():
         return 0
     most = np.full(len(votes), float(campaign.most_votes))
     if campaign.stop_risk > 0 and len(np.unique(votes)) > 1:
-        start = float(risk[votes == votes.min()].mean())
+        least = votes == votes.min()
+        start = float(np.average(risk[least], weights=people[least]))
         best, fit = 1.0, np.inf
         for k in np.geomspace(0.5, 50, 40):
-            off = float(((start * np.sqrt((votes.min() + k) / (votes + k)) - risk) ** 2).sum())
+            off = float((people * (start * np.sqrt((votes.min() + k) / (votes + k)) - risk) ** 2).sum())
             best, fit = (k, off) if off < fit else (best, fit)
         needed = (votes + best) * (risk / campaign.stop_risk) ** 2 - best
         most = np.clip(needed, campaign.least_votes, campaign.most_votes)
-    return int(np.maximum(most - votes, 0)[is_open > 0].sum())
+    return int((people * np.maximum(most - votes, 0))[is_open > 0].sum())
 
 
 class PlanConfig(Config):
@@ -340,34 +394,12 @@ def plan(wanted: PlanConfig, skeleton: str) -> dict[str, Any]:
     }
 
 
-def wages(campaign: Campaign) -> dict[int, float]:
-    """Effective hourly wage per seat from the server's times: pay of the votes over time between answers, breaks left out."""
-    if not campaign.pay_per_vote:
-        return {}
-    last = recent(campaign)
-    order = np.argsort(last.seat, kind="stable")
-    seat, at = last.seat[order], last.at[order]
-    same = np.diff(seat) == 0
-    gaps = np.where(same & (np.diff(at) < SITTING_GAP_S), np.diff(at), 0.0)
-    counted = same & (np.diff(at) < SITTING_GAP_S)
-    found = {}
-    for pk in np.unique(seat):
-        mine = seat[1:] == pk
-        seconds, votes = gaps[mine].sum(), counted[mine].sum()
-        if votes >= 5 and seconds > 0:
-            found[int(pk)] = float(3600 * votes * campaign.pay_per_vote / seconds)
-    return found
-
-
-def probes(campaign: Campaign) -> dict[int, tuple[float, int]]:
-    """Per seat: the share of mirror probes with the same answer as before, and how many were answered."""
-    rows = (
-        ProbeAnswer.objects.filter(assignment__campaign=campaign, retraction__isnull=True)
-        .order_by()
-        .values(seat=F("assignment__participation"))
-        .annotate(n=Count("pk"), same_count=Count("pk", filter=Q(same=True)))
-    )
-    return {row["seat"]: (row["same_count"] / row["n"], row["n"]) for row in rows}
+def wage(campaign: Campaign, seat: Participation) -> float | None:
+    """Effective hourly wage by the server's times: pay of all that was answered ('same', gold, probe and tutorial questions
+    too) over the time between answers, breaks left out. None where it cannot be told."""
+    if not campaign.pay_per_vote or seat.paid_count < 5 or seat.worked_s <= 0:
+        return None
+    return 3600 * seat.paid_count * campaign.pay_per_vote / seat.worked_s
 
 
 def arms(campaign: Campaign) -> list[dict[str, Any]]:
@@ -409,7 +441,7 @@ def riskiest(campaign: Campaign, most: int = 12) -> list[Disputed]:
         return []
     place = {percept.person_id: n for n, percept in enumerate(found)}
     values = (
-        percepts.counted_votes(campaign)
+        counted_votes(campaign)
         .exclude(closer=SAME)
         .filter(pair__campaign=campaign, pair__first_person__in=place, pair__second_person=F("pair__first_person"))
     )
@@ -432,18 +464,19 @@ def riskiest(campaign: Campaign, most: int = 12) -> list[Disputed]:
     ]
 
 
-def people(campaign: Campaign, curves_of: dict[int, measures.Psychometric]) -> list[dict[str, Any]]:
-    """Annotators with what the last merge believes of them, measured noise, wage, flag and appeal; flagged ones first."""
-    paid, stays = wages(campaign), probes(campaign)
-    made = dict(
-        Vote.objects.filter(pair__campaign=campaign, retraction__isnull=True)
-        .order_by()
-        .values_list("participation")
-        .annotate(n=Count("pk"))
-    )
+def annotators(campaign: Campaign) -> QuerySet[Participation]:
+    """Participations, flagged ones and those with an appeal first; a page takes a slice and gives it to `people`."""
+    first = Case(When(~Q(flag=""), then=0), When(~Q(appeal=""), then=1), default=2)
+    return campaign.participations.select_related("annotator").order_by(first, "pk")
+
+
+def people(
+    campaign: Campaign, some: list[Participation], curves_of: dict[int, measures.Psychometric]
+) -> list[dict[str, Any]]:
+    """Annotators with what the last aggregation believes of them, measured noise, wage, flag and appeal."""
     honest = np.array([kind.name == "honest" for kind in depth.KINDS])
     rows = []
-    for seat in campaign.participations.select_related("annotator").order_by("pk"):
+    for seat in some:
         belief = np.array(seat.belief) if len(seat.belief) == len(honest) else None
         looks = None if belief is None else float(belief[honest].sum())
         rows.append(
@@ -451,14 +484,15 @@ def people(campaign: Campaign, curves_of: dict[int, measures.Psychometric]) -> l
                 "name": seat.annotator.username,
                 "simulated": seat.annotator.is_simulated,
                 "standing": seat.standing,
-                "votes": made.get(seat.pk, 0),
+                "votes": seat.vote_count,
+                "answers": seat.answer_count,
                 "looks": looks,
                 "noise_mm": depth.noise_of(belief * honest) if belief is not None and looks > 0.5 else None,
                 "measured_mm": curves_of[seat.pk].noise_mm if seat.pk in curves_of else None,
-                "wage": paid.get(seat.pk),
-                "stays": stays.get(seat.pk),
+                "wage": wage(campaign, seat),
+                "stays": (seat.probes_same / seat.probe_count, seat.probe_count) if seat.probe_count else None,
                 "flag": seat.flag,
                 "appeal": seat.appeal,
             }
         )
-    return sorted(rows, key=lambda row: (not row["flag"], not row["appeal"]))
+    return rows

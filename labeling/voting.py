@@ -9,13 +9,24 @@ from typing import Any
 
 from django.core import signing
 from django.db import IntegrityError, transaction
-from django.db.models import BigIntegerField, DateTimeField, F, SmallIntegerField, UUIDField
+from django.db.models import (
+    BigIntegerField,
+    DateTimeField,
+    Exists,
+    F,
+    FloatField,
+    OuterRef,
+    QuerySet,
+    SmallIntegerField,
+    UUIDField,
+)
 from pydantic import Field
 
 from labeling import percepts
-from labeling.assignment import Lease, lease_of, may_answer, seat_of, signer
+from labeling.assignment import CampaignNotOpen, Lease, lease_of, may_answer, seat_of, signer
 from labeling.models import (
     Assignment,
+    Campaign,
     GoldAnswer,
     GoldRetraction,
     Pair,
@@ -23,15 +34,18 @@ from labeling.models import (
     ProbeAnswer,
     ProbeRetraction,
     Retraction,
+    SawAnswers,
     Session,
     Vote,
 )
 from labeling.models.vote import FIRST, SAME, SECOND
 from webapp.accounts.models import Account
+from webapp.accounts.roles import STAFF, Role
 from webapp.catalog import Config
 from webapp.prepared import Insert, Select, Slot, Update
 from webapp.refusal import Conflict, Invalid, NotAllowed, NotFound, Refusal
 
+SITTING_GAP_S = 120.0  # a longer time between two answers was a break and is not paid work
 CLOSER = {"first": FIRST, "second": SECOND, "same": SAME}
 
 
@@ -100,20 +114,35 @@ def accept(
         raise Conflict("This key was used for another answer.", field="key", value=key, fix="use a new key") from None
 
 
+def _seat() -> QuerySet[Participation]:
+    account = Slot("account", BigIntegerField())
+    return (
+        Participation.objects.select_for_update(of=("self",), no_key=True)
+        .annotate(saw_answers=Exists(SawAnswers.objects.filter(campaign=OuterRef("campaign"), account=account)))
+        .filter(assignments__uuid=Slot("identity", UUIDField()), annotator=account)
+        .order_by()
+    )
+
+
+_SEAT_OF = Select(_seat)
 _LOCKED = Select(
     lambda: (
-        Assignment.objects.select_related("campaign", "participation", "session", "gold", "probe_of")
+        Assignment.objects.select_related("campaign", "session", "gold", "probe_of")
         .defer("campaign__instructions", "campaign__pair_policy", "campaign__keypoints")
-        .select_for_update(of=("self", "participation", "session"))
-        .filter(uuid=Slot("identity", UUIDField()), participation__annotator=Slot("account", BigIntegerField()))
+        .select_for_update(of=("self", "session"), no_key=True)
+        .filter(uuid=Slot("identity", UUIDField()))
+        .order_by()
     )
 )
 
 
 def _locked(identity: uuid.UUID, account: Account) -> Assignment:
-    lease = _LOCKED.first(identity=identity, account=account.pk)
+    """A lease and its participation, locked in this order: participation, then session and lease."""
+    seat = _SEAT_OF.first(identity=identity, account=account.pk)
+    lease = _LOCKED.first(identity=identity) if seat is not None else None
     if lease is None:
         raise NotFound("You hold no such question.", field="token", fix="fetch the next question")
+    lease.participation = seat
     return lease
 
 
@@ -124,12 +153,23 @@ _ANSWERED = Update(
     )
 )
 _COUNTED = Update(
-    lambda: (Pair.objects.filter(pk=Slot("pair", BigIntegerField())), {"votes_counted": F("votes_counted") + 1})
+    lambda: (
+        Pair.objects.filter(pk=Slot("pair", BigIntegerField())),
+        {"votes_counted": F("votes_counted") + Slot("change", SmallIntegerField())},
+    )
+)
+_PAIR = Select(
+    lambda: Pair.objects.only("votes_counted", "votes_needed").filter(pk=Slot("pair", BigIntegerField())).order_by()
+)
+_SUMS = (
+    *("answer_count", "vote_count", "green_count", "left_count", "timed_count", "response_ms_sum", "gold_count"),
+    *("gold_right", "probe_count", "probes_same", "pairs_finished", "paid_count", "worked_s"),
 )
 _SEAT_ANSWERED = Update(
     lambda: (
         Participation.objects.filter(pk=Slot("seat", BigIntegerField())),
-        {"last_answer_at": Slot("now", DateTimeField())},
+        {"last_answer_at": Slot("now", DateTimeField())}
+        | {name: Slot(name, FloatField() if name == "worked_s" else BigIntegerField()) for name in _SUMS},
     )
 )
 _SESSION = Update(
@@ -154,14 +194,14 @@ def _accept(
     seat, session, campaign = lease.participation, lease.session, lease.campaign
     if lease.state == Assignment.State.ANSWERED:
         return _replay(lease, key, closer)
+    # A paused or closed campaign hands nothing out; what was handed out before may be answered within its time.
     if lease.state == Assignment.State.RETURNED or lease.expires_at <= now:
         raise LeaseExpired(
             "This question was yours for a limited time and has gone back to the queue.",
             field="token",
             fix="fetch the next question",
         )
-    if seat.standing != Participation.Standing.ACTIVE:
-        raise NotAllowed(f"Your work in this campaign is {seat.standing}: {seat.standing_reason}")
+    _may_answer(account, seat)
     if closer == SAME and not campaign.allow_same:
         raise Invalid("This campaign has no answer 'same'.", field="closer", value="same", fix="first or second")
     earliest = max(issued, seat.last_answer_at or issued) + timedelta(milliseconds=campaign.delay_ms)
@@ -170,19 +210,66 @@ def _accept(
         raise TooEarly(
             "Answered before the viewing time was over.", field="token", fix="send it again later", retry_after_ms=wait
         )
-    _write(lease, closer, key, now, how)
+    answer = _write(lease, closer, key, now, how)
     _ANSWERED.run(lease=lease.pk, now=now)
+    changes = _changes(lease, answer)
+    if lease.tries == 0:  # a question is paid once, however often it is taken back
+        gap = (now - seat.last_answer_at).total_seconds() if seat.last_answer_at else -1.0
+        if 0 <= gap < SITTING_GAP_S:
+            changes |= {"paid_count": 1, "worked_s": gap}
     if lease.pair_id:
         percepts.after(lease.campaign, lease.pair_id, leases=-1)
-        _COUNTED.run(pair=lease.pair_id)
-    _SEAT_ANSWERED.run(seat=seat.pk, now=now)
+        _COUNTED.run(pair=lease.pair_id, change=1)
+        changes["pairs_finished"] = int(_is_finished(lease.pair_id))
+    _change_sums(seat, changes, now)
     session.answered += 1
     finished = now if session.answered == session.length else None
     _SESSION.run(session=session.pk, answered=session.answered, finished=finished)
     return Accepted(lease, session.answered, session.length)
 
 
-def _write(lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: Circumstances) -> None:
+def _may_answer(account: Account, seat: Participation) -> None:
+    """What can change between a question and its answer."""
+    if not account.is_one_of(Role.ANNOTATOR, *STAFF):
+        raise NotAllowed("Your account has another role now and does not answer questions.")
+    if seat.standing != Participation.Standing.ACTIVE:
+        raise NotAllowed(f"Your work in this campaign is {seat.standing}: {seat.standing_reason}")
+    if seat.saw_answers:
+        raise NotAllowed("You have seen other people's answers of this campaign and cannot answer in it.")
+
+
+def _is_finished(pair_pk: int) -> bool:
+    pair = _PAIR.first(pair=pair_pk)
+    return pair is not None and pair.votes_counted == pair.votes_needed
+
+
+def _changes(lease: Assignment, answer: Vote | GoldAnswer | ProbeAnswer) -> dict[str, float]:
+    """What an answer adds to the sums of its annotator. Of gold questions and probes only the first answer counts."""
+    changes: dict[str, float] = {"answer_count": 1}
+    first = answer.number == 1
+    if isinstance(answer, GoldAnswer):
+        return changes | {"gold_count": int(first), "gold_right": int(first and answer.correct)}
+    if isinstance(answer, ProbeAnswer):
+        return changes | {"probe_count": int(first), "probes_same": int(first and answer.same)}
+    chose_first = answer.closer == FIRST
+    if answer.closer != SAME:
+        green = chose_first == lease.green_is_first
+        changes |= {"green_count": int(green), "left_count": int(green == lease.green_on_left)}
+    if answer.response_ms is not None:
+        changes |= {"timed_count": 1, "response_ms_sum": answer.response_ms}
+    return changes | {"vote_count": 1}
+
+
+def _change_sums(seat: Participation, changes: dict[str, float], now: datetime, sign: int = 1) -> None:
+    """The row is locked, so that what was read is what is there."""
+    for name, change in changes.items():
+        setattr(seat, name, getattr(seat, name) + sign * change)
+    _SEAT_ANSWERED.run(seat=seat.pk, now=now, **{name: getattr(seat, name) for name in _SUMS})
+
+
+def _write(
+    lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: Circumstances
+) -> Vote | GoldAnswer | ProbeAnswer:
     common: dict[str, Any] = {
         "key": key,
         "assignment": lease,
@@ -194,14 +281,17 @@ def _write(lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: C
     }
     if lease.gold is not None:
         right = SECOND if lease.gold.second_closer else FIRST
-        _NEW_GOLD_ANSWER.run(GoldAnswer(correct=closer == right, **common))
-    elif lease.probe_of is not None:
-        _NEW_PROBE_ANSWER.run(ProbeAnswer(same=closer == lease.probe_of.closer, **common))
-    else:
-        side = "left" if lease.green_is_first == lease.green_on_left else "right"
-        colour = "green" if lease.green_is_first else "pink"
-        about = {"pair_id": lease.pair_id, "participation_id": lease.participation_id}
-        _NEW_VOTE.run(Vote(side_seen=f"{colour}-{side}", **about, **common))
+        return _NEW_GOLD_ANSWER.run(GoldAnswer(correct=closer == right, **common))
+    if lease.probe_of is not None:
+        return _NEW_PROBE_ANSWER.run(ProbeAnswer(same=closer == lease.probe_of.closer, **common))
+    side = "left" if lease.green_is_first == lease.green_on_left else "right"
+    colour = "green" if lease.green_is_first else "pink"
+    about = {
+        "campaign_id": lease.campaign_id,
+        "pair_id": lease.pair_id,
+        "participation_id": lease.participation_id,
+    }
+    return _NEW_VOTE.run(Vote(side_seen=f"{colour}-{side}", **about, **common))
 
 
 def _replay(lease: Assignment, key: uuid.UUID, closer: int) -> Accepted:
@@ -213,10 +303,14 @@ def _replay(lease: Assignment, key: uuid.UUID, closer: int) -> Accepted:
     return Accepted(lease, lease.session.answered, lease.session.length)
 
 
+MOST_UNDONE = 2  # times that one question may be taken back: whoever corrects himself needs one
+
+
 def undo(account: Account, campaign_uuid: object, *, key: uuid.UUID, now: datetime) -> Lease:
     """Take back the annotator's last answer of the sitting and hand the question out again. Once per key.
 
-    Raises NotFound, NotAllowed, NothingToUndo, Conflict.
+    Only while the campaign is open, and each question a few times. Raises NotFound, NotAllowed, CampaignNotOpen,
+    NothingToUndo, Conflict.
     """
     try:
         with transaction.atomic():
@@ -226,31 +320,32 @@ def undo(account: Account, campaign_uuid: object, *, key: uuid.UUID, now: dateti
 
 
 def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime) -> Lease:
+    seat = seat_of(account, campaign_uuid)
     replayed = _undone_before(account, campaign_uuid, key)
     if replayed:
         return lease_of(replayed, replayed.session, replayed.campaign, now)
-    session = (
-        Session.objects.filter(participation__annotator=account, participation__campaign__uuid=campaign_uuid)
-        .order_by("-started_at", "-id")
-        .first()
-    )
+    may_answer(account, seat)
+    if seat.campaign.state != Campaign.State.OPEN:
+        raise CampaignNotOpen(f"The campaign is {seat.campaign.state}: what was answered stands.")
+    session = Session.objects.filter(participation=seat).order_by("-started_at", "-id").first()
     last = (
         Assignment.objects.filter(session=session, state=Assignment.State.ANSWERED)
         .order_by("-answered_at", "-id")
-        .values_list("uuid", flat=True)
+        .values_list("uuid", "tries")
         .first()
     )
     if last is None:
         raise NothingToUndo("There is no answer of this session to take back.")
-    lease = _locked(last, account)
-    if lease.state != Assignment.State.ANSWERED:
-        raise Conflict("This answer was just taken back.", field="key", fix="fetch the question again")
-    may_answer(seat_of(account, campaign_uuid))
+    if last[1] > MOST_UNDONE:
+        raise NothingToUndo(f"This answer was taken back {MOST_UNDONE} times already; it stands now.")
+    lease = _locked(last[0], account)
+    changes: dict[str, float] = {"answer_count": 1}
     if lease.pair_id:
         vote = Vote.objects.get(assignment=lease, number=lease.tries)
         Retraction.objects.create(key=key, vote=vote, at=now)
         percepts.after(lease.campaign, lease.pair_id, leases=1)
-        Pair.objects.filter(pk=lease.pair_id).update(votes_counted=F("votes_counted") - 1)
+        changes = _changes(lease, vote) | {"pairs_finished": int(_is_finished(lease.pair_id))}
+        _COUNTED.run(pair=lease.pair_id, change=-1)
     elif lease.gold_id:
         answer = GoldAnswer.objects.get(assignment=lease, number=lease.tries)
         GoldRetraction.objects.create(key=key, answer=answer, at=now)
@@ -260,7 +355,7 @@ def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime
     lease.state, lease.answered_at = Assignment.State.LEASED, None
     lease.expires_at = now + timedelta(seconds=lease.campaign.lease_s)
     lease.save(update_fields=["state", "answered_at", "expires_at"])
-    Participation.objects.filter(pk=lease.participation_id).update(last_answer_at=now)
+    _change_sums(lease.participation, changes, now, sign=-1)
     lease.session.answered -= 1
     lease.session.finished_at = None
     lease.session.save(update_fields=["answered", "finished_at"])

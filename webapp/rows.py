@@ -4,15 +4,44 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import Model, QuerySet
 from numpy.typing import NDArray
 
 BATCH = 5000
+CHANGED = 2000  # rows changed in one transaction: nobody waits longer than for these
 COPIED = 100_000  # rows packed at a time
+
+
+@contextmanager
+def snapshot() -> Iterator[None]:
+    """One state of the database for several readings. It may last long: nobody waits for who only reads.
+
+    Compute after it, not in it. Inside a transaction it is that transaction's state.
+    """
+    if connection.in_atomic_block:
+        yield
+        return
+    if connection.vendor != "postgresql":
+        connection.ensure_connection()
+        mode: Any = connection
+        usual = mode.transaction_mode  # immediate: it takes the lock of the writer
+        mode.transaction_mode = "DEFERRED"
+        try:
+            with transaction.atomic():
+                mode.transaction_mode = usual
+                yield
+        finally:
+            mode.transaction_mode = usual
+        return
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        yield
 
 
 def write(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
@@ -73,6 +102,27 @@ def change(model: type[Model], columns: Sequence[str], rows: Sequence[tuple[Any,
         statement = f"UPDATE {table} SET {assigned} WHERE {connection.ops.quote_name(model._meta.pk.column)} = %s"  # noqa: S608
         for start in range(0, len(rows), BATCH):
             cursor.executemany(statement, rows[start : start + BATCH])
+
+
+def change_in_steps(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> Iterator[int]:
+    """`change`, a few thousand rows a transaction, ordered by key so that two such writers never wait for each other.
+
+    Yields after each step how many rows are written: the caller checks there that it may still write.
+    """
+    ordered = sorted(rows, key=lambda row: row[-1])
+    for start in range(0, len(ordered), CHANGED):
+        with transaction.atomic():
+            change(model, columns, ordered[start : start + CHANGED])
+        yield min(start + CHANGED, len(ordered))
+
+
+def delete_in_steps(rows: QuerySet[Any], size: int = 20_000) -> Iterator[int]:
+    """Delete many rows that nothing else points to, in short transactions, by ranges of their keys; yields the sum so far."""
+    done = 0
+    while keys := list(rows.order_by("pk").values_list("pk", flat=True)[:size]):
+        with transaction.atomic():
+            done += rows.filter(pk__gte=keys[0], pk__lte=keys[-1])._raw_delete(rows.db)
+        yield done
 
 
 def read(values: QuerySet[Any, Any], size: int = BATCH) -> Iterator[list[tuple[Any, ...]]]:

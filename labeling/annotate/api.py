@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import replace
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from django.core import signing
-from django.http import FileResponse, Http404, HttpResponse
-from django.utils import timezone
-from django.utils.http import http_date
+from django.http import Http404, HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
@@ -20,17 +18,33 @@ from rest_framework.views import APIView
 
 from labeling import access, assignment, pictures, tutorial, voting
 from labeling.annotate import questions as wire
-from labeling.models import Assignment, Campaign, KnownQuestion, Vote
+from labeling.models import Assignment, Campaign
+from webapp import clock
 from webapp.accounts.roles import STAFF
 from webapp.accounts.tokens import MayAnnotate
-from webapp.refusal import Invalid, NotFound
+from webapp.refusal import NotFound
 from webapp.typed import read
 
 _rng = random.SystemRandom()
 
 
+# Answers about questions leave at multiples of these times: what the server did to find or count one, and so its kind, cannot
+# be read from how long it took. In adaptive campaigns a vote is followed through all votes on its picture.
+EVEN_S = {Campaign.Mode.FIXED: 0.02, Campaign.Mode.ADAPTIVE: 0.05, Campaign.Mode.PRIOR: 0.05}
+
+
 class AnnotatorView(APIView):
     permission_classes = [MayAnnotate]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        self.begun = time.monotonic()
+        super().initial(request, *args, **kwargs)
+
+    def even(self, campaign: Campaign) -> None:
+        """Wait until the next of the times at which answers of a campaign with hidden questions leave."""
+        if campaign.gold_share or campaign.probe_share:
+            step = EVEN_S[Campaign.Mode(campaign.mode)]
+            time.sleep(step - (time.monotonic() - self.begun) % step)
 
 
 class StateView(AnnotatorView):
@@ -50,8 +64,8 @@ class StateView(AnnotatorView):
             session_length=found.session_length,
             allow_same=found.allow_same,
             tutorial_passed=seat.tutorial_passed_at is not None,
-            has_tutorial=found.known_questions.filter(use=KnownQuestion.Use.TUTORIAL).exists(),
-            answered_in_all=Vote.objects.filter(participation=seat, retraction__isnull=True).count(),
+            has_tutorial=found.tutorial_length > 0,
+            answered=seat.answer_count,
             completion_url=found.completion_url,
         )
         return Response(state.model_dump())
@@ -62,8 +76,10 @@ class NextView(AnnotatorView):
     def post(self, request: Request, campaign: UUID) -> Response:
         """Lease the next question. Send the ids you hold in `have` to get one more ahead (at most three)."""
         have = frozenset(map(str, read(wire.NextRequest, request.data).have))
-        lease = assignment.next_pair(request.user, campaign, now=timezone.now(), rng=_rng, have=have)
-        return Response(wire.question(lease).model_dump())
+        lease = assignment.next_pair(request.user, campaign, now=clock.now(), rng=_rng, have=have)
+        asked = wire.question(lease).model_dump()
+        self.even(lease.campaign)
+        return Response(asked)
 
 
 class VoteView(AnnotatorView):
@@ -72,7 +88,8 @@ class VoteView(AnnotatorView):
         """Answer. Sent twice with the same key it counts once; too early, it says when to send it again."""
         asked = read(wire.VoteRequest, request.data)
         how = voting.Circumstances(**asked.model_dump(exclude={"token", "closer", "key"}))
-        done = voting.accept(request.user, asked.token, closer=asked.closer, key=asked.key, now=timezone.now(), how=how)
+        done = voting.accept(request.user, asked.token, closer=asked.closer, key=asked.key, now=clock.now(), how=how)
+        self.even(done.assignment.campaign)
         return Response({"to_go": done.to_go, "answered": done.answered, "session_finished": done.to_go == 0})
 
 
@@ -81,12 +98,14 @@ class UndoView(AnnotatorView):
     def post(self, request: Request, campaign: UUID) -> Response:
         """Take back the last answer of the sitting and get its question again."""
         asked = read(wire.UndoRequest, request.data)
-        lease = voting.undo(request.user, campaign, key=asked.key, now=timezone.now())
+        lease = voting.undo(request.user, campaign, key=asked.key, now=clock.now())
         full = Assignment.objects.select_related(
             *("campaign__dataset__skeleton", "pair__first_person__image", "gold__person__image"),
             "probe_of__pair__first_person__image",
         ).get(pk=lease.assignment.pk)
-        return Response(wire.question(replace(lease, assignment=full, campaign=full.campaign)).model_dump())
+        asked_again = wire.question(replace(lease, assignment=full, campaign=full.campaign)).model_dump()
+        self.even(full.campaign)
+        return Response(asked_again)
 
 
 class AppealView(AnnotatorView):
@@ -102,7 +121,7 @@ class TutorialView(AnnotatorView):
     def get(self, request: Request, campaign: UUID) -> Response:
         """Where you stand in the tutorial; starts the next try if the last one failed."""
         step = tutorial.where(request.user, campaign)
-        return Response(wire.tutorial_state(step, timezone.now()).model_dump())
+        return Response(wire.tutorial_state(step, clock.now()).model_dump())
 
     @extend_schema(
         operation_id="annotate_tutorial_answer", request=wire.TutorialAnswerRequest, responses=wire.TutorialFeedback
@@ -110,13 +129,13 @@ class TutorialView(AnnotatorView):
     def post(self, request: Request, campaign: UUID) -> Response:
         """Answer the open tutorial question; says at once whether that was right, and why."""
         asked = read(wire.TutorialAnswerRequest, request.data)
-        now = timezone.now()
+        now = clock.now()
         feedback = tutorial.answer(
             request.user,
             campaign,
             question=asked.number,
             closer=asked.closer,
-            shown_at=_shown_at(asked.token),
+            token=asked.token,
             now=now,
             response_ms=asked.response_ms,
         )
@@ -131,22 +150,10 @@ class TutorialView(AnnotatorView):
         )
 
 
-def _shown_at(token: str) -> datetime:
-    try:
-        word, _, _, issued = assignment.signer.unsign(token).split(":")
-        if word != "tutorial":
-            raise ValueError
-        return datetime.fromtimestamp(int(issued, 16) / 1000, tz=UTC)
-    except (signing.BadSignature, ValueError):
-        raise Invalid(
-            "This is not a token that the server gave out.", field="token", fix="open the tutorial again"
-        ) from None
-
-
-def _served(path: Any) -> FileResponse:
-    response = FileResponse(path.open("rb"), content_type="image/jpeg")
+def _served(path: Path) -> HttpResponse:
+    """Nothing but the picture: a file's name or age would say whose it is, and whether it was made for a mirror probe."""
+    response = HttpResponse(path.read_bytes(), content_type="image/jpeg")
     response["Cache-Control"] = "private, max-age=86400, immutable"
-    response["Last-Modified"] = http_date(path.stat().st_mtime)
     response["X-Content-Type-Options"] = "nosniff"
     return response
 
@@ -157,7 +164,7 @@ class PictureView(AnnotatorView):
         """The picture of a question, for its holder and staff only."""
         held = (
             Assignment.objects.select_related(
-                *("participation", "pair__first_person__image", "gold__person__image"),
+                *("campaign", "participation", "pair__first_person__image", "gold__person__image"),
                 "probe_of__pair__first_person__image",
             )
             .filter(uuid=identity)
@@ -165,19 +172,16 @@ class PictureView(AnnotatorView):
         )
         if held is None or not (held.participation.annotator_id == request.user.pk or request.user.is_one_of(*STAFF)):
             raise Http404
-        return _served(pictures.file_of(held.people[0].image, held.people, mirrored=held.mirrored))
+        path = pictures.file_of(held.people[0].image, held.people, mirrored=held.mirrored)
+        self.even(held.campaign)
+        return _served(path)
 
 
 class TutorialPictureView(AnnotatorView):
     @extend_schema(operation_id="annotate_tutorial_picture", responses={(200, "image/jpeg"): OpenApiTypes.BINARY})
-    def get(self, request: Request, campaign: UUID, position: int) -> HttpResponse:
-        """The picture of a tutorial question, for those who have a seat and staff."""
-        asked = (
-            KnownQuestion.objects.select_related("person__image")
-            .filter(campaign__uuid=campaign, use=KnownQuestion.Use.TUTORIAL, position=min(position, 30_000))
-            .first()
-        )
-        seated = asked and asked.campaign.participations.filter(annotator=request.user).exists()
-        if asked is None or not (seated or request.user.is_one_of(*STAFF)):
+    def get(self, request: Request, campaign: UUID, attempt: int, position: int) -> HttpResponse:
+        """The picture of a question of one of your own tries."""
+        asked = tutorial.picture_of(request.user, campaign, attempt, position)
+        if asked is None:
             raise Http404
         return _served(pictures.file_of(asked.person.image, [asked.person]))

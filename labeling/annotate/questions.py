@@ -9,11 +9,11 @@ from typing import Literal
 from django.urls import reverse
 from pydantic import BaseModel, ConfigDict, Field
 
-from labeling.assignment import Lease, signer
+from labeling.assignment import Lease
 from labeling.models import Person
 from labeling.pictures import Crop, crop_of
 from labeling.skeletons import twin_of, words
-from labeling.tutorial import Step
+from labeling.tutorial import Step, token_of, tries_of
 from labeling.voting import Circumstances
 
 Closer = Literal["first", "second", "same"]
@@ -130,7 +130,7 @@ class CampaignState(BaseModel):
     allow_same: bool
     tutorial_passed: bool
     has_tutorial: bool
-    answered_in_all: int
+    answered: int
     completion_url: str
 
 
@@ -167,21 +167,20 @@ def question(lease: Lease) -> Question:
 
 def tutorial_state(step: Step, now: datetime) -> TutorialState:
     campaign, asked = step.seat.campaign, None
-    if step.question is not None:
+    if step.question is not None and step.attempt is not None:
         q = step.question
         names = q.person.image.dataset.skeleton.keypoints
         crop = crop_of(q.person.image, [q.person])
-        odd = (q.position + step.seat.pk) % 2 == 0
         asked = TutorialQuestion(
-            number=q.position,
-            token=signer.sign(f"tutorial:{q.pk}:{step.seat.pk}:{int(now.timestamp() * 1000):x}"),
-            picture=reverse("tutorial-picture", args=[campaign.uuid, q.position]),
+            number=step.position,
+            token=token_of(step, now),
+            picture=reverse("tutorial-picture", args=[campaign.uuid, step.attempt.number, step.position]),
             width=crop.size[0],
             height=crop.size[1],
             first=_ring(q.person, q.first, names, crop),
             second=_ring(q.person, q.second, names, crop),
-            green_is_first=odd,
-            green_on_left=q.position % 3 != 1,
+            green_is_first=step.green_is_first,
+            green_on_left=step.green_on_left,
             delay_ms=campaign.delay_ms,
         )
     used = step.attempt.number if step.attempt else 0
@@ -189,7 +188,7 @@ def tutorial_state(step: Step, now: datetime) -> TutorialState:
     return TutorialState(
         passed=step.passed,
         finished_try=finished,
-        tries_left=max(0, campaign.tutorial_tries - used),
+        tries_left=max(0, tries_of(step.seat) - used),
         try_number=used,
         length=step.length,
         answered=step.position,

@@ -12,5 +12,9 @@ urlpatterns = [
     path("<uuid:campaign>/undo/", api.UndoView.as_view(), name="annotate-undo"),
     path("<uuid:campaign>/appeal/", api.AppealView.as_view(), name="annotate-appeal"),
     path("<uuid:campaign>/tutorial/", api.TutorialView.as_view(), name="annotate-tutorial"),
-    path("<uuid:campaign>/tutorial/<int:position>.jpg", api.TutorialPictureView.as_view(), name="tutorial-picture"),
+    path(
+        "<uuid:campaign>/tutorial/<int:attempt>-<int:position>.jpg",
+        api.TutorialPictureView.as_view(),
+        name="tutorial-picture",
+    ),
 ]

@@ -23,6 +23,7 @@ from labeling.api import shapes
 from labeling.importing import storing
 from labeling.models import Campaign, Dataset, Image, Participation, Release, SkeletonRow
 from labeling.releasing import freeze
+from webapp.accounts.models import Account
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.accounts.tokens import ScopeByMethod
 from webapp.jobs.api import JobShape
@@ -188,24 +189,38 @@ class Campaigns(Listed):
     @extend_schema(responses=OpenApiTypes.OBJECT)
     @action(detail=True)
     def annotators(self, request: Request, id: UUID) -> Response:
-        """One row per annotator: votes, speed, agreement, gold accuracy, bias."""
+        """One row per annotator, page by page: votes, speed, agreement, gold accuracy, bias, tutorial."""
         require(request.user, *STAFF)
-        return Response({"results": aggregation.annotator_table(self.get_object())})
+        campaign = self.get_object()
+        page = self.paginate_queryset(aggregation.annotators(campaign)) or []
+        return self.get_paginated_response(aggregation.annotator_rows(campaign, page))
 
     @extend_schema(request=StandingRequest, responses=OpenApiTypes.OBJECT)
     @action(detail=True, methods=["post"], url_path="annotators/(?P<seat>[0-9a-f-]{36})/standing")
     def standing(self, request: Request, id: UUID, seat: str) -> Response:
         """Pause, block or restore an annotator, with a reason."""
         require(request.user, *STAFF)
+        found = self._seat(seat)
+        asked = read(StandingRequest, request.data)
+        changed = access.set_standing(request.user, found, asked.standing, asked.reason)
+        return Response({"seat": str(changed.pseudonym), "standing": changed.standing})
+
+    def _seat(self, seat: str) -> Participation:
         try:
             found = Participation.objects.filter(campaign=self.get_object(), pseudonym=UUID(seat)).first()
         except ValueError:
             found = None
         if found is None:
             raise NotFound("No such annotator in this campaign.", field="seat")
-        asked = read(StandingRequest, request.data)
-        changed = access.set_standing(request.user, found, asked.standing, asked.reason)
-        return Response({"seat": str(changed.pseudonym), "standing": changed.standing})
+        return found
+
+    @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
+    @action(detail=True, methods=["post"], url_path="annotators/(?P<seat>[0-9a-f-]{36})/grant-try")
+    def grant_try(self, request: Request, id: UUID, seat: str) -> Response:
+        """Let an annotator who failed the tutorial try it once more."""
+        require(request.user, *STAFF)
+        granted = access.grant_try(request.user, self._seat(seat))
+        return Response({"seat": str(granted.pseudonym), "granted": granted.tutorial_granted})
 
     @extend_schema(request=AggregateRequest, responses={202: JobShape})
     @action(detail=True, methods=["post"])
@@ -238,7 +253,8 @@ class Campaigns(Listed):
         if last is None:
             raise NotFound("There are no labels yet.", field="campaign", fix="merge the votes first")
         access.note_answers_seen(request.user, campaign)
-        page = self.paginate_queryset(last.labels.select_related("pair__first_person__image").order_by("pair_id"))
+        pairs = self.paginate_queryset(last.labels.order_by("pair_id").values_list("pair_id", flat=True)) or []
+        page = last.labels.filter(pair__in=pairs).select_related("pair__first_person__image").order_by("pair_id")
         context = {"keypoints": campaign.dataset.skeleton.keypoints}
         return self.get_paginated_response(shapes.LabelShape(page, many=True, context=context).data)
 
@@ -264,12 +280,15 @@ class Releases(Listed):
     @action(detail=True, url_path=r"files/(?P<name>[a-z_]+\.[a-z]+)")
     def files(self, request: Request, id: UUID, name: str) -> FileResponse:
         """One file of a release."""
-        return release_file(self.get_object(), name)
+        return release_file(request.user, self.get_object(), name)
 
 
-def release_file(release: Release, name: str) -> FileResponse:
+def release_file(actor: Account, release: Release, name: str) -> FileResponse:
+    """A file of a release. Who takes one has seen the campaign's answers and can no longer answer in it."""
     if name not in release.manifest["files"] and name != "manifest.json":
         raise RestNotFound
+    if name != "manifest.json":
+        access.note_answers_seen(actor, release.campaign)
     path = Path(settings.MEDIA_ROOT) / release.folder / name
     return FileResponse(path.open("rb"), as_attachment=True, filename=name)
 

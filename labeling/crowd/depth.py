@@ -21,9 +21,11 @@ Own model; peers: Minka et al. 2018 (TrueSkill 2) fuse comparisons in the same w
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ from labeling.crowd.votes import CONDITIONS, Progress
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
+Map = Callable[..., Iterable[Any]]
 
 NOISE_MM = np.geomspace(50.0, 600.0, 8)
 MOST_NOISE_MM = 3000.0
@@ -41,6 +44,7 @@ SLIP = 0.02  # share of answers that anybody gives by accident: bounds what one 
 HABIT = 0.03  # share of answers in which somebody who always clicks one side does not
 GOLD_MM = 1.0  # sd of depths that are known
 CHUNK = 1 << 15  # votes worked on at once: what fits the cache
+BLOCK = 4096  # pictures worked on at once: their matrices are many times as large as the pictures' own
 
 
 @dataclass(frozen=True)
@@ -210,10 +214,12 @@ def fit(
     belief: Array | None = None,
     previous: Percept | None = None,
     progress: Progress = lambda *_: None,
+    keep: bool = True,
 ) -> Percept:
     """Posterior of all pictures. Learns about annotators unless their `belief` is given (then `crowd` is used as it is).
 
-    `previous`: a fit whose votes are the first ones of `votes`, to start from.
+    `previous`: a fit whose votes are the first ones of `votes`, to start from. `keep`: False leaves out what only another
+    fit could start from (`precision`, `pull`, `message`), a large part of the memory where there are millions of votes.
     """
     learn = belief is None
     crowd = crowd or (previous.crowd if previous else Crowd(shared_mm=config.shared_mm))
@@ -225,13 +231,20 @@ def fit(
     if belief is None:
         belief = _belief(crowd, votes, message)
     expected = np.full(len(votes), 0.5)
-    every = np.arange(len(pictures.mean))
-    seen_mean, seen = _percept(pictures, votes, crowd, precision, pull, every)
+    blocks = _blocks(pictures, votes)
     parts = [slice(start, start + CHUNK) for start in range(0, len(votes), CHUNK)]
-    pool = (
-        ThreadPoolExecutor(os.cpu_count()) if len(parts) > 1 else None
-    )  # numpy lets go of the interpreter while it counts
-    map_ = pool.map if pool else map
+    # numpy lets go of the interpreter while it counts
+    pool = ThreadPoolExecutor(os.cpu_count()) if max(len(parts), len(blocks)) > 1 else None
+    map_: Map = pool.map if pool else map
+    count, joints = pictures.mean.shape
+    seen_mean, seen = np.empty((count, joints)), np.empty((count, joints, joints))
+
+    def renew_percepts(crowd: Crowd) -> None:
+        one = partial(_percept, pictures, votes, crowd, precision, pull)
+        for block, (mean_of, covariance_of) in zip(blocks, map_(one, blocks)):
+            seen_mean[block.pictures], seen[block.pictures] = mean_of, covariance_of
+
+    renew_percepts(crowd)
     number = 0
     for number in range(1, config.rounds + 1):
         progress(number - 1, config.rounds, "rounds")
@@ -246,13 +259,19 @@ def fit(
         if learn:
             belief = _belief(crowd, votes, message)
             crowd = _learned(crowd, pictures, belief, seen_mean, seen, votes, config)
-        seen_mean, seen = _percept(pictures, votes, crowd, precision, pull, every)
+        renew_percepts(crowd)
         if change < config.tolerance:
             break
     if pool:
         pool.shutdown()
     progress(config.rounds, config.rounds, "rounds")
-    mean, covariance = _truth(pictures, crowd, seen_mean, seen, every)
+    if not keep:
+        precision = pull = np.zeros(0)
+        message = np.zeros((0, len(KINDS)), np.float32)
+    mean, covariance = np.empty_like(seen_mean), np.empty_like(seen)
+    for block in blocks:
+        here = block.pictures
+        mean[here], covariance[here] = _truth(pictures, crowd, seen_mean[here], seen[here], block.every)
     return Percept(mean, covariance, seen_mean, seen, belief, crowd, expected, precision, pull, message, number)
 
 
@@ -281,29 +300,59 @@ def _seen_prior(pictures: Pictures, crowd: Crowd, which: Index) -> tuple[Array, 
     return mean, pictures.sigma(which) + crowd.shared_mm**2 * np.eye(mean.shape[1])
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Some pictures in a row, and the places of their votes."""
+
+    pictures: slice
+    votes: Any
+
+    @property
+    def every(self) -> Index:
+        return np.arange(self.pictures.start, self.pictures.stop)
+
+
+def _blocks(pictures: Pictures, votes: PairVotes) -> list[_Block]:
+    count = len(pictures.mean)
+    if count <= BLOCK:
+        return [_Block(slice(0, count), slice(None))]
+    starts = np.append(np.arange(0, count, BLOCK), count)
+    in_order = bool((votes.picture[1:] >= votes.picture[:-1]).all())
+    order = None if in_order else np.argsort(votes.picture, kind="stable")
+    bounds = np.searchsorted(votes.picture if order is None else votes.picture[order], starts)
+    return [
+        _Block(slice(int(a), int(b)), slice(v, w) if order is None else order[v:w])
+        for a, b, v, w in zip(starts[:-1], starts[1:], bounds[:-1], bounds[1:])
+    ]
+
+
 def _percept(
-    pictures: Pictures, votes: PairVotes, crowd: Crowd, precision: Array, pull: Array, every: Index
+    pictures: Pictures, votes: PairVotes, crowd: Crowd, precision: Array, pull: Array, block: _Block
 ) -> tuple[Array, Array]:
-    """Gaussian posterior of the percept from the prior and all votes' factors."""
-    count, joints = pictures.mean.shape
+    """Gaussian posterior of the percepts of a block from the prior and all votes' factors."""
+    every = block.every
+    count, joints = len(every), pictures.mean.shape[1]
     prior_mean, prior = _seen_prior(pictures, crowd, every)
     if pictures.covariance.ndim == 2:  # two different matrices at most
         inverse = np.empty_like(prior)
+        known = pictures.gold[block.pictures]
         for gold in (False, True):
-            here = np.flatnonzero(pictures.gold == gold)
+            here = np.flatnonzero(known == gold)
             if len(here):
                 inverse[here] = np.linalg.inv(prior[here[0]])
     else:
         inverse = np.asarray(np.linalg.inv(prior), dtype=np.float64)
     cell = joints * joints
-    base, f, s = votes.picture * cell, votes.first, votes.second
-    size = count * cell
-    total = np.bincount(base + f * (joints + 1), weights=precision, minlength=size)
-    total += np.bincount(base + s * (joints + 1), weights=precision, minlength=size)
-    mixed = np.bincount(base + f * joints + s, weights=precision, minlength=size).reshape(count, joints, joints)
+    place = votes.picture[block.votes].astype(np.int64) - block.pictures.start
+    f, s = votes.first[block.votes].astype(np.int64), votes.second[block.votes].astype(np.int64)
+    precise, pulled = precision[block.votes], pull[block.votes]
+    base, size = place * cell, count * cell
+    total = np.bincount(base + f * (joints + 1), weights=precise, minlength=size)
+    total += np.bincount(base + s * (joints + 1), weights=precise, minlength=size)
+    mixed = np.bincount(base + f * joints + s, weights=precise, minlength=size).reshape(count, joints, joints)
     total = total.reshape(count, joints, joints) - mixed - mixed.swapaxes(1, 2)
-    force = np.bincount(votes.picture * joints + f, weights=pull, minlength=count * joints)
-    force -= np.bincount(votes.picture * joints + s, weights=pull, minlength=count * joints)
+    force = np.bincount(place * joints + f, weights=pulled, minlength=count * joints)
+    force -= np.bincount(place * joints + s, weights=pulled, minlength=count * joints)
     covariance = np.asarray(np.linalg.inv(inverse + total), dtype=np.float64)
     right = force.reshape(count, joints) + (inverse @ prior_mean[..., None])[..., 0]
     return (covariance @ right[..., None])[..., 0], covariance
@@ -388,5 +437,5 @@ def _truth(pictures: Pictures, crowd: Crowd, mean: Array, covariance: Array, eve
     prior_mean, prior = _seen_prior(pictures, crowd, every)
     sigma = pictures.sigma(every)
     gain = np.linalg.solve(prior, sigma).swapaxes(1, 2)  # Sigma (Sigma + s^2)^-1, both symmetric
-    found = pictures.mean + (gain @ (mean - prior_mean)[..., None])[..., 0]
+    found = pictures.mean[every] + (gain @ (mean - prior_mean)[..., None])[..., 0]
     return found, sigma - gain @ sigma + gain @ covariance @ gain.swapaxes(1, 2)

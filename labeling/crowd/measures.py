@@ -76,6 +76,9 @@ def alpha(votes: Votes) -> float:
     return float(1 - disagreed / expected) if expected else float("nan")
 
 
+AT_ONCE = 4096  # pictures whose matrices are held together
+
+
 def cycles(
     picture: NDArray[np.int64],
     first: NDArray[np.int64],
@@ -88,11 +91,19 @@ def cycles(
 
     Only pairs with votes count; a tie is no answer.
     """
-    near, far = np.where(second_closer, second, first), np.where(second_closer, first, second)
-    size = pictures * joints * joints
-    wins = np.bincount((picture * joints + near) * joints + far, minlength=size).reshape(pictures, joints, joints)
-    closer = (wins > wins.swapaxes(1, 2)).astype(np.float64)
-    return np.rint(np.einsum("ijk,ikj->i", closer @ closer, closer) / 3).astype(np.int64)
+    order = np.argsort(picture, kind="stable")
+    starts = list(range(0, pictures, AT_ONCE))
+    found = np.zeros(pictures, np.int64)
+    for start, here in zip(starts, np.split(order, np.searchsorted(picture[order], starts[1:]))):
+        near = np.where(second_closer[here], second[here], first[here]).astype(np.int64)
+        far = np.where(second_closer[here], first[here], second[here]).astype(np.int64)
+        count = min(AT_ONCE, pictures - start)
+        cell = ((picture[here].astype(np.int64) - start) * joints + near) * joints + far
+        wins = np.bincount(cell, minlength=count * joints * joints).reshape(count, joints, joints)
+        closer = (wins > wins.swapaxes(1, 2)).astype(np.float32)
+        round_trips = np.einsum("ijk,ikj->i", closer @ closer, closer) / 3
+        found[start : start + count] = np.rint(round_trips).astype(np.int64)
+    return found
 
 
 @dataclass(frozen=True)

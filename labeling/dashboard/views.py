@@ -20,12 +20,13 @@ from labeling import access, aggregation, campaigns, catalogs, pictures, quality
 from labeling.api.views import release_file
 from labeling.dashboard import plots
 from labeling.importing import storing
-from labeling.models import Campaign, Dataset, DepthPrior, Image, Participation, Release, SkeletonRow, Vote
+from labeling.models import Campaign, CrowdRun, Dataset, DepthPrior, Image, Label, Participation, Release, SkeletonRow
 from labeling.releasing import freeze
 from labeling.skeletons import BUILT_IN, words
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.jobs.models import Job
-from webapp.refusal import Invalid, Refusal
+from webapp.pages import Ranked
+from webapp.refusal import Invalid, NotFound, Refusal
 from webapp.typed import read
 
 SEES = (*STAFF, Role.RESEARCHER)
@@ -35,17 +36,10 @@ SEES = (*STAFF, Role.RESEARCHER)
 def work(request: HttpRequest) -> HttpResponse:
     """The annotator's entrance: campaigns that can be worked on."""
     rows = access.visible_to(request.user).filter(state__in=["open", "paused"]).order_by("name")
-    done = dict(
-        Vote.objects.filter(participation__annotator=request.user, retraction__isnull=True)
-        .order_by()
-        .values_list("participation__campaign")
-        .annotate(n=Count("pk"))
-    )
-    seats = {s.campaign_id: s for s in Participation.objects.filter(annotator=request.user)}
+    page = Paginator(rows, 30).get_page(request.GET.get("page"))
+    seats = {s.campaign_id: s for s in Participation.objects.filter(annotator=request.user, campaign__in=list(page))}
     return render(
-        request,
-        "work.html",
-        {"rows": [{"campaign": c, "votes": done.get(c.pk, 0), "seat": seats.get(c.pk)} for c in rows]},
+        request, "work.html", {"page": page, "rows": [{"campaign": c, "seat": seats.get(c.pk)} for c in page]}
     )
 
 
@@ -179,7 +173,8 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     require(request.user, *SEES)
     campaign = get_object_or_404(access.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity)
     staff = request.user.is_one_of(*STAFF)
-    jobs = Job.objects.filter(config__campaign=str(campaign.uuid))[:5]
+    jobs = Job.objects.filter(subject=str(campaign.uuid))[:5]
+    page = Paginator(aggregation.annotators(campaign), 50).get_page(request.GET.get("page")) if staff else None
     return render(
         request,
         "campaign.html",
@@ -191,7 +186,8 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
             "crowd_runs": campaign.crowd_runs.all()[:10],
             "releases": campaign.releases.all()[:10],
             "models": catalogs.crowd_models,
-            "annotators": aggregation.annotator_table(campaign) if staff else [],
+            "page": page,
+            "annotators": aggregation.annotator_rows(campaign, list(page)) if page else [],
             "jobs": jobs if staff else [],
             "known": campaign.known_questions.values("use").annotate(n=Count("pk")).order_by("use"),
         },
@@ -216,13 +212,25 @@ def campaign_act(request: HttpRequest, identity: UUID) -> HttpResponse:
             campaigns.delete(request.user, campaign)
             return redirect("campaign-list")
         elif do == "standing":
-            seat = get_object_or_404(campaign.participations, pseudonym=request.POST.get("seat"))
+            seat = _seat_of(campaign, request.POST.get("seat", ""))
             access.set_standing(request.user, seat, request.POST.get("standing", ""), request.POST.get("reason", ""))
+        elif do == "grant-try":
+            access.grant_try(request.user, _seat_of(campaign, request.POST.get("seat", "")))
         else:
             raise Invalid("Unknown action.", field="do", value=do)
     except Refusal as error:
         messages.error(request, str(error))
     return redirect("campaign", campaign.uuid)
+
+
+def _seat_of(campaign: Campaign, text: str) -> Participation:
+    try:
+        seat = campaign.participations.filter(pseudonym=UUID(text)).first()
+    except ValueError:
+        seat = None
+    if seat is None:
+        raise NotFound("No such annotator in this campaign.", field="seat", value=text[:40])
+    return seat
 
 
 @login_required
@@ -233,8 +241,7 @@ def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
     last = campaign.crowd_runs.first()
     access.note_answers_seen(request.user, campaign)
     names = [words(name) for name in campaign.dataset.skeleton.keypoints]
-    rows = last.labels.select_related("pair__first_person__image").order_by("-risk", "pk") if last else []
-    page = Paginator(rows, 48).get_page(request.GET.get("page"))
+    page = _label_pages(last).get_page(request.GET.get("page"))
     cards = [
         {
             "image": label.pair.first_person.image,
@@ -247,6 +254,22 @@ def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
         for label in page
     ]
     return render(request, "campaign_labels.html", {"campaign": campaign, "page": page, "cards": cards, "run": last})
+
+
+def _label_pages(last: CrowdRun | None) -> Paginator:
+    if last is None:
+        return Paginator([], 48)
+    labels = last.labels.order_by("-risk", "pair_id")
+
+    def fetch(pairs: list[int]) -> list[Label]:
+        found = {
+            label.pair_id: label
+            for label in last.labels.filter(pair__in=pairs).select_related("pair__first_person__image")
+        }
+        return [found[pair] for pair in pairs if pair in found]
+
+    count = last.measures.get("pairs")
+    return Ranked(labels.values_list("pair_id", flat=True), fetch, labels.count() if count is None else count, 48)
 
 
 @login_required
@@ -263,6 +286,7 @@ def campaign_quality(request: HttpRequest, identity: UUID) -> HttpResponse:
     if everybody:
         drawn.append(plots.psychometric(everybody, "Psychometric curve of all annotators"))
     names = [words(name) for name in campaign.dataset.skeleton.keypoints]
+    page = Paginator(quality.annotators(campaign), 50).get_page(request.GET.get("page"))
     return render(
         request,
         "campaign_quality.html",
@@ -275,7 +299,8 @@ def campaign_quality(request: HttpRequest, identity: UUID) -> HttpResponse:
             "truth": truth,
             "scores": [{"title": title, **truth[key]} for key, title in SCORED.items() if key in truth],
             "plots": drawn,
-            "annotators": quality.people(campaign, single),
+            "page": page,
+            "annotators": quality.people(campaign, list(page), single),
             "cards": [{"about": d, "joint": names[d.joint]} for d in quality.riskiest(campaign)],
         },
     )
@@ -384,7 +409,7 @@ def release_download(request: HttpRequest, identity: UUID, name: str) -> HttpRes
     release = get_object_or_404(Release, uuid=identity)
     if name not in release.manifest["files"]:
         raise Http404
-    return release_file(release, name)
+    return release_file(request.user, release, name)
 
 
 urls = [

@@ -331,6 +331,7 @@ def _questions(
     rows.write(Pair, pairs.COLUMNS, asked())
     rows.refresh_statistics(Pair)
     count = campaign.pairs.count()
+    Campaign.objects.filter(pk=campaign.pk).update(pair_count=count, votes_wanted=count * campaign.votes_per_pair)
     if labelled:
         _labels(actor, campaign, fresh)
     return {"campaign": str(campaign.uuid), "pairs_added": count}

@@ -17,6 +17,9 @@ def entry_key() -> str:
 
 
 class Campaign(models.Model):
+    """`pair_count` and `votes_wanted` are sums over its pairs, kept because pages ask for them; `tutorial_length` is the
+    number of questions in one try, drawn from the campaign's tutorial questions."""
+
     class State(models.TextChoices):
         DRAFT = "draft"
         OPEN = "open"
@@ -51,6 +54,7 @@ class Campaign(models.Model):
     gold_share = models.FloatField(default=0.0)
     tutorial_pass_share = models.FloatField(default=0.6)
     tutorial_tries = models.PositiveSmallIntegerField(default=3)
+    tutorial_length = models.PositiveSmallIntegerField(default=0)
     instructions = models.TextField(blank=True, default="")
     access = models.CharField(max_length=9, choices=Access.choices, default=Access.OPEN)
     entry_key = models.CharField(max_length=32, default=entry_key, unique=True)
@@ -68,6 +72,8 @@ class Campaign(models.Model):
     pay_per_vote = models.FloatField(default=0.0)
     currency = models.CharField(max_length=3, default="USD")
     crowd = models.JSONField(default=dict)
+    pair_count = models.PositiveIntegerField(default=0)
+    votes_wanted = models.PositiveBigIntegerField(default=0)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -105,8 +111,15 @@ class Participation(models.Model):
     """One annotator in one campaign: the tutorial's outcome, standing, and where the queue was left.
 
     `belief` is the last merge's distribution over the kinds of annotators of `crowd.depth`; `flag` says what looks wrong
-    about the answers, in words; `cleared_at` that an admin let the annotator go on: the quality check pauses nobody twice. `cursors[k]` is the rank up to which this annotator has seen the pairs with k takers: the queue continues there,
-    so that its speed does not depend on how many pairs there are or were answered.
+    about the answers, in words; `cleared_at` that an admin let the annotator go on: the quality check pauses nobody twice.
+    `cursors[k]` is the rank up to which this annotator has seen the pairs with k takers: the queue continues there, so that
+    its speed does not depend on how many pairs there are or were answered.
+
+    Sums, changed in the transaction of each answer under this row's lock, so that no page has to read millions of votes:
+    `answer_count` answers that stand, of every kind; of these `vote_count` on pairs, with `green_count` and `left_count`
+    chosen and `response_ms_sum` of `timed_count`; `gold_count` gold questions and `gold_right` at their first answer;
+    `probe_count`, `probes_same`; `pairs_finished` whose last vote came from here (less those reopened); `worked_s` seconds
+    between `paid_count` answers, breaks left out. `tutorial_granted`: tries that an admin gave on top of the campaign's.
     """
 
     class Standing(models.TextChoices):
@@ -128,6 +141,20 @@ class Participation(models.Model):
     tutorial_passed_at = models.DateTimeField(null=True)
     tutorial_tries = models.PositiveSmallIntegerField(default=0)
     cursors = models.JSONField(default=list)
+    tutorial_granted = models.PositiveSmallIntegerField(default=0)
+    answer_count = models.PositiveIntegerField(default=0)
+    vote_count = models.PositiveIntegerField(default=0)
+    green_count = models.PositiveIntegerField(default=0)
+    left_count = models.PositiveIntegerField(default=0)
+    timed_count = models.PositiveIntegerField(default=0)
+    response_ms_sum = models.PositiveBigIntegerField(default=0)
+    gold_count = models.PositiveIntegerField(default=0)
+    gold_right = models.PositiveIntegerField(default=0)
+    probe_count = models.PositiveIntegerField(default=0)
+    probes_same = models.PositiveIntegerField(default=0)
+    pairs_finished = models.IntegerField(default=0)
+    paid_count = models.PositiveIntegerField(default=0)
+    worked_s = models.FloatField(default=0.0)
     exhausted_until = models.DateTimeField(null=True)
     last_answer_at = models.DateTimeField(null=True)
     joined_at = models.DateTimeField(auto_now_add=True)

@@ -12,12 +12,26 @@ from labeling.models.campaign import Campaign, Participation
 from labeling.models.dataset import Pair
 
 
+class FinishedRuns(models.Manager["CrowdRun"]):
+    """Runs whose labels are all written: nobody else is shown."""
+
+    def get_queryset(self) -> models.QuerySet[CrowdRun]:
+        return super().get_queryset().filter(number__isnull=False)
+
+
 class CrowdRun(models.Model):
-    """One run of a crowd model over all counted votes of a campaign."""
+    """One run of a crowd model over all counted votes of a campaign.
+
+    It has no `number` while its labels are being written, by attempt `attempt` of `job`; what a dead attempt leaves is
+    swept. `labels_kept`: False once the labels of an old run that no release needs were deleted; its measures stay.
+    """
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="crowd_runs")
-    number = models.PositiveIntegerField()
+    number = models.PositiveIntegerField(null=True)
+    job = models.ForeignKey("jobs.Job", models.SET_NULL, null=True, related_name="+")
+    attempt = models.PositiveIntegerField(default=0)
+    labels_kept = models.BooleanField(default=True)
     model = models.CharField(max_length=40)
     config = models.JSONField(default=dict)
     votes_used = models.PositiveIntegerField()
@@ -26,8 +40,12 @@ class CrowdRun(models.Model):
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    objects = FinishedRuns()
+    every = models.Manager()  # noqa: DJ012
+
     class Meta:
         ordering = ["-number"]
+        base_manager_name = "every"
         constraints = [models.UniqueConstraint(fields=["campaign", "number"], name="crowd_run_number_once")]
 
 
@@ -54,6 +72,7 @@ class Label(models.Model):
                 name="label_is_a_probability",
             ),
         ]
+        indexes = [models.Index(fields=["run", "-risk", "pair"], name="label_by_risk")]
 
 
 class AnnotatorScore(models.Model):

@@ -102,6 +102,9 @@ class Answer(models.Model):
 
 
 class Vote(Answer):
+    """An answer about a pair. `campaign` is its pair's, kept so that one campaign's votes are found among all others'."""
+
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="votes", db_index=False)
     pair = models.ForeignKey(Pair, models.CASCADE, related_name="votes")
     participation = models.ForeignKey(Participation, models.CASCADE, related_name="votes")
     side_seen = models.CharField(max_length=12, default="")
@@ -111,6 +114,7 @@ class Vote(Answer):
             models.UniqueConstraint(fields=["assignment", "number"], name="vote_number_once"),
             models.CheckConstraint(condition=Q(closer__in=[FIRST, SECOND, SAME]), name="vote_names_an_answer"),
         ]
+        indexes = [models.Index(fields=["campaign", "id"], name="vote_of_campaign")]
 
 
 class GoldAnswer(Answer):
@@ -156,10 +160,14 @@ class ProbeRetraction(models.Model):
 
 
 class TutorialTry(models.Model):
-    """One go at a campaign's tutorial, kept on the server: a reload continues it."""
+    """One go at a campaign's tutorial, kept on the server: a reload continues it.
+
+    `drawn`: [key of the question, green is first, green is on the left] in the order of asking, other ones in every try.
+    """
 
     participation = models.ForeignKey(Participation, models.CASCADE, related_name="tutorial_tries_made")
     number = models.PositiveSmallIntegerField()
+    drawn = models.JSONField(default=list)
     started_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True)
     passed = models.BooleanField(null=True)

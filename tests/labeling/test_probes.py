@@ -10,7 +10,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from PIL import Image
 
-from labeling import assignment, pictures, quality, voting
+from labeling import assignment, pictures, voting
 from labeling.annotate.questions import question
 from labeling.models import Assignment, Campaign, Participation, ProbeAnswer, Vote
 from labeling.skeletons import LSP_14, twin_of
@@ -68,10 +68,15 @@ def test_the_answer_to_a_probe_is_no_vote_and_can_be_undone(world: World, closer
     assert Vote.objects.count() == votes
     assert list(campaign.pairs.order_by("pk").values_list("votes_counted", "taken")) == counted
     seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
-    assert quality.probes(campaign)[seat.pk] == (float(same), 1)
+    assert (seat.probes_same, seat.probe_count, seat.answer_count) == (int(same), 1, votes + 1)
     again = voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=now + SECOND)
     assert again.assignment.pk == lease.assignment.pk
-    assert quality.probes(campaign) == {}
+    seat.refresh_from_db()
+    assert (seat.probes_same, seat.probe_count, seat.answer_count) == (int(same), 1, votes)
+    other = "second" if closer == "first" else "first"
+    voting.accept(world.ann, again.token, closer=other, key=uuid.uuid4(), now=now + 2 * SECOND)
+    seat.refresh_from_db()  # the first answer counts, however often it is given anew
+    assert (seat.probes_same, seat.probe_count, seat.answer_count) == (int(same), 1, votes + 1)
 
 
 def test_a_vote_is_probed_once(world: World) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from labeling import assignment, tutorial
-from labeling.models import Campaign, KnownQuestion, TutorialAnswer
+from labeling import access, aggregation, assignment, known, tutorial
+from labeling.models import Campaign, KnownQuestion, Person, TutorialAnswer
+from labeling.skeletons import BUILT_IN
+from labeling.voting import TooEarly
 from tests.conftest import NOON, SECOND, World
+from webapp.refusal import Conflict, Invalid, NotAllowed
 
 
 def _answer_all(world: World, campaign: Campaign, right: bool) -> tutorial.Feedback:
@@ -17,9 +20,9 @@ def _answer_all(world: World, campaign: Campaign, right: bool) -> tutorial.Feedb
         feedback = tutorial.answer(
             world.ann,
             campaign.uuid,
-            question=step.question.position,
+            question=step.position,
             closer=truth if right else wrong,
-            shown_at=NOON,
+            token=tutorial.token_of(step, NOON),
             now=NOON + SECOND,
         )
         assert feedback.correct is right
@@ -45,9 +48,10 @@ def test_no_question_before_the_tutorial_is_passed(world: World, campaign: Campa
 
 def test_a_reload_continues_the_try_and_does_not_skip_it(world: World, campaign: Campaign) -> None:
     step = tutorial.where(world.ann, campaign.uuid)
-    tutorial.answer(world.ann, campaign.uuid, question=0, closer="first", shown_at=NOON, now=NOON + SECOND)
+    token = tutorial.token_of(step, NOON)
+    tutorial.answer(world.ann, campaign.uuid, question=0, closer="first", token=token, now=NOON + SECOND)
     again = tutorial.where(world.ann, campaign.uuid)
-    assert (again.position, again.question.position, again.attempt.pk) == (1, 1, step.attempt.pk)
+    assert (again.position, again.question.pk, again.attempt.pk) == (1, step.attempt.drawn[1][0], step.attempt.pk)
     with pytest.raises(assignment.TutorialFirst):
         world.lease(world.ann, campaign)
 
@@ -61,9 +65,9 @@ def test_failing_uses_up_tries_and_then_it_is_over(world: World, campaign: Campa
 
 
 def test_each_question_is_answered_once_per_try(world: World, campaign: Campaign) -> None:
-    tutorial.where(world.ann, campaign.uuid)
+    token = tutorial.token_of(tutorial.where(world.ann, campaign.uuid), NOON)
     for closer in ("first", "second"):
-        tutorial.answer(world.ann, campaign.uuid, question=0, closer=closer, shown_at=NOON, now=NOON + SECOND)
+        tutorial.answer(world.ann, campaign.uuid, question=0, closer=closer, token=token, now=NOON + SECOND)
     assert TutorialAnswer.objects.count() == 1
 
 
@@ -72,3 +76,71 @@ def test_tutorial_truth_is_the_depth_in_the_camera_frame(world: World, campaign:
         z = [q.person.truth_mm[j][2] for j in (q.first, q.second)]
         assert q.second_closer == (z[1] < z[0])
         assert q.gap_mm == pytest.approx(abs(z[0] - z[1]))
+
+
+def test_every_try_asks_other_questions_in_other_colours(world: World, campaign: Campaign) -> None:
+    drawn = []
+    for _ in range(2):
+        drawn.append(tutorial.where(world.ann, campaign.uuid).attempt.drawn)
+        _answer_all(world, campaign, right=False)
+    first, second = ({one[0] for one in one_try} for one_try in drawn)
+    assert len(first) == len(second) == 6
+    assert not first & second
+    kinds = dict(KnownQuestion.objects.filter(campaign=campaign).values_list("pk", "reason"))
+    assert [kinds[one[0]] for one in drawn[0]][:2] == ["clear", "clear"]
+    looks = {tuple(one[1:]) for one_try in drawn for one in one_try}
+    assert len(looks) > 1
+
+
+def test_a_token_serves_one_person_one_try_and_one_question(world: World, campaign: Campaign) -> None:
+    world.seat(world.ben, campaign)
+    mine = tutorial.token_of(tutorial.where(world.ann, campaign.uuid), NOON)
+    tutorial.where(world.ben, campaign.uuid)
+    later = NOON + SECOND
+    with pytest.raises(Invalid, match="another question, try or person"):
+        tutorial.answer(world.ben, campaign.uuid, question=0, closer="first", token=mine, now=later)
+    tutorial.answer(world.ann, campaign.uuid, question=0, closer="first", token=mine, now=later)
+    with pytest.raises(Invalid, match="another question, try or person"):
+        tutorial.answer(world.ann, campaign.uuid, question=1, closer="first", token=mine, now=later)
+    _answer_all(world, campaign, right=False)
+    with pytest.raises(Invalid, match="another question, try or person"):
+        tutorial.where(world.ann, campaign.uuid)
+        tutorial.answer(world.ann, campaign.uuid, question=0, closer="first", token=mine, now=later)
+    with pytest.raises(Invalid, match="not a token"):
+        tutorial.answer(world.ann, campaign.uuid, question=0, closer="first", token="tutorial:1:1:0:0:x", now=later)
+
+
+def test_the_viewing_time_holds_for_every_tutorial_question(world: World) -> None:
+    campaign = world.campaign(world.dataset(40), tutorial_questions=3, delay_ms=5000)
+    world.seat(world.ann, campaign)
+    token = tutorial.token_of(tutorial.where(world.ann, campaign.uuid), NOON)
+    with pytest.raises(TooEarly):
+        tutorial.answer(world.ann, campaign.uuid, question=0, closer="first", token=token, now=NOON + 4 * SECOND)
+    tutorial.answer(world.ann, campaign.uuid, question=0, closer="first", token=token, now=NOON + 5 * SECOND)
+
+
+def test_an_admin_sees_who_failed_and_grants_a_try(world: World, campaign: Campaign) -> None:
+    seat = world.seat(world.ann, campaign)
+    with pytest.raises(Conflict, match="tries left"):
+        access.grant_try(world.ada, seat)
+    for _ in range(2):
+        _answer_all(world, campaign, right=False)
+    row = aggregation.annotator_rows(campaign, list(aggregation.annotators(campaign)))[0]
+    assert row["tutorial"] == "failed"
+    client = world.client(world.ada)
+    assert "Grant a try" in client.get(f"/campaigns/{campaign.uuid}/").content.decode()
+    client.post(f"/campaigns/{campaign.uuid}/act/", {"do": "grant-try", "seat": str(seat.pseudonym)})
+    assert _answer_all(world, campaign, right=True).step.passed
+    with pytest.raises(NotAllowed):
+        access.grant_try(world.ben, seat)
+
+
+@pytest.mark.parametrize("skeleton", sorted(BUILT_IN))
+def test_only_left_and_right_of_the_same_part_are_called_twins(skeleton: str) -> None:
+    names = list(BUILT_IN[skeleton].keypoints)
+    person = Person(keypoints=[[0.0, 0.0, 2]] * len(names), truth_mm=[[0.0, 0.0, 300.0 * n] for n in range(len(names))])
+    for c in known.candidates(person, names, set(names)):
+        mirrored = {
+            a.replace("left", "right") if "left" in a else a.replace("right", "left") for a in (names[c.first],)
+        }
+        assert (c.kind == "twins") == (names[c.second] in mirrored and names[c.first] != names[c.second])

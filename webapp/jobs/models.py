@@ -22,16 +22,24 @@ FINISHED = (State.DONE, State.FAILED, State.CANCELLED)
 
 
 class Job(models.Model):
+    """`subject`: uuid of the thing that the job is about, for the thing's own page. `stops`: how many workers ended one
+    after the other under this job without getting further than `best`. `rings`: how often the broker was told since the
+    job waits."""
+
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     kind = models.CharField(max_length=40)
     title = models.CharField(max_length=200)
     queue = models.CharField(max_length=8, default="light")
+    subject = models.CharField(max_length=36, blank=True, default="")
     config = models.JSONField(default=dict)
     state = models.CharField(max_length=10, choices=State.choices, default=State.QUEUED)
     attempt = models.PositiveIntegerField(default=0)
+    stops = models.PositiveSmallIntegerField(default=0)
+    best = models.BigIntegerField(default=0)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
     rung_at = models.DateTimeField(null=True)
+    rings = models.PositiveSmallIntegerField(default=0)
     started_at = models.DateTimeField(null=True)
     heartbeat_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)
@@ -45,7 +53,8 @@ class Job(models.Model):
         ordering = ["-created_at", "-id"]
         constraints = [models.CheckConstraint(condition=Q(state__in=State.values), name="job_state_is_known")]
         indexes = [
-            models.Index(fields=["state", "heartbeat_at"], name="job_unfinished", condition=~Q(state__in=FINISHED))
+            models.Index(fields=["state", "heartbeat_at"], name="job_unfinished", condition=~Q(state__in=FINISHED)),
+            models.Index(fields=["subject", "-created_at"], name="job_subject", condition=~Q(subject="")),
         ]
 
     @property

@@ -2,6 +2,9 @@
 
 Taking a job is an update that expects its state and raises `attempt`; every later write names its attempt, so a
 worker that was thought dead can no longer write. A job may therefore run twice, and must do no harm when it does.
+
+Progress and heartbeat are written by a thread with a connection of its own, under the database's clock: they are seen
+while the job's code is in the middle of a transaction, and they never wait for one.
 """
 
 from __future__ import annotations
@@ -10,16 +13,15 @@ import logging
 import threading
 import time
 import traceback
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import close_old_connections, connection, transaction
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
 from django.db.models import F, Q
-from django.utils import timezone
+from django.db.models.functions import Greatest, Now
 
-from webapp import audit
+from webapp import audit, clock
 from webapp.accounts.models import Account
 from webapp.catalog import Catalog, Offer
 from webapp.jobs.models import FINISHED, Job, JobLine, State
@@ -28,6 +30,11 @@ from webapp.refusal import Conflict, NotAllowed, Refusal
 log = logging.getLogger(__name__)
 job_kinds = Catalog("job kind")
 BEAT_S = 2.0
+REPORT_S = 0.25  # progress is written at most so often
+ENDING_S = 60.0  # how long the end of a job waits for a database that is away
+MOST_STOPS = 3  # workers that may end under a job one after the other without getting further
+MOST_RING_WAIT_S = 600.0
+ALIVE = (State.RUNNING, State.CANCELLING)
 
 
 class Cancelled(Exception):
@@ -46,43 +53,111 @@ class Work:
         self.actor: Account | None = job.created_by
         self.folder = Path(settings.VAR) / "jobs" / str(job.uuid)
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._last_write = 0.0
+        self._pulse = _Pulse(self) if not connection.in_atomic_block else None  # inside a test's transaction a second
+        # connection sees nothing: there the job reports by its own
 
     def mine(self) -> Any:
         return Job.objects.filter(pk=self.job.pk, attempt=self.job.attempt)
 
     def progress(self, done: int, total: int = 0, unit: str = "") -> None:
-        """Report `done` of `total`. Raises Cancelled or Superseded; writes at most four times a second."""
-        now = time.monotonic()
-        if now - self._last_write < 0.25 and done < total:
-            return
-        self._last_write = now
-        changed = (
-            self.mine()
-            .filter(state__in=(State.RUNNING, State.CANCELLING))
-            .update(done=done, total=total, unit=unit, heartbeat_at=timezone.now())
-        )
-        if not changed:
+        """Report `done` of `total`. Raises Cancelled or Superseded."""
+        news = {"done": done, "total": total, "unit": unit}
+        if self._pulse is None:
+            state = self.beat(news)
+        else:
+            state = self._pulse.note(news)
+        if state is None:
             raise Superseded
-        if Job.objects.values_list("state", flat=True).get(pk=self.job.pk) == State.CANCELLING:
+        if state == State.CANCELLING:
             raise Cancelled
+
+    def check(self) -> None:
+        """Between short writes. Raises Cancelled or Superseded."""
+        state = self.beat({}) if self._pulse is None else self._pulse.state
+        if state is None:
+            raise Superseded
+        if state == State.CANCELLING:
+            raise Cancelled
+
+    def beat(self, news: dict[str, Any]) -> str | None:
+        """Write the heartbeat, and progress if there is any; the job's state, or None if it is no longer ours."""
+        if not self.mine().filter(state__in=ALIVE).update(heartbeat_at=Now(), **news):
+            return None
+        return str(Job.objects.values_list("state", flat=True).get(pk=self.job.pk))
 
     def say(self, text: str) -> None:
         JobLine.objects.create(job=self.job, text=text[:1000])
 
     def hold(self) -> None:
-        """Inside a transaction: lock the row and make sure that the job is still ours before results are written."""
-        if not self.mine().select_for_update().filter(state__in=(State.RUNNING, State.CANCELLING)).exists():
+        """Inside a short transaction: lock the row and make sure that the job is still ours before results are written."""
+        if not self.mine().select_for_update(no_key=True).filter(state__in=ALIVE).exists():
             raise Superseded
 
+    def start(self) -> None:
+        if self._pulse:
+            self._pulse.start()
 
-def enqueue(actor: Account | None, kind: str, config: dict[str, Any], *, title: str = "") -> Job:
-    """Record a job and ring the bell once the transaction is committed."""
+    def stop(self) -> None:
+        if self._pulse:
+            self._pulse.stop()
+
+
+class _Pulse(threading.Thread):
+    """Heartbeat and progress from a thread of its own: long steps say nothing for minutes, and hold transactions."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__(daemon=True, name=f"pulse of job {work.job.pk}")
+        self.work = work
+        self._news: dict[str, Any] = {}
+        self.state: str | None = State.RUNNING
+        self._guard = threading.Lock()
+        self._something, self._end = threading.Event(), threading.Event()
+
+    def note(self, news: dict[str, Any]) -> str | None:
+        with self._guard:
+            self._news = news
+        self._something.set()
+        return self.state
+
+    def stop(self) -> None:
+        self._end.set()
+        self._something.set()
+        self.join(30)
+
+    def run(self) -> None:
+        try:
+            while True:
+                self._something.wait(BEAT_S)
+                self._something.clear()
+                self._write()
+                if self._end.is_set() or self.state is None:
+                    return
+                self._end.wait(REPORT_S)
+        finally:
+            connection.close()
+
+    def _write(self) -> None:
+        with self._guard:
+            news, self._news = self._news, {}
+        try:
+            self.state = self.work.beat(news)
+        except (DatabaseError, InterfaceError):
+            log.warning("heartbeat of job %s failed", self.work.job.uuid, exc_info=True)
+            with self._guard:
+                self._news = news | self._news
+            connection.close()
+
+
+def enqueue(
+    actor: Account | None, kind: str, config: dict[str, Any], *, title: str = "", subject: object = None
+) -> Job:
+    """Record a job and ring the bell once the transaction is committed. `subject`: uuid of what it is about."""
     offer = job_kinds[kind]
     job = Job.objects.create(
         kind=kind,
-        title=title or offer.title,
+        title=title[:200] or offer.title,
         queue=offer.extra.get("queue", "light"),
+        subject=str(subject or config.get("campaign") or ""),
         config=config,
         created_by=actor,
     )
@@ -95,7 +170,7 @@ def enqueue(actor: Account | None, kind: str, config: dict[str, Any], *, title: 
 def ring(job: Job) -> None:
     from webapp.jobs.tasks import run_job
 
-    Job.objects.filter(pk=job.pk).update(rung_at=timezone.now())
+    Job.objects.filter(pk=job.pk).update(rung_at=Now(), rings=F("rings") + 1)
     try:
         run_job.apply_async((job.pk,), queue=job.queue, retry=False)
     except Exception:  # the row waits for the sweep, which rings again
@@ -107,9 +182,7 @@ def cancel(actor: Account, job: Job) -> Job:
     if job.created_by_id != actor.pk and not actor.is_one_of("admin"):
         raise NotAllowed("Only an admin or the one who started a job may cancel it.")
     with transaction.atomic():
-        stopped = Job.objects.filter(pk=job.pk, state=State.QUEUED).update(
-            state=State.CANCELLED, finished_at=timezone.now()
-        )
+        stopped = Job.objects.filter(pk=job.pk, state=State.QUEUED).update(state=State.CANCELLED, finished_at=Now())
         asked = stopped or Job.objects.filter(pk=job.pk, state=State.RUNNING).update(state=State.CANCELLING)
         if asked:
             audit.record(actor, "job.cancel", job)
@@ -125,38 +198,62 @@ def retry(actor: Account, job: Job) -> Job:
     """Continue a failed or cancelled job from its last checkpoint."""
     if job.created_by_id != actor.pk and not actor.is_one_of("admin"):
         raise NotAllowed("Only an admin or the one who started a job may continue it.")
-    changed = Job.objects.filter(pk=job.pk, state__in=(State.FAILED, State.CANCELLED)).update(
-        state=State.QUEUED, error=None, finished_at=None
-    )
-    if not changed:
-        raise Conflict("Only a failed or cancelled job can be continued.", field="state")
+    with transaction.atomic():
+        changed = Job.objects.filter(pk=job.pk, state__in=(State.FAILED, State.CANCELLED)).update(
+            state=State.QUEUED, error=None, finished_at=None, stops=0, best=0, rings=0
+        )
+        if not changed:
+            raise Conflict("Only a failed or cancelled job can be continued.", field="state")
+        audit.record(actor, "job.continue", job)
     job.refresh_from_db()
     ring(job)
     return job
 
 
 def sweep() -> None:
-    """Ring again for jobs that wait unheard; give back jobs whose worker fell silent."""
-    now = timezone.now()
-    silent = now - timedelta(seconds=settings.JOB_SILENCE_S)
-    for job in Job.objects.filter(state=State.RUNNING, heartbeat_at__lt=silent):
-        if Job.objects.filter(pk=job.pk, state=State.RUNNING, attempt=job.attempt, heartbeat_at__lt=silent).update(
-            state=State.QUEUED
+    """Ring again for jobs that wait unheard; give back jobs whose worker fell silent. All by the database's clock."""
+    silent = Q(heartbeat_at__lt=clock.ago(settings.JOB_SILENCE_S))
+    for job in Job.objects.filter(silent, state=State.RUNNING):
+        _give_back(job, f"The worker of attempt {job.attempt} fell silent", silent)
+    for job in Job.objects.filter(silent, state=State.CANCELLING):
+        if Job.objects.filter(silent, pk=job.pk, state=State.CANCELLING).update(
+            state=State.CANCELLED, finished_at=Now()
         ):
-            JobLine.objects.create(job=job, text=f"The worker of attempt {job.attempt} fell silent; starting again.")
-    for job in Job.objects.filter(state=State.CANCELLING, heartbeat_at__lt=silent):
-        Job.objects.filter(pk=job.pk, state=State.CANCELLING).update(state=State.CANCELLED, finished_at=now)
+            _tell(job)
+    now = clock.now()
+    for job in Job.objects.filter(state=State.QUEUED).order_by("pk")[:500]:
+        # Each silence is twice as long as the last: the bell is rarely lost, and a queue that is long already does not
+        # grow by jobs that wait in it. A worker that ends a job rings for the next one anyway.
+        wait = min(2.0 * settings.JOB_SWEEP_S * 2 ** max(job.rings - 1, 0), MOST_RING_WAIT_S)
+        if job.rung_at is None or (now - job.rung_at).total_seconds() > wait:
+            ring(job)
+
+
+def _give_back(job: Job, why: str, still: Q | None = None) -> None:
+    """Queue a job again whose worker is gone; one that ends its workers without getting further has failed."""
+    stops = 1 if job.done > job.best else job.stops + 1
+    news: dict[str, Any] = {"stops": stops, "best": Greatest("best", "done"), "rings": 0, "rung_at": None}
+    mine = Job.objects.filter(still or Q(), pk=job.pk, state=State.RUNNING, attempt=job.attempt)
+    if stops < MOST_STOPS:
+        if mine.update(state=State.QUEUED, **news):
+            JobLine.objects.create(job=job, text=f"{why}; starting again.")
+        return
+    error = {
+        "code": "worker_stopped",
+        "status": 500,
+        "detail": f"{why}. {MOST_STOPS} workers were stopped at this job, and none got further than the one before.",
+        "fix": "Is there enough memory? Make the job smaller or give the worker more, then continue it.",
+    }
+    if mine.update(state=State.FAILED, error=error, finished_at=Now(), **news):
+        job.refresh_from_db()
+        audit.record(None, "job.failed", job, code=error["code"])
         _tell(job)
-    unheard = now - timedelta(seconds=2 * settings.JOB_SWEEP_S)
-    for job in Job.objects.filter(state=State.QUEUED).filter(Q(rung_at=None) | Q(rung_at__lt=unheard)):
-        ring(job)
 
 
 def take(job_pk: int) -> Job | None:
     """Make a queued job ours, or return None when somebody else has it."""
-    now = timezone.now()
     taken = Job.objects.filter(pk=job_pk, state=State.QUEUED).update(
-        state=State.RUNNING, attempt=F("attempt") + 1, started_at=now, heartbeat_at=now
+        state=State.RUNNING, attempt=F("attempt") + 1, started_at=Now(), heartbeat_at=Now(), rings=0, done=0, total=0
     )
     return Job.objects.select_related("created_by").get(pk=job_pk) if taken else None
 
@@ -168,20 +265,32 @@ def perform(job_pk: int) -> None:
         return
     work = Work(job)
     offer = job_kinds[job.kind]
-    stop = threading.Event()
-    if not connection.in_atomic_block:  # inside a test's transaction another connection sees nothing
-        threading.Thread(target=_beat, args=(work, stop), daemon=True).start()
+    work.start()
+    end: dict[str, Any] | None = None
     try:
         result = offer.load()(work, offer.config.model_validate(job.config))
-        _end(work, State.DONE, result=result)
+        end = {"state": State.DONE, "result": result}
     except Cancelled:
-        _end(work, State.CANCELLED)
+        end = {"state": State.CANCELLED}
     except Superseded:
         log.warning("job %s was taken over by another worker", job.uuid)
     except Exception as error:
-        _end(work, State.FAILED, error=_explain(error, offer))
+        end = {"state": State.FAILED, "error": _explain(error, offer)}
+        if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
+            end = {"state": State.QUEUED}  # the database was away or chose this transaction to give way
+            log.warning("job %s lost its database", job.uuid, exc_info=True)
     finally:
-        stop.set()
+        work.stop()
+    if end:
+        _end(work, **end)
+        _ring_next(job.queue)
+
+
+def _ring_next(queue: str) -> None:
+    """This worker is free: whoever waits longest in its queue is heard now."""
+    waiting = Job.objects.filter(state=State.QUEUED, queue=queue).order_by("rings", "pk").first()
+    if waiting is not None and waiting.rung_at is not None:
+        ring(waiting)
 
 
 def _explain(error: Exception, offer: Offer) -> dict[str, Any]:
@@ -200,12 +309,31 @@ def _explain(error: Exception, offer: Offer) -> dict[str, Any]:
 
 
 def _end(work: Work, state: str, *, result: Any = None, error: Any = None) -> None:
-    now = timezone.now()
-    news: dict[str, Any] = {"state": state, "result": result, "error": error, "finished_at": now, "heartbeat_at": now}
+    """Write how it ended. A database that is away is waited for; the sweep finds what could not be written."""
+    deadline = time.monotonic() + ENDING_S
+    while True:
+        try:
+            return _write_end(work, state, result, error)
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or time.monotonic() > deadline:
+                raise
+            connection.close()
+            time.sleep(1.0)
+
+
+def _write_end(work: Work, state: str, result: Any, error: Any) -> None:
+    if state == State.QUEUED:
+        job = Job.objects.get(pk=work.job.pk)
+        if job.attempt == work.job.attempt:
+            _give_back(job, f"The database went away under attempt {job.attempt}")
+        return
+    news: dict[str, Any] = {"state": state, "result": result, "error": error}
     if state == State.DONE:  # a step may need fewer rounds than planned: nothing is left to do
         news["done"] = F("total")
     with transaction.atomic():
-        changed = work.mine().filter(state__in=(State.RUNNING, State.CANCELLING)).update(**news)
+        changed = work.mine().filter(state__in=ALIVE).update(finished_at=Now(), heartbeat_at=Now(), **news)
+        if changed and (work.actor is not None or state == State.FAILED):
+            audit.record(work.actor, f"job.{state}", work.job)
     if changed:
         work.job.refresh_from_db()
         _tell(work.job)
@@ -216,14 +344,3 @@ def _tell(job: Job) -> None:
     after: str = job_kinds[job.kind].extra.get("after", "")
     if after and job.state in FINISHED:
         Offer(name=job.kind, title="", target=after).load()(Job.objects.get(pk=job.pk))
-
-
-def _beat(work: Work, stop: threading.Event) -> None:
-    """Heartbeat from a thread of its own: long steps of libraries say nothing for minutes."""
-    while not stop.wait(BEAT_S):
-        try:
-            work.mine().filter(state__in=(State.RUNNING, State.CANCELLING)).update(heartbeat_at=timezone.now())
-        except Exception:
-            log.exception("heartbeat of job %s failed", work.job.uuid)
-    close_old_connections()
-    connection.close()

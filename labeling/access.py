@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from labeling import aggregation, percepts
+from labeling.assignment import budget_left
 from labeling.models import Campaign, Pair, Participation, SawAnswers
 from labeling.snapshot import standing_votes
 from webapp import audit
 from webapp.accounts import people
 from webapp.accounts.models import Account
 from webapp.accounts.roles import STAFF, Role, require
-from webapp.refusal import Conflict, NotAllowed, NotFound
+from webapp.refusal import Conflict, Invalid, NotAllowed, NotFound
 
 
 def visible_to(account: Account) -> QuerySet[Campaign]:
@@ -23,6 +28,8 @@ def visible_to(account: Account) -> QuerySet[Campaign]:
         return campaigns
     if account.is_one_of(Role.RESEARCHER):
         return campaigns.filter(releases__isnull=False).distinct()
+    if account.is_recruited:  # was sent here for one campaign and sees no other
+        return campaigns.filter(~Q(state="draft"), participations__annotator=account)
     return (
         campaigns.filter(~Q(state="draft"))
         .filter(Q(access=Campaign.Access.OPEN, state__in=["open", "paused"]) | Q(participations__annotator=account))
@@ -37,7 +44,7 @@ def participate(account: Account, campaign: Campaign, *, invited: bool = False) 
         return seat
     if not account.is_one_of(Role.ANNOTATOR, *STAFF) or campaign.state == Campaign.State.DRAFT:
         raise NotFound("There is no such campaign, or it is not open to you.")
-    if campaign.access != Campaign.Access.OPEN and not invited:
+    if not invited and (campaign.access != Campaign.Access.OPEN or account.is_recruited):
         raise NotFound("There is no such campaign, or it is not open to you.")
     try:
         with transaction.atomic():
@@ -46,14 +53,89 @@ def participate(account: Account, campaign: Campaign, *, invited: bool = False) 
         return Participation.objects.get(campaign=campaign, annotator=account)
 
 
-def enter_as_recruited(campaign: Campaign, recruiter_id: str) -> Account:
-    if campaign.access != Campaign.Access.RECRUITER or campaign.state != Campaign.State.OPEN:
-        raise NotFound("This campaign does not take recruited people now.")
-    account = people.recruited(campaign.recruiter_parameter, recruiter_id)
+PROLIFIC_ID = re.compile(r"[0-9a-f]{24}")
+ANY_ID = re.compile(r"[A-Za-z0-9._:@-]{3,128}")
+
+
+def checked_id(parameter: str, text: str) -> str:
+    """A recruiter's id as it came in the address. Raises Invalid, with what to do, for a missing, unreplaced or malformed one."""
+    text = text.strip()
+    fix = "open the link that the recruiter's page gives you, whole; whoever runs the study checks its link there"
+    if not text:
+        raise Invalid(f"The address lacks {parameter}, the recruiter's id of the person.", field=parameter, fix=fix)
+    pattern = PROLIFIC_ID if parameter.upper() == "PROLIFIC_PID" else ANY_ID
+    if not pattern.fullmatch(text):
+        what = (
+            "a placeholder that the recruiter did not replace"
+            if re.search(r"[{}$%<>\[\]]", text)
+            else "no id of a person"
+        )
+        raise Invalid(f"This is {what}.", field=parameter, value=text[:60].encode("ascii", "replace").decode(), fix=fix)
+    return text
+
+
+def enter_as_recruited(campaign: Campaign, parameters: Mapping[str, str]) -> Account:
+    """The account of somebody whom a recruiter sent, with a seat in this campaign. Raises NotFound, Invalid, NotAllowed."""
+    if campaign.access != Campaign.Access.RECRUITER or campaign.state == Campaign.State.DRAFT:
+        raise NotFound("This study does not take people now.")
+    person = checked_id(campaign.recruiter_parameter, parameters.get(campaign.recruiter_parameter, ""))
+    optional = {
+        field: checked_id(name, text)
+        for field, name in (("recruiter_study", "STUDY_ID"), ("recruiter_session", "SESSION_ID"))
+        if (text := parameters.get(name, ""))
+    }
+    account = people.recruited(campaign.recruiter_parameter, person)
     if not account.is_active:
         raise NotAllowed("This account is switched off.", fix="Write to the people who sent you here.")
-    participate(account, campaign, invited=True)
+    seat = participate(account, campaign, invited=True)
+    if optional:
+        Participation.objects.filter(pk=seat.pk).update(**optional)
     return account
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is said when no question comes. `url`: where a recruited person goes now, only where it is earned."""
+
+    kind: str
+    title: str
+    text: str
+    url: str = ""
+    again: bool = False
+
+
+def ending_of(account: Account, campaign_uuid: object) -> Ending:
+    """How it ends for this person now. Whether the work was done is read from what the server recorded."""
+    seat = (
+        Participation.objects.select_related("campaign").filter(annotator=account, campaign__uuid=campaign_uuid).first()
+    )
+    if seat is None:
+        raise NotFound("You have no seat in this campaign.", field="campaign")
+    campaign, recruited = seat.campaign, account.is_recruited
+    last = seat.sessions.order_by("-started_at", "-pk").first()
+    finished = seat.sessions.filter(finished_at__isnull=False).exists()
+    sent_away = campaign.no_work_url if recruited else ""
+    if recruited and finished:
+        return Ending("done", "Thank you!", "Your work here is done.", campaign.completion_url)
+    if seat.standing != Participation.Standing.ACTIVE:
+        return Ending("excluded", f"Your work here is {seat.standing}", seat.standing_reason)
+    tries = campaign.tutorial_tries + seat.tutorial_granted
+    if campaign.tutorial_length and seat.tutorial_passed_at is None and seat.tutorial_tries >= tries:
+        text = "All tries of the tutorial are used up. The people who run this campaign can grant you another one."
+        return Ending("tutorial_failed", "The tutorial was not passed", text, campaign.screened_out_url * recruited)
+    if campaign.state == Campaign.State.PAUSED:
+        return Ending("paused", "Paused", "The campaign is paused just now. Come back later.", again=True)
+    if campaign.state != Campaign.State.OPEN:
+        return Ending("closed", "Closed", "The campaign has ended. Thank you for your interest.", sent_away)
+    if last is not None and last.finished_at is not None:
+        done = f"This session's {last.answered} comparison{'s are' if last.answered != 1 else ' is'} done."
+        return Ending("done", "Thank you!", done, again=True)
+    if last is None and campaign.budget_votes is not None and budget_left(campaign) < 1:
+        return Ending(
+            "budget_spent", "All answers are in", "The campaign has all the answers that it wanted.", sent_away
+        )
+    text = "Nothing is left for you here right now. Questions that others do not answer come back after a while."
+    return Ending("nothing_left", "Nothing to answer now", text, sent_away, again=True)
 
 
 def note_answers_seen(account: Account, campaign: Campaign) -> None:

@@ -197,17 +197,21 @@ def _start_session(seat: Participation) -> Session:
     campaign = seat.campaign
     length = campaign.session_length
     if campaign.budget_votes is not None:
-        Campaign.objects.select_for_update(no_key=True).get(
-            pk=campaign.pk
-        )  # two new sittings must not share the last votes
-        sittings = Session.objects.filter(participation__campaign=campaign)
-        planned = (sittings.filter(finished_at=None).aggregate(n=Sum("length"))["n"] or 0) + (
-            sittings.exclude(finished_at=None).aggregate(n=Sum("answered"))["n"] or 0
-        )
-        length = min(length, campaign.budget_votes - planned)
+        # Two new sittings must not share the last votes.
+        Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
+        length = min(length, budget_left(campaign))
         if length < 1:
             raise BudgetSpent("The campaign's budget of votes is spent or handed out.")
     return Session.objects.create(participation=seat, length=length)
+
+
+def budget_left(campaign: Campaign) -> int:
+    """Votes of the budget that are neither given nor handed out in a sitting."""
+    sittings = Session.objects.filter(participation__campaign=campaign)
+    planned = (sittings.filter(finished_at=None).aggregate(n=Sum("length"))["n"] or 0) + (
+        sittings.exclude(finished_at=None).aggregate(n=Sum("answered"))["n"] or 0
+    )
+    return (campaign.budget_votes or 0) - planned
 
 
 _NEW_LEASE = Insert(Assignment)

@@ -49,7 +49,11 @@ class CampaignPlan(Config):
     instructions: str = Field("", max_length=5000)
     access: Literal["open", "invite", "recruiter"] = "open"
     recruiter_parameter: str = Field("PROLIFIC_PID", max_length=40, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
-    completion_url: str = Field("", max_length=200, description="where recruited people are sent at the end")
+    completion_url: str = Field(
+        "", max_length=200, description="where recruited people are sent when their work is done"
+    )
+    screened_out_url: str = Field("", max_length=200, description="where they are sent after a failed tutorial")
+    no_work_url: str = Field("", max_length=200, description="where they are sent when there is no work for them")
     budget_votes: int | None = Field(None, ge=1, le=2**31 - 1, description="most votes to collect; empty = no limit")
     mode: Literal["fixed", "adaptive", "adaptive-prior"] = Field(
         "fixed",
@@ -96,11 +100,15 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
             )
     if len(set(chosen)) < 2 or len(set(chosen)) != len(chosen):
         raise Invalid("A campaign needs at least two different keypoints.", field="keypoints", value=chosen)
-    if plan.completion_url:
+    for field in ("completion_url", "screened_out_url", "no_work_url"):
+        address = getattr(plan, field)
         try:
-            URLValidator(schemes=["https"])(plan.completion_url)
+            if address:
+                URLValidator(schemes=["https"])(address)
         except ValidationError:
-            raise Invalid("Not an https address.", field="completion_url", value=plan.completion_url) from None
+            raise Invalid(
+                "Not an https address.", field=field, value=address, fix="the whole address, with https://"
+            ) from None
     if plan.mode != Campaign.Mode.FIXED:  # every pair can be asked, and is labelled
         plan = plan.model_copy(update={"pair_policy": plan.pair_policy.model_copy(update={"name": "all"})})
     settings_of = plan.model_dump(

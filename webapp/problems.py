@@ -13,6 +13,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from webapp.refusal import Invalid, NotAllowed, NotFound, Refusal
+from webapp.typed import UNTEXT
 
 
 def _first_error(errors: Any, path: str = "") -> tuple[str, str]:
@@ -54,6 +55,8 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
         return None
     set_rollback()
     headers = {}
+    if refusal.status == 429 and (wait_ms := refusal.more.get("retry_after_ms")):
+        headers["Retry-After"] = str(-(-int(wait_ms) // 1000))
     if isinstance(error, exceptions.APIException):
         if wait := getattr(error, "wait", None):
             headers["Retry-After"] = str(int(wait) + 1)
@@ -70,6 +73,19 @@ class RefusalMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         return self.get_response(request)
+
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        """Text of forms is text that a database can hold; what is not is refused before a page sees it."""
+        if request.path_info.startswith("/api/"):
+            return None
+        fields = [*request.GET.lists()]
+        if request.method == "POST" and request.content_type == "application/x-www-form-urlencoded":
+            fields += request.POST.lists()
+        for name, values in fields:
+            if any(UNTEXT.search(text) for text in (name, *values)):
+                what = "Text holds a character that is none (NUL or half a surrogate pair)."
+                return self.process_exception(request, Invalid(what, field=UNTEXT.sub("?", name)[:60]))
+        return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         if not isinstance(error, Refusal):

@@ -4,8 +4,10 @@ Nobody else reads the environment. `docs/operations.md` lists the same names; a 
 """
 
 import os
+import re
 import secrets
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
@@ -42,6 +44,11 @@ VAR.mkdir(parents=True, exist_ok=True)
 
 def _secret_key() -> str:
     if key := os.environ.get("SECRET_KEY", ""):
+        if PRODUCTION and (len(key) < 50 or len(set(key)) < 10 or key.startswith("django-insecure")):
+            raise ImproperlyConfigured(
+                "SECRET_KEY is too weak for production: make one of at least 50 characters, for example with "
+                "`python -c 'import secrets; print(secrets.token_urlsafe(64))'`"
+            )
         return key
     if PRODUCTION:
         raise ImproperlyConfigured("SECRET_KEY is not set: production needs one of at least 50 characters")
@@ -61,6 +68,10 @@ def _secret_key() -> str:
 
 SECRET_KEY = _secret_key()
 ALLOWED_HOSTS = _names("ALLOWED_HOSTS", "" if PRODUCTION else "localhost,127.0.0.1,[::1],testserver")
+if PRODUCTION and DEBUG:
+    raise ImproperlyConfigured("NEARER_DEBUG=1 shows strangers the inside of the site: leave it out in production")
+if PRODUCTION and (not ALLOWED_HOSTS or "*" in ALLOWED_HOSTS):
+    raise ImproperlyConfigured("ALLOWED_HOSTS: name the hosts of this site, as in nearer.example.org; '*' takes any")
 CSRF_TRUSTED_ORIGINS = _names("CSRF_TRUSTED_ORIGINS", "")
 
 INSTALLED_APPS = [
@@ -87,14 +98,16 @@ MIDDLEWARE = [
     "csp.middleware.CSPMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "webapp.uploads.UploadGuard",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "webapp.problems.RefusalMiddleware",
 ]
 
 ROOT_URLCONF = "webapp.urls"
+CSRF_FAILURE_VIEW = "webapp.site.stale_form"
 WSGI_APPLICATION = "webapp.wsgi.application"
 TEMPLATES = [
     {
@@ -207,6 +220,22 @@ PASSWORD_HASHERS = [
 # One-click demo log-ins are printed by `manage.py serve` only when this is on; never in production.
 DEMO = _flag("NEARER_DEMO", False) and not PRODUCTION
 REGISTRATION_OPEN = _flag("NEARER_REGISTRATION_OPEN", False)
+PASSWORD_RESET_TIMEOUT = 86_400
+# How often one person may start large pieces of work (imports, aggregations, runs), on pages and API together.
+RATE_HEAVY = os.environ.get("NEARER_RATE_HEAVY", "120/hour")
+if not re.fullmatch(r"\d{1,6}/(second|minute|hour|day)", RATE_HEAVY):
+    raise ImproperlyConfigured(f"NEARER_RATE_HEAVY={RATE_HEAVY!r}: write a number and a time, as in 120/hour")
+# E-mail for forgotten passwords: smtp://user:password@host:587?tls=1. Without it admins hand out one-time links.
+EMAIL_URL = os.environ.get("EMAIL_URL", "")
+if EMAIL_URL:
+    _mail = urlsplit(EMAIL_URL)
+    if _mail.scheme not in ("smtp", "smtps") or not _mail.hostname:
+        raise ImproperlyConfigured("EMAIL_URL: write smtp://user:password@host:587?tls=1, or leave it out")
+    EMAIL_HOST, EMAIL_PORT = _mail.hostname, _mail.port or (465 if _mail.scheme == "smtps" else 587)
+    EMAIL_HOST_USER, EMAIL_HOST_PASSWORD = unquote(_mail.username or ""), unquote(_mail.password or "")
+    EMAIL_USE_SSL, EMAIL_USE_TLS = _mail.scheme == "smtps", "tls=1" in _mail.query
+    EMAIL_TIMEOUT = 10
+DEFAULT_FROM_EMAIL = os.environ.get("NEARER_MAIL_FROM", "nearer@localhost")
 
 # --- What may be uploaded ---
 MAX_UPLOAD_BYTES = _number("NEARER_MAX_UPLOAD_MB", 4096) * 2**20
@@ -235,6 +264,9 @@ WHITENOISE_KEEP_ONLY_HASHED_FILES = False  # scripts import their chunks by the 
 # --- Addresses, processes ---
 SITE_HOST = os.environ.get("NEARER_HOST", "127.0.0.1")
 SITE_PORT = _number("NEARER_PORT", 8000)
+# Where people reach the site, for links that the command line prints.
+SITE_URL = os.environ.get("NEARER_URL", f"http://{SITE_HOST}:{SITE_PORT}").rstrip("/")
+BEHIND_PROXY = _flag("NEARER_BEHIND_PROXY", False)
 WEB_PROCESSES = _number("NEARER_WEB_PROCESSES", 2)
 WEB_THREADS = _number("NEARER_WEB_THREADS", 4)
 # Threads of one training run; 0 lets torch decide.
@@ -252,8 +284,10 @@ if PRODUCTION:
     SECURE_SSL_REDIRECT = _flag("SECURE_SSL_REDIRECT", True)
     SECURE_REDIRECT_EXEMPT = [r"^healthz$"]
     SECURE_HSTS_SECONDS = _number("SECURE_HSTS_SECONDS", 31_536_000)
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = True
-    if _flag("NEARER_BEHIND_PROXY", False):
+    # Both bind other sites of the same domain: only who runs them all switches them on.
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = _flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
+    SECURE_HSTS_PRELOAD = _flag("SECURE_HSTS_PRELOAD", False)
+    if BEHIND_PROXY:
         SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -277,7 +311,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": [
-        "rest_framework.parsers.JSONParser",
+        "webapp.typed.Json",
         "rest_framework.parsers.MultiPartParser",
         "rest_framework.parsers.FormParser",
     ],
@@ -285,10 +319,7 @@ REST_FRAMEWORK = {
     "PAGE_SIZE": 50,
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_CLASSES": ["rest_framework.throttling.ScopedRateThrottle"],
-    "DEFAULT_THROTTLE_RATES": {
-        "heavy": os.environ.get("NEARER_RATE_HEAVY", "120/hour"),
-    },
+    "DEFAULT_THROTTLE_CLASSES": ["webapp.accounts.throttle.Heavy"],
     "EXCEPTION_HANDLER": "webapp.problems.problem_details",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",

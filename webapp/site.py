@@ -8,12 +8,14 @@ from django.contrib.auth.decorators import login_required
 from django.db import connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import redirect, render
+from django.template import loader
 from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import api_view, permission_classes
 from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 
 from webapp.accounts.roles import Role
+from webapp.refusal import NotAllowed
 
 
 @login_required
@@ -46,3 +48,26 @@ def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
         }
         return JsonResponse(problem, status=404, content_type="application/problem+json")
     return render(request, "404.html", status=404)
+
+
+def not_allowed(request: HttpRequest, exception: Exception) -> HttpResponse:
+    return render(request, "refusal.html", {"refusal": NotAllowed("Your role does not allow this.")}, status=403)
+
+
+def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form from before somebody signed in or out in another tab: nothing was done, and sending it again works."""
+    refusal = NotAllowed(
+        "This page is older than your last sign-in, so the form was not taken. Nothing was changed.",
+        fix="Go back, load the page again and send the form once more.",
+    )
+    if request.path.startswith("/api/"):
+        return JsonResponse(refusal.as_dict() | {"code": "csrf_failed"}, status=403)
+    return render(request, "refusal.html", {"refusal": refusal, "back": request.path}, status=403)
+
+
+def broken(request: HttpRequest) -> HttpResponse:
+    """Something of ours failed. The page needs neither database nor session: they may be what failed."""
+    if request.path.startswith("/api/"):
+        problem = {"code": "internal", "status": 500, "detail": "Something of ours failed; it is in the log."}
+        return JsonResponse(problem, status=500, content_type="application/problem+json")
+    return HttpResponse(loader.render_to_string("500.html"), status=500)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.plumbing import ResolvedComponent
 from pydantic import BaseModel, ValidationError
+from rest_framework.parsers import JSONParser
 
 from webapp.refusal import Invalid
 
@@ -22,10 +24,49 @@ def read(kind: type[M], data: Any) -> M:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        found = [{"field": ".".join(map(str, e["loc"])) or "body", "detail": e["msg"]} for e in error.errors()]
-        raise Invalid(
-            found[0]["detail"], field=found[0]["field"], value=error.errors()[0].get("input"), errors=found
-        ) from None
+        errors = error.errors()
+        found = [{"field": ".".join(map(str, e["loc"])) or "body", "detail": e["msg"]} for e in errors]
+        # What is missing has no value: there pydantic gives all that was sent, passwords too.
+        secret = errors[0]["type"] == "missing" or "password" in found[0]["field"]
+        value = None if secret else errors[0].get("input")
+        raise Invalid(found[0]["detail"], field=found[0]["field"], value=value, errors=found) from None
+
+
+class Json(JSONParser):
+    """JSON whose text a database can hold, and that is no deeper than anything we ask for."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        try:
+            data = super().parse(stream, media_type, parser_context)
+        except RecursionError:
+            raise Invalid("The JSON is nested too deeply.", field="body") from None
+        check_text(data)
+        return data
+
+
+DEEPEST = 60
+
+
+def check_text(data: Any) -> None:
+    """Raises Invalid for a NUL or half a character in any text, and for nesting that nobody needs."""
+    level, depth = [data], 0
+    while level:
+        depth += 1
+        if depth > DEEPEST:
+            raise Invalid(f"The JSON is nested more than {DEEPEST} deep.", field="body")
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, str):
+                if UNTEXT.search(value):
+                    raise Invalid("Text holds a character that is none (NUL or half a surrogate pair).", field="body")
+            elif isinstance(value, dict):
+                inner += [*value.keys(), *value.values()]
+            elif isinstance(value, list):
+                inner += value
+        level = inner
+
+
+UNTEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class PydanticComponent(OpenApiSerializerExtension):

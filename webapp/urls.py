@@ -20,6 +20,7 @@ from webapp.site import health, index, nothing_here
 
 router = SimpleRouter(use_regex_path=True)
 router.register("accounts", accounts_api.Accounts, "accounts")
+router.register("audit", accounts_api.Audit, "audit")
 router.register("tokens", accounts_api.Tokens, "tokens")
 router.register("jobs", jobs_api.Jobs, "jobs")
 router.register("skeletons", labeling_api.Skeletons, "skeletons")
@@ -48,7 +49,12 @@ urlpatterns = [
     path("login/", accounts_pages.Login.as_view(), name="login"),
     path("logout/", never_cache(LogoutView.as_view()), name="logout"),
     path("register/", accounts_pages.register, name="register"),
+    path("first-admin/<str:token>/", accounts_pages.first_admin, name="first-admin"),
     path("account/", accounts_pages.account, name="account"),
+    path("account/password/", accounts_pages.PasswordChange.as_view(), name="password-change"),
+    path("password/", accounts_pages.PasswordForgotten.as_view(), name="password-forgotten"),
+    path("password/<str:uidb64>/<str:token>/", accounts_pages.PasswordSet.as_view(), name="password-set"),
+    path("audit/", accounts_pages.audit_page, name="audit"),
     path("people/", accounts_pages.people_page, name="people"),
     path("jobs/", jobs_pages.job_list, name="job-list"),
     path("jobs/<uuid:identity>/", jobs_pages.job_page, name="job"),
@@ -58,3 +64,5 @@ urlpatterns = [
     path("api/v1/", include(api)),
 ]
 handler404 = "webapp.site.page_not_found"
+handler403 = "webapp.site.not_allowed"
+handler500 = "webapp.site.broken"

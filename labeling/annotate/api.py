@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -16,13 +16,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from labeling import access, assignment, pictures, tutorial, voting
+from labeling import access, assignment, pictures, reports, tutorial, voting
 from labeling.annotate import questions as wire
 from labeling.models import Assignment, Campaign
 from webapp import clock
 from webapp.accounts.roles import STAFF
 from webapp.accounts.tokens import MayAnnotate
-from webapp.refusal import NotFound
+from webapp.refusal import NotFound, Refusal
 from webapp.typed import read
 
 _rng = random.SystemRandom()
@@ -33,12 +33,19 @@ _rng = random.SystemRandom()
 EVEN_S = {Campaign.Mode.FIXED: 0.02, Campaign.Mode.ADAPTIVE: 0.05, Campaign.Mode.PRIOR: 0.05}
 
 
+class OtherPerson(Refusal):
+    code, status = "other_person", 403
+
+
 class AnnotatorView(APIView):
     permission_classes = [MayAnnotate]
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         self.begun = time.monotonic()
         super().initial(request, *args, **kwargs)
+        # A page says for whom it was made: what one person answered is never taken as another's who signed in since.
+        if (person := request.headers.get("X-Nearer-Person")) and person != str(request.user.uuid):
+            raise OtherPerson("Somebody else signed in with this browser.", fix="sign in again")
 
     def even(self, campaign: Campaign) -> None:
         """Wait until the next of the times at which answers of a campaign with hidden questions leave."""
@@ -66,7 +73,6 @@ class StateView(AnnotatorView):
             tutorial_passed=seat.tutorial_passed_at is not None,
             has_tutorial=found.tutorial_length > 0,
             answered=seat.answer_count,
-            completion_url=found.completion_url,
         )
         return Response(state.model_dump())
 
@@ -106,6 +112,22 @@ class UndoView(AnnotatorView):
         asked_again = wire.question(replace(lease, assignment=full, campaign=full.campaign)).model_dump()
         self.even(full.campaign)
         return Response(asked_again)
+
+
+class SkipView(AnnotatorView):
+    @extend_schema(operation_id="annotate_skip", request=wire.SkipRequest, responses=wire.Skipped)
+    def post(self, request: Request, campaign: UUID) -> Response:
+        """Give a question back whose picture or circles are wrong. It goes to others, never to you again."""
+        asked = read(wire.SkipRequest, request.data)
+        reports.skip(request.user, campaign, asked.id, reason=asked.reason, words=asked.words, now=clock.now())
+        return Response({"skipped": str(asked.id)})
+
+
+class EndingView(AnnotatorView):
+    @extend_schema(operation_id="annotate_ending", responses=wire.Ending)
+    def get(self, request: Request, campaign: UUID) -> Response:
+        """What there is to say when no question comes: done, nothing left, paused, ... and where to go then."""
+        return Response(wire.Ending(**asdict(access.ending_of(request.user, campaign))).model_dump())
 
 
 class AppealView(AnnotatorView):

@@ -67,6 +67,27 @@ class UndoRequest(BaseModel):
     key: uuid.UUID
 
 
+class SkipRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    id: uuid.UUID = Field(description="id of the question that is given back")
+    reason: Literal["picture", "keypoint", "person", "other"]
+    words: str = Field("", max_length=400)
+
+
+class Skipped(BaseModel):
+    skipped: str
+
+
+class Ending(BaseModel):
+    kind: Literal["done", "nothing_left", "budget_spent", "tutorial_failed", "paused", "closed", "excluded"]
+    title: str
+    text: str
+    url: str = Field(
+        description="where a recruited person goes now; empty where there is no such address, or it is not earned"
+    )
+    again: bool = Field(description="whether it may be worth looking again")
+
+
 class AppealRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     text: str = Field(min_length=1, max_length=2000, description="why the decision is wrong")
@@ -131,7 +152,6 @@ class CampaignState(BaseModel):
     tutorial_passed: bool
     has_tutorial: bool
     answered: int
-    completion_url: str
 
 
 def _ring(person: Person, index: int, names: list[str], crop: Crop, mirrored: bool = False) -> Ring:

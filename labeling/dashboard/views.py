@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.contrib import messages
@@ -16,13 +17,15 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
-from labeling import access, aggregation, campaigns, catalogs, pictures, quality
+from labeling import access, aggregation, campaigns, catalogs, pictures, quality, reports
 from labeling.api.views import release_file
 from labeling.dashboard import plots
 from labeling.importing import storing
 from labeling.models import Campaign, CrowdRun, Dataset, DepthPrior, Image, Label, Participation, Release, SkeletonRow
 from labeling.releasing import freeze
 from labeling.skeletons import BUILT_IN, words
+from webapp import clock
+from webapp.accounts import people, throttle
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.jobs.models import Job
 from webapp.pages import Ranked
@@ -61,13 +64,16 @@ def annotate(request: HttpRequest, identity: UUID) -> HttpResponse:
     campaign = get_object_or_404(Campaign, uuid=identity)
     access.participate(request.user, campaign)
     start = {"api": reverse("annotate-state", args=[campaign.uuid]), "home": reverse("index"), "name": campaign.name}
+    start |= {"login": reverse("login"), "person": str(request.user.uuid)}
     return render(request, "annotate.html", {"campaign": campaign, "start": start})
 
 
-@login_required
 def join(request: HttpRequest, key: str) -> HttpResponse:
-    """An invitation link."""
+    """An invitation link. Who has no account yet may make one, also where registration is closed."""
     campaign = get_object_or_404(Campaign, entry_key=key, access=Campaign.Access.INVITE)
+    if not request.user.is_authenticated:
+        people.invite(request)
+        return redirect(f"{reverse('register')}?{urlencode({'next': request.path})}")
     access.participate(request.user, campaign, invited=True)
     return redirect("annotate", campaign.uuid)
 
@@ -75,8 +81,13 @@ def join(request: HttpRequest, key: str) -> HttpResponse:
 def enter(request: HttpRequest, key: str) -> HttpResponse:
     """A recruiter's link with the person's id in the address, e.g. ?PROLIFIC_PID=..."""
     campaign = get_object_or_404(Campaign, entry_key=key, access=Campaign.Access.RECRUITER)
-    account = access.enter_as_recruited(campaign, request.GET.get(campaign.recruiter_parameter, ""))
-    login(request, account, backend="django.contrib.auth.backends.ModelBackend")
+    if request.user.is_authenticated and not request.user.is_recruited:
+        # Whoever runs the study tries the link: the session stays, and nobody becomes a participant.
+        return render(request, "enter_preview.html", {"campaign": campaign, "parameters": request.GET.items()})
+    throttle.take(throttle.ENTRIES, throttle.address_of(request))
+    account = access.enter_as_recruited(campaign, request.GET)
+    if request.user != account:
+        login(request, account, backend="django.contrib.auth.backends.ModelBackend")
     return redirect("annotate", campaign.uuid)
 
 
@@ -186,6 +197,7 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
             "crowd_runs": campaign.crowd_runs.all()[:10],
             "releases": campaign.releases.all()[:10],
             "models": catalogs.crowd_models,
+            "reports": reports.of(campaign).filter(resolved_at=None).count() if staff else 0,
             "page": page,
             "annotators": aggregation.annotator_rows(campaign, list(page)) if page else [],
             "jobs": jobs if staff else [],
@@ -270,6 +282,36 @@ def _label_pages(last: CrowdRun | None) -> Paginator:
 
     count = last.measures.get("pairs")
     return Ranked(labels.values_list("pair_id", flat=True), fetch, labels.count() if count is None else count, 48)
+
+
+@login_required
+def campaign_reports(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """Questions that annotators gave back, and why."""
+    require(request.user, *STAFF)
+    campaign = get_object_or_404(access.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity)
+    if request.method == "POST":
+        key = request.POST.get("report", "")
+        report = (
+            reports.of(campaign).filter(pk=int(key)).first()
+            if key.isascii() and key.isdigit() and len(key) < 18
+            else None
+        )
+        if report is None:
+            raise NotFound("There is no such report.", field="report")
+        reports.settle(request.user, report, clock.now())
+        return redirect("campaign-reports", campaign.uuid)
+    page = Paginator(reports.of(campaign), 48).get_page(request.GET.get("page"))
+    names = [words(name) for name in campaign.dataset.skeleton.keypoints]
+    cards = [
+        {
+            "report": r,
+            "image": r.assignment.people[0].image,
+            "asked": f"{names[r.assignment.asked.first]} or {names[r.assignment.asked.second]}",
+            "by": r.assignment.participation.annotator.username,
+        }
+        for r in page
+    ]
+    return render(request, "campaign_reports.html", {"campaign": campaign, "page": page, "cards": cards})
 
 
 @login_required
@@ -424,6 +466,7 @@ urls = [
     path("campaigns/<uuid:identity>/", campaign_page, name="campaign"),
     path("campaigns/<uuid:identity>/act/", campaign_act, name="campaign-act"),
     path("campaigns/<uuid:identity>/labels/", campaign_labels, name="campaign-labels"),
+    path("campaigns/<uuid:identity>/reports/", campaign_reports, name="campaign-reports"),
     path("campaigns/<uuid:identity>/quality/", campaign_quality, name="campaign-quality"),
     path("datasets/", dataset_list, name="dataset-list"),
     path("datasets/import/", dataset_import, name="dataset-import"),

@@ -4,6 +4,7 @@ from labeling.models.campaign import Campaign, KnownQuestion, Participation, Saw
 from labeling.models.dataset import Dataset, Image, Pair, Person, SkeletonRow
 from labeling.models.label import AnnotatorScore, CrowdRun, Label, Release
 from labeling.models.percept import DepthPrior, Percept, PersonPrior
+from labeling.models.report import QuestionReport
 from labeling.models.vote import (
     Assignment,
     GoldAnswer,
@@ -35,6 +36,7 @@ __all__ = [
     "PersonPrior",
     "ProbeAnswer",
     "ProbeRetraction",
+    "QuestionReport",
     "Release",
     "Retraction",
     "SawAnswers",

@@ -60,6 +60,8 @@ class Campaign(models.Model):
     entry_key = models.CharField(max_length=32, default=entry_key, unique=True)
     recruiter_parameter = models.CharField(max_length=40, default="PROLIFIC_PID")
     completion_url = models.URLField(blank=True, default="")
+    screened_out_url = models.URLField(blank=True, default="")
+    no_work_url = models.URLField(blank=True, default="")
     budget_votes = models.PositiveIntegerField(null=True)
     mode = models.CharField(max_length=14, choices=Mode.choices, default=Mode.FIXED)
     prior = models.ForeignKey("labeling.DepthPrior", models.PROTECT, null=True, related_name="campaigns")
@@ -157,6 +159,8 @@ class Participation(models.Model):
     worked_s = models.FloatField(default=0.0)
     exhausted_until = models.DateTimeField(null=True)
     last_answer_at = models.DateTimeField(null=True)
+    recruiter_study = models.CharField(max_length=128, blank=True, default="")
+    recruiter_session = models.CharField(max_length=128, blank=True, default="")
     joined_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

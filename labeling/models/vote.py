@@ -21,6 +21,7 @@ class Assignment(models.Model):
         LEASED = "leased"
         ANSWERED = "answered"
         RETURNED = "returned"
+        SKIPPED = "skipped"  # given back by the annotator, who does not get it again
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     campaign = models.ForeignKey(Campaign, models.CASCADE, db_index=False)

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from webapp.accounts import people, tokens
-from webapp.accounts.models import Account, ApiToken
+from webapp.accounts.models import Account, ApiToken, AuditEntry
 from webapp.accounts.roles import Role, require
 from webapp.accounts.tokens import ScopeByMethod
 from webapp.refusal import NotAllowed
@@ -81,6 +81,27 @@ class Accounts(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Generi
         return Response(
             AccountShape(people.change(request.user, self.get_object(), role=asked.role, active=asked.is_active)).data
         )
+
+
+class AuditShape(serializers.ModelSerializer):
+    actor = serializers.CharField(source="actor.username", default=None, allow_null=True)
+
+    class Meta:
+        model = AuditEntry
+        fields = ["id", "at", "actor", "verb", "thing", "thing_id", "details"]
+
+
+class Audit(mixins.ListModelMixin, viewsets.GenericViewSet):
+    """Who did what, newest first (admins)."""
+
+    queryset = AuditEntry.objects.none()
+    permission_classes = [ScopeByMethod]
+    serializer_class = AuditShape
+    filterset_fields = ["verb", "thing", "thing_id"]
+
+    def get_queryset(self) -> QuerySet[AuditEntry]:
+        require(self.request.user, Role.ADMIN)
+        return AuditEntry.objects.select_related("actor").order_by("-pk")
 
 
 class TokenShape(serializers.ModelSerializer):

@@ -19,7 +19,7 @@ from webapp import audit
 from webapp.accounts.models import Account, ApiToken
 from webapp.accounts.roles import require
 from webapp.prepared import Select, Slot
-from webapp.refusal import Invalid
+from webapp.refusal import Invalid, NotAllowed, Refusal
 
 SCOPES = ("read", "write", "annotate")
 LAST_USED_GRAIN = timedelta(minutes=1)
@@ -32,6 +32,10 @@ def _digest(text: str) -> str:
 def issue(account: Account, *, name: str, scopes: list[str]) -> tuple[ApiToken, str]:
     """Create a token for oneself; returns the row and the secret text, which is never shown again."""
     require(account, "admin", "reviewer", "researcher", "annotator")
+    if account.is_recruited:
+        raise NotAllowed("Somebody whom a recruiter sent works on the page and has no tokens.")
+    if not name.strip() or not name.isprintable():
+        raise Invalid("A token needs a printable name.", field="name", fix="what it is for, in a few words")
     if not scopes or set(scopes) - set(SCOPES):
         raise Invalid("Unknown or missing scope.", field="scopes", value=scopes, fix=f"choose from {', '.join(SCOPES)}")
     text = f"nearer_{secrets.token_urlsafe(32)}"
@@ -51,8 +55,20 @@ def revoke(account: Account, token: ApiToken) -> None:
         audit.record(account, "token.revoke", token)
 
 
+class StalePage(Refusal):
+    """The page was made before somebody signed in or out in another tab."""
+
+    code, status = "csrf_failed", 403
+
+
 class SessionAuthentication(authentication.SessionAuthentication):
     """Cookie sessions with CSRF; answers 401 rather than 403 to strangers."""
+
+    def enforce_csrf(self, request: Request) -> None:
+        try:
+            super().enforce_csrf(request)
+        except exceptions.PermissionDenied:
+            raise StalePage("This page is older than your last sign-in.", fix="load it again") from None
 
     def authenticate_header(self, request: Request) -> str:
         return "Session"

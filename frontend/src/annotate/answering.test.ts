@@ -62,4 +62,14 @@ describe("answering", () => {
     const [, did] = play([{ kind: "undo" }], { ...start, sending: ["a"] });
     expect(did).toEqual([]);
   });
+  it("goes on to the next question when a broken picture is skipped, and loads it anew when asked", () => {
+    const [broken] = play([{ kind: "got", question: q("a"), at: 0 }, { kind: "got", question: q("b"), at: 1 }, { kind: "broken" }]);
+    expect([broken.broken, broken.answerable]).toEqual([true, false]);
+    const [again] = step(broken, { kind: "retry" });
+    expect([again.broken, again.loads, again.now?.id]).toEqual([false, 1, "a"]);
+    const [next, effects] = step(broken, { kind: "skipped", id: "a", at: 5 });
+    expect([next.now?.id, next.broken]).toEqual(["b", false]);
+    expect(effects).toEqual([{ do: "fetch", have: ["b"] }]);
+    expect(step(next, { kind: "skipped", id: "a", at: 6 })[0]).toBe(next);
+  });
 });

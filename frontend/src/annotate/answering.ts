@@ -13,11 +13,16 @@ export interface State {
   finished: boolean;           // the sitting is over
   stopped: string;             // why there is no question: shown to the annotator
   undoing: boolean;
+  loads: number;               // how often somebody asked for a broken picture again
+  broken: boolean;             // the picture on the screen could not be loaded, however often it was tried
 }
 export type Event =
   | { kind: "got"; question: Question; at: number }
   | { kind: "picture"; at: number }                     // the picture on the screen has loaded
   | { kind: "delay-over" }
+  | { kind: "broken" }
+  | { kind: "retry" }                                   // load the picture once more
+  | { kind: "skipped"; id: string; at: number }         // the server took the question back
   | { kind: "answer"; closer: Closer; by: string; at: number }
   | { kind: "sent"; id: string; toGo: number; finished: boolean }
   | { kind: "lost"; id: string }                        // the server took the question back
@@ -38,14 +43,14 @@ const MOST_HELD = 3; // the server's limit
 
 export const start: State = {
   now: null, ahead: [], answerable: false, rings: true, toggles: 0, toGo: null, sending: [], shownAt: 0, finished: false,
-  stopped: "", undoing: false,
+  stopped: "", undoing: false, loads: 0, broken: false,
 };
 
 /** What the server holds for us: also the questions whose answers it has not seen yet, or it would hand them out again. */
 const have = (s: State): string[] => [...s.sending, ...(s.now ? [s.now.id] : []), ...s.ahead.map((q) => q.id)];
 
 function show(s: State, question: Question | null, at: number): State {
-  return { ...s, now: question, answerable: false, rings: true, toggles: 0, shownAt: at };
+  return { ...s, now: question, answerable: false, rings: true, toggles: 0, shownAt: at, broken: false };
 }
 
 /** One more question ahead, unless the sitting has no more. */
@@ -58,7 +63,7 @@ export function step(s: State, e: Event): [State, Effect[]] {
   switch (e.kind) {
     case "got": {
       if (have(s).includes(e.question.id)) return [s, []];
-      const counted = { ...s, stopped: "", finished: false, toGo: s.toGo ?? e.question.to_go };
+      const counted = { ...s, stopped: "", finished: false, toGo: e.question.to_go };
       if (!s.now) {
         const next = show(counted, e.question, e.at);
         return [next, more(next)];
@@ -66,7 +71,7 @@ export function step(s: State, e: Event): [State, Effect[]] {
       return [{ ...counted, ahead: [...s.ahead, e.question] }, [{ do: "preload", url: e.question.picture }]];
     }
     case "picture":
-      return s.now ? [{ ...s, shownAt: e.at }, [{ do: "wait", ms: s.now.delay_ms }]] : [s, []];
+      return s.now ? [{ ...s, shownAt: e.at, broken: false }, [{ do: "wait", ms: s.now.delay_ms }]] : [s, []];
     case "delay-over":
       return [{ ...s, answerable: s.now !== null }, []];
     case "answer": {
@@ -84,6 +89,16 @@ export function step(s: State, e: Event): [State, Effect[]] {
     }
     case "lost": {
       const next = { ...s, sending: s.sending.filter((id) => id !== e.id) };
+      return [next, more(next)];
+    }
+    case "broken":
+      return [s.now ? { ...s, broken: true } : s, []];
+    case "retry":
+      return [{ ...s, broken: false, loads: s.loads + 1 }, []];
+    case "skipped": {
+      if (s.now?.id !== e.id) return [s, []];
+      const [following, ...rest] = s.ahead;
+      const next = { ...show(s, following ?? null, e.at), ahead: rest };
       return [next, more(next)];
     }
     case "toggle":

@@ -1,6 +1,6 @@
 // The thin skin around answering.ts: draws the state, runs the effects.
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { call, Problem, type CampaignState, type Closer, type Feedback, type Question, type Shown, type TutorialState } from "../api";
+import { call, Problem, type CampaignState, type Closer, type Ending, type Feedback, type Question, type Shown, type TutorialState } from "../api";
 import { type Effect, type Event, type State, start, step } from "./answering";
 import { Outbox } from "./outbox";
 import { Figure, Photo } from "./picture";
@@ -12,7 +12,7 @@ const uuid = () => crypto.randomUUID?.() ?? "10000000-1000-4000-8000-10000000000
 let lastPointer = "mouse";
 addEventListener("pointerdown", (e) => { lastPointer = e.pointerType || "mouse"; }, true);
 
-interface Keys { left: () => void; right: () => void; toggle?: () => void; undo?: () => void; help: () => void; zoom: () => void }
+interface Keys { left: () => void; right: () => void; same?: (() => void) | undefined; toggle?: () => void; undo?: () => void; help: () => void; zoom: () => void }
 function useKeys(keys: Keys, active: boolean) {
   const ref = useRef(keys);
   ref.current = keys;
@@ -21,7 +21,7 @@ function useKeys(keys: Keys, active: boolean) {
     const onKey = (e: KeyboardEvent) => {
       if (e.ctrlKey || e.metaKey || e.altKey || e.repeat) return;
       const k = ref.current;
-      const act = ({ ArrowLeft: k.left, ArrowRight: k.right, " ": k.toggle, t: k.toggle, u: k.undo, "?": k.help, z: k.zoom } as Record<string, (() => void) | undefined>)[e.key];
+      const act = ({ ArrowLeft: k.left, ArrowRight: k.right, ArrowDown: k.same, " ": k.toggle, t: k.toggle, u: k.undo, "?": k.help, z: k.zoom } as Record<string, (() => void) | undefined>)[e.key];
       if (act && !(e.key === " " && e.target instanceof HTMLButtonElement)) { e.preventDefault(); act(); }
     };
     addEventListener("keydown", onKey);
@@ -34,7 +34,7 @@ function Answers({ shown, enabled, same, answer }: { shown: Shown; enabled: bool
   const button = (colour: "green" | "pink", closer: Closer) => <button class={colour} disabled={!enabled} data-closer={closer}
     onClick={() => answer(closer, lastPointer)}><strong>{shown[closer as "first" | "second"].words}</strong><small>{colour === "green" ? "green circle A" : "pink diamond B"} is closer</small></button>;
   const order = shown.green_on_left ? [button("green", green), button("pink", pink)] : [button("pink", pink), button("green", green)];
-  return <div class={same ? "answers three" : "answers"} role="group" aria-label="Which is closer?">{order[0]}{same && <button disabled={!enabled} onClick={() => answer("same", lastPointer)}>same</button>}{order[1]}</div>;
+  return <div class={same ? "answers three" : "answers"} role="group" aria-label="Which is closer?">{order[0]}{same && <button disabled={!enabled} onClick={() => answer("same", lastPointer)}>can't tell</button>}{order[1]}</div>;
 }
 const leftOf = (s: Shown): Closer => (s.green_is_first === s.green_on_left ? "first" : "second");
 const rightOf = (s: Shown): Closer => (leftOf(s) === "first" ? "second" : "first");
@@ -47,42 +47,77 @@ function Help({ campaign, open, close }: { campaign: CampaignState; open: boolea
       <li>Say which of the two is closer to you.</li>
       <li>A part may be hidden by the body. Then trust its name, and judge where it must be.</li>
       <li>Left and right are the person's own. The figure beside the picture shows the same two parts.</li>
-      <li>If it is too close to call, give your best guess.</li></ol>
+      <li>{campaign.allow_same ? "If it is too close to call, answer \"can't tell\"." : "If it is too close to call, give your best guess."}</li></ol>
     {campaign.instructions && <p>{campaign.instructions}</p>}
-    <p><strong>Keys:</strong> ← and → answer with the left or right button, space or t hides the rings, u undoes, z zooms, ? opens this.</p>
+    <p><strong>Keys:</strong> ← and → answer with the left or right button,{campaign.allow_same && " ↓ says that you can't tell,"} space or t hides the rings, u undoes, z zooms, ? opens this.</p>
     <button class="primary go" onClick={close}>Close</button></dialog>;
 }
 
-function Tools({ rings, toggle, undo, canUndo, zoom, setZoom, help, home }: { rings: boolean; toggle: () => void; undo?: () => void; canUndo?: boolean; zoom: number; setZoom: (z: number) => void; help: () => void; home: string }) {
+function Tools({ rings, toggle, undo, report, canUndo, zoom, setZoom, help, home }: { rings: boolean; toggle: () => void; undo?: () => void; report?: () => void; canUndo?: boolean; zoom: number; setZoom: (z: number) => void; help: () => void; home: string }) {
   return <div class="tools"><button onClick={toggle} aria-pressed={!rings}>Toggle Circles</button>
     {undo && <button onClick={undo} disabled={!canUndo}>Undo Last</button>}
     <button onClick={() => setZoom(zoom === 1 ? 2 : 1)} aria-pressed={zoom !== 1}>Zoom</button>
-    <button onClick={help}>Instructions</button><a class="button" href={home}>Leave</a></div>;
+    {report && <button onClick={report}>Report</button>}<button onClick={help}>Instructions</button><a class="button" href={home}>Leave</a></div>;
 }
 
-export function Page({ api, home }: { api: string; home: string }) {
+/** Asks the server how it ends here, and says so. `fallback` where it has nothing to say. */
+function End({ api, home, fallback, again, undo }: { api: string; home: string; fallback: string; again?: () => void; undo?: () => void }) {
+  const [ending, setEnding] = useState<Ending | null>(null);
+  useEffect(() => { call<Ending>(`${api}ending/`).then(setEnding, () => setEnding({ kind: "", title: "Nothing to answer now", text: fallback, url: "", again: true })); }, [api]);
+  if (!ending) return <p class="loading" role="status">One moment…</p>;
+  return <div class="card narrow" role="status" data-ending={ending.kind}><h2>{ending.title}</h2><p>{ending.text}</p>
+    <p class="row">{ending.url && <a class="button primary" href={ending.url}>Finish</a>}
+      {again && ending.again && <button class={ending.url ? "" : "primary"} onClick={again}>{ending.kind === "done" ? "Another session" : "Look again"}</button>}
+      {undo && <button onClick={undo}>Undo Last</button>}
+      {!ending.url && <a class="button" href={home}>Leave</a>}</p></div>;
+}
+
+/** The session ended: what was answered waits here until the same person has signed in again. */
+function SignedOut({ login, waiting }: { login: string; waiting: number }) {
+  return <div class="notice error signed-out" role="alert"><p>You are signed out, or somebody else signed in with this browser.
+    {waiting > 0 && ` ${waiting} answer${waiting === 1 ? " is" : "s are"} kept in this browser and will be sent as soon as you have signed in again.`}</p>
+    <a class="button primary" href={`${login}?next=${encodeURIComponent(location.pathname)}`}>Sign in again</a></div>;
+}
+
+const REASONS: [string, string][] = [["picture", "The picture is broken or shows no person"], ["keypoint", "A circle is on the wrong place"], ["person", "It is unclear which person is meant"], ["other", "Something else"]];
+
+/** Report a bad picture or a wrong circle, and go on to the next question. */
+function Report({ open, close, send }: { open: boolean; close: () => void; send: (reason: string, words: string) => void }) {
+  const ref = useRef<HTMLDialogElement>(null);
+  const [reason, setReason] = useState("picture"), [text, setText] = useState("");
+  useEffect(() => { if (open) ref.current?.showModal(); else ref.current?.close(); }, [open]);
+  return <dialog ref={ref} onClose={close} aria-labelledby="report-title"><h2 id="report-title">What is wrong with this question?</h2>
+    <form onSubmit={(e) => { e.preventDefault(); send(reason, text); setText(""); }}>
+      {REASONS.map(([value, words]) => <label class="check block"><input type="radio" name="reason" checked={reason === value} onChange={() => setReason(value)} /> {words}</label>)}
+      <label>More, if you like <textarea rows={2} maxLength={400} value={text} onInput={(e) => setText(e.currentTarget.value)} /></label>
+      <p class="row"><button class="primary">Report and skip</button><button type="button" onClick={close}>Cancel</button></p></form></dialog>;
+}
+
+interface Start { api: string; home: string; login: string; person: string }
+export function Page({ api, home, login, person }: Start) {
   const [campaign, setCampaign] = useState<CampaignState | null>(null);
-  const [error, setError] = useState("");
+  const [error, setError] = useState<Problem | null>(null);
   const [help, setHelp] = useState(false);
-  useEffect(() => { call<CampaignState>(api).then(setCampaign, (e: Problem) => setError(e.message)); }, [api]);
-  if (error) return <div class="stage"><p class="notice error" role="alert">{error}</p><a class="button" href={home}>Back</a></div>;
+  useEffect(() => { call<CampaignState>(api).then(setCampaign, setError); }, [api]);
+  if (error?.signedOut) return <div class="stage"><SignedOut login={login} waiting={0} /></div>;
+  if (error) return <div class="stage"><p class="notice error" role="alert">{error.message}</p><p class="row"><button class="primary" onClick={() => location.reload()}>Try again</button><a class="button" href={home}>Back</a></p></div>;
   if (!campaign) return <p class="loading">Loading…</p>;
-  const common = { api, home, campaign, openHelp: () => setHelp(true), helpOpen: help };
+  const common = { api, home, login, person, campaign, openHelp: () => setHelp(true), helpOpen: help };
   const todo = campaign.has_tutorial && !campaign.tutorial_passed;
   return <div class="stage">{todo ? <Tutorial {...common} passed={() => setCampaign({ ...campaign, tutorial_passed: true })} /> : <Answering {...common} />}
     <Help campaign={campaign} open={help} close={() => setHelp(false)} /></div>;
 }
 
-interface Common { api: string; home: string; campaign: CampaignState; openHelp: () => void; helpOpen: boolean }
+interface Common extends Start { campaign: CampaignState; openHelp: () => void; helpOpen: boolean }
 
-function Tutorial({ api, home, openHelp, helpOpen, passed }: Common & { passed: () => void }) {
+function Tutorial({ api, home, login, openHelp, helpOpen, passed }: Common & { passed: () => void }) {
   const [state, setState] = useState<TutorialState | null>(null);
   const [told, setTold] = useState<Feedback | null>(null);
   const [asked, setAsked] = useState<TutorialState["question"]>(null);
   const [ready, setReady] = useState(false), [rings, setRings] = useState(true), [zoom, setZoom] = useState(1);
-  const [error, setError] = useState("");
+  const [error, setError] = useState<Problem | null>(null), [broken, setBroken] = useState(false);
   const since = useRef(0), busy = useRef(false), wait = useRef(0);
-  const load = useCallback(() => { call<TutorialState>(`${api}tutorial/`).then((s) => { setState(s); setAsked(s.question); setTold(null); if (s.passed) passed(); }, (e: Problem) => setError(e.message)); }, [api]);
+  const load = useCallback(() => { call<TutorialState>(`${api}tutorial/`).then((s) => { setState(s); setAsked(s.question); setTold(null); setError(null); if (s.passed) passed(); }, setError); }, [api]);
   useEffect(load, [load]);
   const seen = () => { since.current = performance.now(); clearTimeout(wait.current); wait.current = window.setTimeout(() => setReady(true), asked?.delay_ms ?? 0); };
   const answer = async (closer: Closer): Promise<void> => {
@@ -91,31 +126,36 @@ function Tutorial({ api, home, openHelp, helpOpen, passed }: Common & { passed: 
     try {
       const feedback = await call<Feedback>(`${api}tutorial/`, { number: asked.number, token: asked.token, closer, response_ms: Math.round(performance.now() - since.current) });
       setTold(feedback); setState(feedback.state); setRings(true); setReady(false);
-    } catch (e) { if (e instanceof Problem && e.code !== "too_early") setError(e.message); }
+    } catch (e) { if (e instanceof Problem && e.code !== "too_early") setError(e); }
     busy.current = false;
   };
   const on = () => { if (!told || !state) return; if (state.passed) passed(); else if (state.finished_try) load(); else { setTold(null); setAsked(state.question); } };
   useKeys({ left: () => asked && void answer(leftOf(asked)), right: () => asked && void answer(rightOf(asked)), toggle: () => setRings(!rings), help: openHelp, zoom: () => setZoom(zoom === 1 ? 2 : 1) }, !helpOpen);
   const next = useRef<HTMLButtonElement>(null);
   useLayoutEffect(() => { if (told) next.current?.focus(); }, [told]); // at once: the next key press belongs to it
-  if (error) return <p class="notice error" role="alert">{error}</p>;
+  // Nothing is lost: the try is kept on the server, the same question comes again.
+  if (error?.signedOut) return <SignedOut login={login} waiting={0} />;
+  if (error) return <div class="notice error" role="alert"><p>{error.message}</p><p class="row"><button class="primary" onClick={load}>Try again</button><a class="button" href={home}>Leave</a></p></div>;
   if (!state) return <p class="loading">Loading the tutorial…</p>;
-  if (!asked) return <div class="card narrow"><h2>The tutorial is over</h2><p>You had {state.right} of {state.length} right; {Math.ceil(state.pass_share * state.length)} are needed.</p>
-    {state.tries_left > 0 ? <button class="primary" onClick={load}>Try again</button> : <p>All tries are used up. Please write to the people who run this campaign.</p>}<a class="button" href={home}>Leave</a></div>;
+  if (!asked) return state.tries_left > 0 ? <div class="card narrow"><h2>The tutorial is over</h2><p>You had {state.right} of {state.length} right; {Math.ceil(state.pass_share * state.length)} are needed.</p>
+    <button class="primary" onClick={load}>Try again</button><a class="button" href={home}>Leave</a></div>
+    : <End api={api} home={home} fallback="All tries are used up. Please write to the people who run this campaign." />;
   return <><div class="bar"><span class="count">Tutorial, question {Math.min(asked.number + 1, state.length)} of {state.length}</span>
     <Tools rings={rings} toggle={() => setRings(!rings)} zoom={zoom} setZoom={setZoom} help={openHelp} home={home} /></div>
     <p class="ask">Imagine you hold the camera. Which part is closer to you?</p>
-    <div class="panels"><Photo shown={asked} rings={rings} zoom={zoom} onLoad={seen} /><Figure shown={asked} /></div>
+    <div class="panels"><Photo shown={asked} rings={rings} zoom={zoom} setZoom={setZoom} onLoad={seen} onBroken={() => setBroken(true)} /><Figure shown={asked} /></div>
     {told ? <div class={`feedback ${told.correct ? "right" : "wrong"}`} role="status"><p><strong>{told.correct ? "Right." : `Not quite: the ${asked[told.closer].words} is closer.`}</strong> {told.reason}</p>
       {state.finished_try && <p>{state.passed ? `Passed with ${state.right} of ${state.length}.` : `${state.right} of ${state.length} right; ${Math.ceil(state.pass_share * state.length)} are needed.`}</p>}
-      {state.finished_try && !state.passed && state.tries_left < 1 ? <p>All tries are used up. Please write to the people who run this campaign.</p>
+      {state.finished_try && !state.passed && state.tries_left < 1 ? <button ref={next} class="primary" onClick={() => { setTold(null); setAsked(null); }}>Go on</button>
         : <button ref={next} class="primary" onClick={on}>{state.passed ? "Start" : state.finished_try ? "Try again" : "Next"}</button>}</div>
-      : <Answers shown={asked} enabled={ready} same={false} answer={(c) => void answer(c)} />}</>;
+      : broken ? <p class="notice error" role="alert">The picture does not load. <button class="primary" onClick={() => { setBroken(false); load(); }}>Try again</button></p>
+        : <Answers shown={asked} enabled={ready} same={false} answer={(c) => void answer(c)} />}</>;
 }
 
-function Answering({ api, home, campaign, openHelp, helpOpen }: Common) {
+function Answering({ api, home, login, person, campaign, openHelp, helpOpen }: Common) {
   const [state, setState] = useState<State>(start);
   const [zoom, setZoom] = useState(1), [notice, setNotice] = useState("");
+  const [signedOut, setSignedOut] = useState(false), [reporting, setReporting] = useState(false), [done, setDone] = useState(0);
   const ref = useRef(state), wait = useRef(0), undoKey = useRef("");
   const box = useRef<Outbox | null>(null);
   const send = useCallback((event: Event): void => {
@@ -127,45 +167,59 @@ function Answering({ api, home, campaign, openHelp, helpOpen }: Common) {
   const run = (effect: Effect): void => {
     if (effect.do === "fetch") {
       call<Question>(`${api}next/`, { have: effect.have }).then((question) => send({ kind: "got", question, at: performance.now() }), (e: Problem) => {
-        if (e.passing) { if (!box.current?.size) setNotice(e.message); setTimeout(() => run(effect), e.retryAfterMs); }
+        if (e.signedOut) setSignedOut(true);
+        else if (e.passing) { if (!box.current?.size) setNotice(e.message); setTimeout(() => run(effect), e.retryAfterMs); }
         else if (e.code !== "session_full") send({ kind: "none", why: e.message });
       });
     } else if (effect.do === "preload") new Image().src = effect.url;
     else if (effect.do === "wait") { clearTimeout(wait.current); wait.current = window.setTimeout(() => send({ kind: "delay-over" }), effect.ms); }
-    else if (effect.do === "send") box.current?.put({ id: effect.question.id, vote: { token: effect.question.token, closer: effect.closer, key: uuid(), response_ms: effect.responseMs, toggles: effect.toggles, zoom, viewport: viewport(), by: effect.by, app_version: VERSION } });
+    else if (effect.do === "send") box.current?.put({ id: effect.question.id, at: Date.now(), vote: { token: effect.question.token, closer: effect.closer, key: uuid(), response_ms: effect.responseMs, toggles: effect.toggles, zoom, viewport: viewport(), by: effect.by, app_version: VERSION } });
     else if (effect.do === "undo") {
       undoKey.current ||= uuid();
       call<Question>(`${api}undo/`, { key: undoKey.current }).then((question) => { undoKey.current = ""; setNotice(""); send({ kind: "undone", question, at: performance.now() }); },
-        (e: Problem) => { if (!e.passing) undoKey.current = ""; setNotice(e.message); send({ kind: "undo-failed" }); });
+        (e: Problem) => { if (!e.passing && !e.signedOut) undoKey.current = ""; if (e.signedOut) setSignedOut(true); setNotice(e.message); send({ kind: "undo-failed" }); });
     }
   };
   useEffect(() => {
-    box.current = new Outbox(`${api}vote/`, `nearer-outbox-${campaign.id}`, {
-      sent: (letter, done) => { setNotice(""); send({ kind: "sent", id: letter.id, toGo: done.to_go, finished: done.session_finished }); },
+    box.current = new Outbox(`${api}vote/`, `nearer-outbox-${person}-${campaign.id}`, {
+      sent: (letter, done) => { setNotice(""); setSignedOut(false); setDone(done.answered); send({ kind: "sent", id: letter.id, toGo: done.to_go, finished: done.session_finished }); },
       refused: (letter, problem) => { setNotice(problem.message); send({ kind: "lost", id: letter.id }); },
-      waiting: (count, problem) => { if (problem) setNotice(`${problem.message} ${count} answer${count === 1 ? "" : "s"} kept here, sending again…`); },
+      waiting: (count, problem) => { if (problem) setNotice(`${problem.message} ${count} answer${count === 1 ? "" : "s"} ${box.current?.keeps ? "kept here" : "wait in this page (do not close it)"}, sending again…`); },
+      signedOut: () => setSignedOut(true),
     });
     // Answers of an earlier visit go first, or their questions would be asked again.
     void box.current.flush().then(() => send({ kind: "again" }));
-    const online = () => void box.current?.flush();
+    // Also when the page is looked at again: the person may have signed in again in another tab.
+    const online = () => { if (document.visibilityState === "visible") void box.current?.flush(); };
     addEventListener("online", online);
-    return () => removeEventListener("online", online);
+    addEventListener("focus", online);
+    document.addEventListener("visibilitychange", online);
+    return () => { removeEventListener("online", online); removeEventListener("focus", online); document.removeEventListener("visibilitychange", online); };
   }, [api]);
   const shown = state.now;
   useEffect(() => setZoom(1), [shown?.id]);
+  const skip = (reason: string, words: string): void => {
+    if (!shown) return;
+    setReporting(false);
+    call(`${api}skip/`, { id: shown.id, reason, words }).then(() => { setNotice("Thank you: reported. Here is the next one."); send({ kind: "skipped", id: shown.id, at: performance.now() }); },
+      (e: Problem) => { if (e.signedOut) setSignedOut(true); setNotice(e.message); });
+  };
   const answer = (closer: Closer, by: string) => send({ kind: "answer", closer, by, at: performance.now() });
-  useKeys({ left: () => shown && answer(leftOf(shown), "keyboard"), right: () => shown && answer(rightOf(shown), "keyboard"), toggle: () => send({ kind: "toggle" }), undo: () => send({ kind: "undo" }), help: openHelp, zoom: () => setZoom(zoom === 1 ? 2 : 1) }, !helpOpen);
+  useKeys({ left: () => shown && answer(leftOf(shown), "keyboard"), right: () => shown && answer(rightOf(shown), "keyboard"), same: campaign.allow_same ? () => answer("same", "keyboard") : undefined, toggle: () => send({ kind: "toggle" }), undo: () => send({ kind: "undo" }), help: openHelp, zoom: () => setZoom(zoom === 1 ? 2 : 1) }, !helpOpen && !reporting);
   const toGo = state.toGo === null ? null : Math.max(0, state.toGo - state.sending.length);
   const answered = toGo !== null && toGo < campaign.session_length;
-  if (!shown && state.finished) return <div class="card narrow" role="status"><h2>Thank you!</h2><p>This session's {campaign.session_length} comparisons are done.</p>
-    <p class="row"><button class="primary" onClick={() => send({ kind: "again" })}>Another session</button><button onClick={() => send({ kind: "undo" })}>Undo Last</button>
-    {campaign.completion_url ? <a class="button" href={campaign.completion_url}>Finish</a> : <a class="button" href={home}>Leave</a>}</p></div>;
-  if (!shown && state.stopped) return <div class="card narrow" role="status"><h2>Nothing to answer now</h2><p>{state.stopped}</p><p class="row"><button class="primary" onClick={() => send({ kind: "again" })}>Look again</button><button onClick={() => send({ kind: "undo" })}>Undo Last</button><a class="button" href={home}>Leave</a></p></div>;
+  const out = signedOut && <SignedOut login={login} waiting={box.current?.size ?? 0} />;
+  if (!shown && out) return out;
+  const undo = () => send({ kind: "undo" }), again = () => send({ kind: "again" });
+  if (!shown && state.finished) return <End key={`done ${done}`} api={api} home={home} fallback="This session is done. Thank you!" again={again} undo={undo} />;
+  if (!shown && state.stopped) return <End key={state.stopped} api={api} home={home} fallback={state.stopped} again={again} undo={undo} />;
   if (!shown) return <p class="loading" role="status">{notice || "Loading…"}</p>;
-  return <><div class="bar"><span class="count" data-to-go={toGo ?? ""}>{toGo} comparison{toGo === 1 ? "" : "s"} to go</span>
-    <Tools rings={state.rings} toggle={() => send({ kind: "toggle" })} undo={() => send({ kind: "undo" })} canUndo={answered && !state.undoing} zoom={zoom} setZoom={setZoom} help={openHelp} home={home} /></div>
+  return <><div class="bar"><span class="count" data-to-go={toGo ?? ""}>{toGo === 1 ? "1 comparison" : `up to ${toGo} comparisons`} to go</span>
+    <Tools rings={state.rings} toggle={() => send({ kind: "toggle" })} undo={undo} report={() => setReporting(true)} canUndo={answered && !state.undoing} zoom={zoom} setZoom={setZoom} help={openHelp} home={home} /></div>
     <p class="ask">Imagine you hold the camera. Which part is closer to you?</p>
-    <div class="panels"><Photo shown={shown} rings={state.rings} zoom={zoom} onLoad={() => send({ kind: "picture", at: performance.now() })} /><Figure shown={shown} /></div>
-    <Answers shown={shown} enabled={state.answerable} same={campaign.allow_same} answer={answer} />
-    <p class="status" role="status">{notice}</p></>;
+    <div class="panels"><Photo key={state.loads} shown={shown} rings={state.rings} zoom={zoom} setZoom={setZoom} onLoad={() => send({ kind: "picture", at: performance.now() })} onBroken={() => send({ kind: "broken" })} /><Figure shown={shown} /></div>
+    {out || (state.broken ? <div class="notice error" role="alert" data-broken><p>The picture does not load.</p><p class="row"><button class="primary" onClick={() => send({ kind: "retry" })}>Try again</button><button onClick={() => skip("picture", "does not load")}>Skip it</button></p></div>
+      : <Answers shown={shown} enabled={state.answerable} same={campaign.allow_same} answer={answer} />)}
+    <p class="status" role="status">{notice}</p>
+    <Report open={reporting} close={() => setReporting(false)} send={skip} /></>;
 }

@@ -96,7 +96,7 @@ class Crowd:
         rng = random.Random(self.options["seed"] * 1000 + number)
         state = self._call(web, "GET", "")
         if state["has_tutorial"] and not state["tutorial_passed"]:
-            self._tutorial(web)
+            self._tutorial(web, account)
         while self._one_more():
             question = self._call(
                 web, "POST", "next/", {"have": []}, ends=("nothing_left", "budget_spent", "campaign_not_open")
@@ -123,22 +123,24 @@ class Crowd:
             self.answers += 1
             return True
 
-    def _tutorial(self, web: requests.Session) -> None:
+    def _tutorial(self, web: requests.Session, account: Account) -> None:
         while True:
             state = self._call(web, "GET", "tutorial/")
             if state["passed"]:
                 return
             if state["question"] is None:
                 raise CommandError("a simulated annotator failed the tutorial")
-            asked = KnownQuestion.objects.get(
-                campaign=self.campaign, use="tutorial", position=state["question"]["number"]
+            number = state["question"]["number"]
+            attempt = TutorialTry.objects.get(
+                participation__campaign=self.campaign, participation__annotator=account, number=state["try_number"]
             )
+            asked = KnownQuestion.objects.get(pk=attempt.drawn[number][0])
             closer = "second" if asked.second_closer else "first"
             self._call(
                 web,
                 "POST",
                 "tutorial/",
-                {"number": asked.position, "token": state["question"]["token"], "closer": closer},
+                {"number": number, "token": state["question"]["token"], "closer": closer},
             )
 
     def _call(self, web: requests.Session, method: str, path: str, body: Any = None, ends: tuple[str, ...] = ()) -> Any:

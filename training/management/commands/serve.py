@@ -131,6 +131,9 @@ class Command(BaseCommand):
             self.stdout.write("\n  Demo log-ins (name / password):")
             for name, role in LOGINS:
                 self.stdout.write(f"    {name:5} / {demo_password()}   {role}")
+        if not people.has_admin():
+            link = f"http://{host}:{port}{people.first_admin_link()}"
+            self.stdout.write(f"\n  There is no admin yet. Make the first one here (once, within a day):\n    {link}\n")
         self.stdout.write("\n  Ctrl-C stops everything.\n")
         self.stdout.flush()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from drf_spectacular.extensions import OpenApiSerializerExtension
 from drf_spectacular.plumbing import ResolvedComponent
@@ -82,6 +82,20 @@ class PydanticComponent(OpenApiSerializerExtension):
         mode = "validation" if direction == "request" else "serialization"
         schema = self.target.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
         for name, inner in schema.pop("$defs", {}).items():
-            component = ResolvedComponent(name=name, type=ResolvedComponent.SCHEMA, object=name, schema=inner)
+            kind = _inside(self.target).get(name, name)
+            component = ResolvedComponent(name=name, type=ResolvedComponent.SCHEMA, object=kind, schema=inner)
             auto_schema.registry.register_on_missing(component)
         return dict(schema)
+
+
+def _inside(kind: Any) -> dict[str, type[BaseModel]]:
+    """The models that a model is made of, by name."""
+    found: dict[str, type[BaseModel]] = {}
+    waiting = [field.annotation for field in kind.model_fields.values()]
+    while waiting:
+        part = waiting.pop()
+        waiting += get_args(part)
+        if isinstance(part, type) and issubclass(part, BaseModel) and part.__name__ not in found:
+            found[part.__name__] = part
+            waiting += [field.annotation for field in part.model_fields.values()]
+    return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -11,7 +13,7 @@ from django.contrib.auth import login
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import Count
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.utils import timezone
@@ -107,6 +109,7 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
             dataset = Dataset.objects.select_related("skeleton").filter(name=request.POST.get("dataset")).first()
             if dataset is None:
                 raise Invalid("Choose a data set.", field="dataset")
+            throttle.take(throttle.heavy(), str(request.user.pk))
             campaign, _ = campaigns.create(request.user, dataset, read(campaigns.CampaignPlan, _plan(request)))
             return redirect("campaign", campaign.uuid)
         except Refusal as error:
@@ -217,8 +220,10 @@ def campaign_act(request: HttpRequest, identity: UUID) -> HttpResponse:
         if do in ("open", "pause", "close"):
             campaigns.move(request.user, campaign, do)
         elif do == "aggregate":
+            throttle.take(throttle.heavy(), str(request.user.pk))
             return redirect("job", aggregation.start(request.user, campaign, request.POST.get("model", "")).uuid)
         elif do == "release":
+            throttle.take(throttle.heavy(), str(request.user.pk))
             return redirect("job", freeze.start(request.user, campaign, note=request.POST.get("note", "")).uuid)
         elif do == "delete":
             campaigns.delete(request.user, campaign)
@@ -282,6 +287,43 @@ def _label_pages(last: CrowdRun | None) -> Paginator:
 
     count = last.measures.get("pairs")
     return Ranked(labels.values_list("pair_id", flat=True), fetch, labels.count() if count is None else count, 48)
+
+
+@login_required
+def campaign_participants(request: HttpRequest, identity: UUID) -> StreamingHttpResponse:
+    """The people of a campaign as a table: who they are, who sent them, what they did. For paying them."""
+    require(request.user, Role.ADMIN)
+    campaign = get_object_or_404(access.visible_to(request.user), uuid=identity)
+    people = aggregation.annotators(campaign).prefetch_related("sessions")
+    writer = csv.writer(_Line())
+
+    def lines() -> Iterator[str]:
+        yield writer.writerow(PARTICIPANT_COLUMNS)
+        for seat in people.iterator(chunk_size=500):
+            finished = sum(session.finished_at is not None for session in seat.sessions.all())
+            yield writer.writerow(
+                (
+                    *(seat.pseudonym, seat.annotator.username, seat.annotator.recruiter_id, seat.recruiter_study),
+                    *(seat.recruiter_session, seat.standing, seat.answer_count, finished, round(seat.worked_s)),
+                )
+            )
+
+    response = StreamingHttpResponse(lines(), content_type="text/csv; charset=utf-8")
+    response["Content-Disposition"] = 'attachment; filename="participants.csv"'
+    response["Cache-Control"] = "no-store"
+    return response
+
+
+PARTICIPANT_COLUMNS = (
+    *("pseudonym", "name", "participant", "study", "session", "standing", "answers", "finished_sessions", "worked_s"),
+)
+
+
+class _Line:
+    """What csv writes to: hands each line on."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
 @login_required
@@ -400,6 +442,7 @@ def dataset_import(request: HttpRequest) -> HttpResponse:
             for field in ("annotations", "pictures"):
                 if field not in request.FILES:
                     raise Invalid("Choose a file.", field=field)
+            throttle.take(throttle.heavy(), str(request.user.pk))
             fields = ("dataset", "format", "licence", "attribution", "description")
             plan = read(storing.ImportConfig, {k: request.POST.get(k, "") for k in fields})
             return redirect(
@@ -466,6 +509,7 @@ urls = [
     path("campaigns/<uuid:identity>/", campaign_page, name="campaign"),
     path("campaigns/<uuid:identity>/act/", campaign_act, name="campaign-act"),
     path("campaigns/<uuid:identity>/labels/", campaign_labels, name="campaign-labels"),
+    path("campaigns/<uuid:identity>/participants.csv", campaign_participants, name="campaign-participants"),
     path("campaigns/<uuid:identity>/reports/", campaign_reports, name="campaign-reports"),
     path("campaigns/<uuid:identity>/quality/", campaign_quality, name="campaign-quality"),
     path("datasets/", dataset_list, name="dataset-list"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -62,7 +63,7 @@ def test_every_setting_is_described() -> None:
 
 def test_every_command_is_described() -> None:
     described = "".join(p.read_text() for p in (ROOT / "docs").glob("*.md"))
-    for app in ("labeling", "training"):
+    for app in ("webapp/accounts", "labeling", "training"):
         for path in (ROOT / app / "management" / "commands").glob("[a-z]*.py"):
             assert f"`manage.py {path.stem}" in described, path.stem
 
@@ -70,7 +71,7 @@ def test_every_command_is_described() -> None:
 def test_production_settings_pass_djangos_own_check(tmp_path: Path) -> None:
     environment = os.environ | {
         "NEARER_PRODUCTION": "1",
-        "SECRET_KEY": "k9" * 30 + "!aZ",
+        "SECRET_KEY": secrets.token_urlsafe(48),
         "ALLOWED_HOSTS": "nearer.example",
         "NEARER_VAR": str(tmp_path),
     }
@@ -83,6 +84,33 @@ def test_production_settings_pass_djangos_own_check(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("SECRET_KEY", "short", "too weak"),
+        ("SECRET_KEY", "a" * 60, "too weak"),
+        ("SECRET_KEY", "", "SECRET_KEY is not set"),
+        ("ALLOWED_HOSTS", "*", "'*' takes any"),
+        ("ALLOWED_HOSTS", "", "name the hosts"),
+        ("NEARER_DEBUG", "1", "leave it out in production"),
+        ("EMAIL_URL", "mail.example", "write smtp://"),
+        ("NEARER_RATE_HEAVY", "many", "120/hour"),
+    ],
+)
+def test_production_refuses_settings_that_open_the_site(tmp_path: Path, name: str, value: str, words: str) -> None:
+    environment = os.environ | {
+        "NEARER_PRODUCTION": "1",
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "ALLOWED_HOSTS": "nearer.example",
+        "NEARER_VAR": str(tmp_path),
+        name: value,
+    }
+    command = [sys.executable, "-c", "import webapp.settings"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr
 
 
 def test_compose_names_commands_that_exist_and_waits_for_health() -> None:

@@ -92,15 +92,6 @@ def test_a_token_can_do_what_its_scopes_say_until_it_is_revoked(world: World) ->
     assert client.get("/api/v1/campaigns/", headers=bearer).status_code == 401
 
 
-def test_a_recruited_person_gets_in_by_the_link_and_only_there(world: World) -> None:
-    campaign = world.campaign(access="recruiter")
-    client = Client()
-    assert client.get(f"/enter/{campaign.entry_key}/?PROLIFIC_PID=abc123").status_code == 302
-    assert client.get(f"/api/v1/annotate/{campaign.uuid}/").status_code == 200
-    assert client.get(f"/enter/{campaign.entry_key}/").status_code == 400
-    assert Client().get("/enter/wrong/?PROLIFIC_PID=abc").status_code == 404
-
-
 def test_lists_cost_a_bounded_number_of_queries(world: World, django_assert_max_num_queries: Any) -> None:
     for n in range(6):
         world.campaign(world.dataset(2, f"d{n}"), name=f"c{n}", pairs=1)

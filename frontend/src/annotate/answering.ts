@@ -63,7 +63,7 @@ export function step(s: State, e: Event): [State, Effect[]] {
   switch (e.kind) {
     case "got": {
       if (have(s).includes(e.question.id)) return [s, []];
-      const counted = { ...s, stopped: "", finished: false, toGo: e.question.to_go };
+      const counted = { ...s, stopped: "", finished: false, toGo: Math.min(s.toGo ?? Infinity, e.question.to_go) };
       if (!s.now) {
         const next = show(counted, e.question, e.at);
         return [next, more(next)];

@@ -156,5 +156,5 @@ def world(db: None, tmp_path: Path) -> World:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests come in random order, but the end-to-end story is told last and in its own order."""
     story = [item for item in items if "end_to_end" in item.nodeid]
-    story.sort(key=lambda item: (item.function.__code__.co_firstlineno, item.nodeid))  # type: ignore[attr-defined]
+    story.sort(key=lambda item: (item.path.name, item.function.__code__.co_firstlineno, item.nodeid))  # type: ignore[attr-defined]
     items[:] = [item for item in items if item not in story] + story

@@ -19,7 +19,7 @@ import requests
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections, connection
 
-from labeling.models import Assignment, Campaign, KnownQuestion, Person
+from labeling.models import Assignment, Campaign, KnownQuestion, Person, TutorialTry
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 

@@ -331,7 +331,7 @@ def annotated(file: Path) -> list[fitting.Fitted]:
 
 
 def ladder(file: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
-    """Luo et al. 2019, table of 3.3: a lifter of annotated walking and running, fine-tuned on videos of other actions (training takes, their
+    """Li et al. 2019, table of 3.3: a lifter of annotated walking and running, fine-tuned on videos of other actions (training takes, their
     truth unseen) beside its own ordinal labels, measured on test takes of other actions, every frame lifted alone from what a simulated
     detector saw. The simulated reviewer accepts kept joints within 100 mm of the truth, and errs in 5 %. Last, where it does not help: a
     lifter that has learned from detections and truth already."""

@@ -88,6 +88,7 @@ class PrepareConfig(Config):
 def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campaign, Job]:
     """Record a campaign in draft and start the job that makes its pairs, tutorial and gold questions."""
     require(actor, Role.ADMIN)
+    plan = plan.model_copy(update={"name": _printable(plan.name)})
     known_names = set(dataset.skeleton.keypoints)
     chosen = plan.keypoints or list(dataset.skeleton.keypoints)
     for name in chosen:
@@ -100,15 +101,7 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
             )
     if len(set(chosen)) < 2 or len(set(chosen)) != len(chosen):
         raise Invalid("A campaign needs at least two different keypoints.", field="keypoints", value=chosen)
-    for field in ("completion_url", "screened_out_url", "no_work_url"):
-        address = getattr(plan, field)
-        try:
-            if address:
-                URLValidator(schemes=["https"])(address)
-        except ValidationError:
-            raise Invalid(
-                "Not an https address.", field=field, value=address, fix="the whole address, with https://"
-            ) from None
+    _check_addresses(plan.model_dump())
     if plan.mode != Campaign.Mode.FIXED:  # every pair can be asked, and is labelled
         plan = plan.model_copy(update={"pair_policy": plan.pair_policy.model_copy(update={"name": "all"})})
     settings_of = plan.model_dump(
@@ -149,6 +142,66 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
     except IntegrityError:
         raise Conflict("A campaign of this name exists.", field="name", value=plan.name, fix="choose another") from None
     return campaign, job
+
+
+def _check_addresses(plan: dict[str, Any]) -> None:
+    for field in ("completion_url", "screened_out_url", "no_work_url"):
+        address = plan.get(field)
+        try:
+            if address:
+                URLValidator(schemes=["https"])(address)
+        except ValidationError:
+            raise Invalid(
+                "Not an https address.", field=field, value=address, fix="the whole address, with https://"
+            ) from None
+
+
+class CampaignChange(Config):
+    """What may be changed in a campaign at any time: nothing that was asked or answered depends on it."""
+
+    name: str | None = Field(None, min_length=1, max_length=120)
+    instructions: str | None = Field(None, max_length=5000)
+    delay_ms: int | None = Field(None, ge=0, le=60_000)
+    session_length: int | None = Field(None, ge=1, le=500, description="of sessions that start from now on")
+    lease_s: int | None = Field(None, ge=1, le=86_400)
+    tutorial_pass_share: float | None = Field(None, ge=0, le=1)
+    tutorial_tries: int | None = Field(None, ge=1, le=20)
+    completion_url: str | None = Field(None, max_length=200)
+    screened_out_url: str | None = Field(None, max_length=200)
+    no_work_url: str | None = Field(None, max_length=200)
+    budget_votes: int | None = Field(None, ge=1, le=2**31 - 1)
+    stop_risk: float | None = Field(None, ge=0, le=0.5)
+    guard: Literal["flag", "pause"] | None = None
+    pay_per_vote: float | None = Field(None, ge=0, le=1000)
+    currency: str | None = Field(None, pattern=r"^[A-Z]{3}$")
+
+
+def change(actor: Account, campaign: Campaign, wanted: CampaignChange) -> Campaign:
+    """Change some settings of a campaign. Raises NotAllowed, Invalid, Conflict."""
+    require(actor, Role.ADMIN)
+    news = {name: value for name, value in wanted.model_dump().items() if name in wanted.model_fields_set}
+    for name, value in news.items():
+        if value is None and name != "budget_votes":  # a budget may be lifted
+            raise Invalid("This setting has no 'none'.", field=name, fix="leave it out")
+    if "name" in news:
+        news["name"] = _printable(news["name"])
+    _check_addresses(news)
+    before = {name: getattr(campaign, name) for name in news}
+    try:
+        with transaction.atomic():
+            Campaign.objects.filter(pk=campaign.pk).update(**news)
+            audit.record(actor, "campaign.change", campaign, before=before, after=news)
+    except IntegrityError:
+        raise Conflict("This name is taken.", field="name", value=news.get("name"), fix="choose another") from None
+    campaign.refresh_from_db()
+    return campaign
+
+
+def _printable(name: str) -> str:
+    name = " ".join(name.split())
+    if not name or not name.isprintable():
+        raise Invalid("A campaign needs a printable name.", field="name", value=name)
+    return name
 
 
 def _known_dataset(identity: str) -> Dataset:

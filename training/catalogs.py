@@ -21,7 +21,7 @@ training_methods.add(
         title="Lifter fine-tuned on pseudo-labels",
         config=TuneConfig,
         target="training.fine_tuning:tune",
-        source="Luo et al. 2019, section 3.3",
+        source="Li et al. 2019, section 3.3",
     )
 )
 

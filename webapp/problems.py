@@ -88,6 +88,8 @@ class RefusalMiddleware:
         return None
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        if isinstance(error, ValidationError):  # a wrong id in a form, say
+            error = _from_exception(error) or error
         if not isinstance(error, Refusal):
             return None
         if "text/html" in request.headers.get("Accept", ""):

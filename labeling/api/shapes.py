@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from labeling.models import Campaign, CrowdRun, Dataset, Image, Label, Release, SkeletonRow
+from webapp.accounts.roles import STAFF, Role
 
 
 class SkeletonShape(serializers.ModelSerializer):
@@ -59,31 +60,44 @@ class ImageShape(serializers.ModelSerializer):
 
 
 class CampaignShape(serializers.ModelSerializer):
+    """A campaign as it was planned. What an annotator must not know is for staff and researchers: shares of hidden questions,
+    the guard, and addresses that are worth money."""
+
     id = serializers.UUIDField(source="uuid", read_only=True)
     dataset = serializers.UUIDField(source="dataset.uuid", read_only=True)
+    prior = serializers.SerializerMethodField()
+    tutorial_questions = serializers.IntegerField(source="tutorial_length", read_only=True)
+
+    STAFF = ("completion_url", "screened_out_url", "no_work_url", "recruiter_parameter")
+    HIDDEN = ("gold_share", "probe_share", "control_share", "guard", "prior", "budget_votes", "pay_per_vote", *STAFF)
 
     class Meta:
         model = Campaign
         fields = read_only_fields = [
-            "id",
-            "name",
-            "dataset",
-            "state",
-            "keypoints",
-            "pair_policy",
-            "votes_per_pair",
-            "delay_ms",
-            "session_length",
-            "lease_s",
-            "allow_same",
-            "gold_share",
-            "tutorial_pass_share",
-            "tutorial_tries",
-            "instructions",
-            "access",
-            "budget_votes",
-            "created_at",
+            *("id", "name", "dataset", "state", "keypoints", "pair_policy", "votes_per_pair", "delay_ms"),
+            *("session_length", "lease_s", "allow_same", "gold_share", "tutorial_questions", "tutorial_pass_share"),
+            *("tutorial_tries", "instructions", "access", "recruiter_parameter", "completion_url", "screened_out_url"),
+            *(
+                "no_work_url",
+                "budget_votes",
+                "mode",
+                "prior",
+                "stop_risk",
+                "least_votes",
+                "most_votes",
+                "control_share",
+            ),
+            *("probe_share", "guard", "pay_per_vote", "currency", "created_at"),
         ]
+
+    def get_prior(self, campaign: Campaign) -> str | None:
+        return str(campaign.prior.uuid) if campaign.prior else None
+
+    def to_representation(self, campaign: Campaign) -> dict[str, Any]:
+        shown = super().to_representation(campaign)
+        reader = self.context["request"].user
+        hidden = () if reader.is_one_of(*STAFF) else self.STAFF if reader.is_one_of(Role.RESEARCHER) else self.HIDDEN
+        return {name: value for name, value in shown.items() if name not in hidden}
 
 
 class CrowdRunShape(serializers.ModelSerializer):

@@ -235,7 +235,7 @@ class Models(Listed):
     @extend_schema(request=PredictRequest, responses={200: OpenApiTypes.OBJECT, 202: JobShape})
     @action(detail=True, methods=["post"])
     def predict(self, request: Request, id: UUID) -> Response:
-        """Lift 2D keypoints to 3D: up to 256 people at once, up to 100,000 as a job."""
+        """Lift 2D keypoints to 3D: up to 256 people at once, up to 10,000 as a job."""
         asked = read(PredictRequest, request.data)
         found = lifts.lift(request.user, self.get_object(), asked.model_dump(exclude_none=True))
         if isinstance(found, Job):

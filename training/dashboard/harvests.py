@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from uuid import UUID
 
 from django.contrib import messages
@@ -16,6 +17,7 @@ from django.views.decorators.http import require_POST
 from labeling.skeletons import BUILT_IN, words
 from training import fine_tunes, harvests, video_harvests
 from training.models import Harvest, Model
+from webapp.accounts import throttle
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.refusal import Invalid, Refusal
 from webapp.typed import read
@@ -46,8 +48,9 @@ def harvest_new(request: HttpRequest) -> HttpResponse:
                     raise Invalid("Choose a file.", field=field)
             given = {k: request.POST.get(k, "") for k in ("name", "unit", "skeleton")}
             wanted = {k: request.POST.get(k, "").strip() for k in ("grid", "cube_mm", "keep_share")}
-            options = {k: int(v) if v.isdigit() else v for k, v in wanted.items() if v}
+            options = {k: int(v) if re.fullmatch(r"[0-9]{1,9}", v) else v[:40] for k, v in wanted.items() if v}
             plan = read(harvests.HarvestPlan, given | {"fps": request.POST.get("fps") or 0, "options": options})
+            throttle.take(throttle.heavy(), str(request.user.pk))
             files = (request.FILES["calibration"], request.FILES["detections"], request.FILES.get("views"))
             return redirect("harvest", harvests.receive(request.user, plan, *files).uuid)
         except Refusal as error:
@@ -68,6 +71,7 @@ def harvest_video(request: HttpRequest) -> HttpResponse:
             options = {k: v for k in ("keep_share", "labels_per_s") if (v := request.POST.get(k, "").strip())}
             told = {"models": request.POST.getlist("models"), "options": options}
             plan = read(video_harvests.VideoPlan, given | told)
+            throttle.take(throttle.heavy(), str(request.user.pk))
             harvest = video_harvests.receive(
                 request.user, plan, request.FILES["detections"], request.FILES.get("video")
             )

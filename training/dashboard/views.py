@@ -18,6 +18,7 @@ from training import priors, runs
 from training.catalogs import training_methods
 from training.dashboard import plots
 from training.models import Model, Run
+from webapp.accounts import throttle
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.refusal import Invalid, Refusal
 
@@ -49,6 +50,13 @@ def run_list(request: HttpRequest) -> HttpResponse:
     )
 
 
+def _uuid(text: str, field: str) -> UUID | None:
+    try:
+        return UUID(text) if text else None
+    except ValueError:
+        raise Invalid("This is no id of ours.", field=field, value=text[:60], fix="choose from the list") from None
+
+
 @login_required
 def run_new(request: HttpRequest) -> HttpResponse:
     require(request.user, Role.ADMIN, Role.RESEARCHER)
@@ -57,20 +65,21 @@ def run_new(request: HttpRequest) -> HttpResponse:
         try:
             release = (
                 Release.objects.select_related("campaign__dataset__skeleton")
-                .filter(uuid=request.POST.get("release") or None)
+                .filter(uuid=_uuid(request.POST.get("release", ""), "release"))
                 .first()
             )
             if release is None:
                 raise Invalid("Choose a release.", field="release")
             options = {k: v.strip() for k in offer.config.model_fields if (v := request.POST.get(k, "")).strip()}
             parent = request.POST.get("start_from")
+            throttle.take(throttle.heavy(), str(request.user.pk))
             run = runs.start(
                 request.user,
                 release,
                 name=request.POST.get("name", ""),
                 preset=request.POST.get("preset", "nearer"),
                 options=options,
-                start_from=UUID(parent) if parent else None,
+                start_from=_uuid(parent, "start_from") if parent else None,
             )
             return redirect("run", run.uuid)
         except (Refusal, ValueError) as error:

@@ -75,7 +75,7 @@ class LifterConfig(Config):
 
 
 class PseudoConfig(Config):
-    """How pseudo-labels are learned beside (Luo et al. 2019, eq. 2 to 5)."""
+    """How pseudo-labels are learned beside (Li et al. 2019, eq. 2 to 5)."""
 
     fidelity_weight: float = Field(1.0, ge=0, le=1000, description="of the distance to pseudo-labels")
     weighted: bool = Field(True, description="doubtful joints count by their confidence; False: all alike")

@@ -1,4 +1,4 @@
-"""Learning from pseudo-labels beside one's own labels: weighted fidelity and steady bone lengths (Luo et al. 2019, eq. 2 to 5).
+"""Learning from pseudo-labels beside one's own labels: weighted fidelity and steady bone lengths (Li et al. 2019, eq. 2 to 5).
 
 L = own loss + fidelity sum W(s_ij) |p^_ij - p_ij|^2 + bones sum_k (|b^_ik| - b_k)^2, W(s) = 1 where s > tau, else s. b_k is the median length of
 a bone over the sure frames of its clip. Both terms are means, in mm^2 where the network learns coordinates and in (100 mm)^2 where it

@@ -2,7 +2,8 @@
 
 Frame of libraries: mm, x right, y down, z away from a level camera. M poses, V views, N people, J joints. Needs nothing but 2D
 keypoints, so it says something about a picture before anybody has voted; how much depends on what the library covers.
-Source: the search of view-invariant embeddings (docs/methods/crowd.md, 'Similar poses') done on 2D coordinates themselves.
+Source: nearest 2D poses of a projected library, as in Iqbal et al. 2018 and LCR-Net++ (Rogez et al. 2019, 3.7); docs/methods/crowd.md,
+'Similar poses'. Searched by 2D coordinates themselves, not by an embedding.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ minimise |X|_* + ld |X D|^2 + lc |B|_* + le |X - X B|_1 with X = S on confident 
 All arrays here stand upright: frames F in rows, the paper's X' (F x n). B is never formed: from the second iteration on the multiplier Y2
 cancels in T = B + Y2 / mu = C_before + X' G, so T, C and Y2 share the singular vectors of a matrix of at most rank(C) + n, and
 B = b0 I + P Q' with P, Q of F x (rank + n). The X step is a tridiagonal system plus that rank (Woodbury).
-Source: Luo et al. 2019, section 3; the updates and the cancellation are derived in docs/methods/video.md.
+Source: Li et al. 2019, section 3; the updates and the cancellation are derived in docs/methods/video.md.
 """
 
 from __future__ import annotations

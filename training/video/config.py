@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class CompletionConfig(BaseModel):
-    """Trajectory completion by augmented Lagrangian (Luo et al. 2019, eq. 1). The weight of the trajectory's nuclear norm is 1."""
+    """Trajectory completion by augmented Lagrangian (Li et al. 2019, eq. 1). The weight of the trajectory's nuclear norm is 1."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -73,8 +73,8 @@ rows.write(Assignment, ("uuid", "campaign_id", "participation_id", "session_id",
 keys = list(Assignment.objects.order_by("pk").values_list("pk", flat=True))
 looks = ["green-left", "green-right", "pink-left", "pink-right"]
 rows.write(Vote, ("key", "assignment_id", "number", "closer", "leased_at", "received_at", "response_ms", "toggles", "zoom", "viewport",
-           "by", "app_version", "pair_id", "participation_id", "side_seen"),
-           ((str(uuid.uuid4()), a, 1, z, str(now), str(now + timedelta(seconds=n)), 900, 0, 1.0, "", "simulated", "", pk, seats[w].pk, looks[n % 4])
+           "by", "app_version", "campaign_id", "pair_id", "participation_id", "side_seen"),
+           ((str(uuid.uuid4()), a, 1, z, str(now), str(now + timedelta(seconds=n)), 900, 0, 1.0, "", "simulated", "", campaign.pk, pk, seats[w].pk, looks[n % 4])
             for a, (n, pk, w, z, _) in zip(keys, answers)))
 Pair.objects.filter(pk__in=Vote.objects.filter(pair__campaign=campaign).values("pair")).update(votes_counted=1, taken=1)
 from labeling.models import Percept
@@ -99,7 +99,7 @@ for n in range(250):
     seat = seats[n % 50]
     with transaction.atomic():
         full = assignment.seat_of(seat.annotator, campaign.uuid)
-        t = time.perf_counter(); pair = assignment._take_informative(full, timezone.now(), rng); choose.append(time.perf_counter() - t)
+        t = time.perf_counter(); pair = assignment._most_informative(full, timezone.now(), rng); choose.append(time.perf_counter() - t)
         assert pair is not None
         transaction.set_rollback(True)
     t = time.perf_counter(); lease = assignment.next_pair(seat.annotator, campaign.uuid, now=timezone.now(), rng=rng); select.append(time.perf_counter() - t)

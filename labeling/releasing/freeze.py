@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Max
+from django.db import transaction
+from django.db.models import Exists, Max, OuterRef
 from django.utils import timezone
 
 from labeling.catalogs import release_formats
-from labeling.models import Campaign, Release
+from labeling.models import Campaign, Release, Vote
 from labeling.releasing.source import Source
-from webapp import audit
+from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
 from webapp.catalog import Config
@@ -70,7 +70,7 @@ def freeze(actor: Account | None, campaign: Campaign, *, note: str = "", work: r
         with transaction.atomic():
             if work:
                 work.hold()
-            Campaign.objects.select_for_update().get(pk=campaign.pk)
+            Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
             release.number = (campaign.releases.aggregate(n=Max("number"))["n"] or 0) + 1
             release.manifest = _manifest(release, aside)
             (aside / "manifest.json").write_text(json.dumps(release.manifest, indent=1))
@@ -86,11 +86,7 @@ def freeze(actor: Account | None, campaign: Campaign, *, note: str = "", work: r
 
 def _write_files(source: Source, folder: Path, work: run.Work | None) -> None:
     offers = list(release_formats)
-    outermost = not connection.in_atomic_block
-    with transaction.atomic():  # one snapshot for all files
-        if outermost and connection.vendor == "postgresql":
-            with connection.cursor() as cursor:
-                cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    with rows.snapshot():  # one state for all files; nobody waits for it
         for position, offer in enumerate(offers):
             if work:
                 work.progress(position, len(offers), "files")
@@ -121,8 +117,9 @@ def _manifest(release: Release, folder: Path) -> dict[str, Any]:
 def _data_card(source: Source) -> str:
     campaign, crowd_run = source.campaign, source.crowd_run
     dataset = campaign.dataset
-    simulated = campaign.participations.filter(annotator__is_simulated=True, votes__isnull=False).distinct().count()
-    people = campaign.participations.filter(annotator__is_simulated=False, votes__isnull=False).distinct().count()
+    voted = campaign.participations.filter(Exists(Vote.objects.filter(participation=OuterRef("pk"))))
+    simulated = voted.filter(annotator__is_simulated=True).count()
+    people = voted.filter(annotator__is_simulated=False).count()
     warning = (
         f"\n**{simulated} of the annotators are simulated.** Their votes are not human data.\n" if simulated else ""
     )

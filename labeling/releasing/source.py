@@ -118,7 +118,7 @@ class Source:
         )
         plain = ("response_ms", "toggles", "zoom", "viewport", "by", "side_seen", "app_version")
         votes = (
-            Vote.objects.filter(pair__campaign=self.campaign, pk__lte=self.crowd_run.last_vote)
+            Vote.objects.filter(campaign=self.campaign, pk__lte=self.crowd_run.last_vote)
             # As text: making 300 thousand time objects costs more than all the rest.
             .annotate(
                 received=Cast("received_at", TextField()),

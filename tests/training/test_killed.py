@@ -37,7 +37,7 @@ pairs = list(campaign.pairs.order_by("pk").values_list("pk", flat=True))
 asked = dict(campaign=campaign, participation=seat, session=sitting, state="answered", leased_at=now, expires_at=now)
 leases = Assignment.objects.bulk_create(
     [Assignment(pair_id=p, green_is_first=True, green_on_left=True, **asked) for p in pairs])
-said = dict(participation=seat, number=1, leased_at=now, received_at=now, side_seen="green-left", viewport="1280x720@2")
+said = dict(campaign=campaign, participation=seat, number=1, leased_at=now, received_at=now, side_seen="green-left", viewport="1280x720@2")
 Vote.objects.bulk_create(
     [Vote(key=uuid.uuid4(), assignment=a, pair_id=a.pair_id, closer=n % 3 == 0, **said) for n, a in enumerate(leases)])
 Pair.objects.filter(campaign=campaign).update(taken=1, votes_counted=1)

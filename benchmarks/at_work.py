@@ -73,7 +73,7 @@ print(json.dumps(dict(deadlocks=deadlocks, jobs=states, failed=failed, most_atte
 
 
 def start_workers(site: Site) -> list[subprocess.Popen[bytes]]:
-    """As docker-compose.yml has it: two light workers with the schedule."""
+    """As docker-compose.yml has it: two light workers, and the schedule apart."""
     command = [
         sys.executable,
         "-W",

@@ -93,6 +93,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "webapp.site.Health",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -130,6 +131,9 @@ if DATABASE_URL:
     _database = dj_database_url.parse(DATABASE_URL)
     if _database["ENGINE"] != "django.db.backends.postgresql":
         raise ImproperlyConfigured("DATABASE_URL: write postgres://user:password@host:port/name, or leave it out")
+    if _password := os.environ.get("DATABASE_PASSWORD", ""):  # as it is, whatever letters it has
+        _database["PASSWORD"] = _password
+    _database["CONN_HEALTH_CHECKS"] = True  # after a restart of the server no request meets a dead connection
     _pool_size = _number("DATABASE_POOL", 8)
     if _pool_size:
         # The server keeps the plans of repeated queries: half the database's time of a vote. Without a pool of our own
@@ -188,20 +192,20 @@ AGGREGATION_EVERY_S = _number("NEARER_AGGREGATION_EVERY_S", 3600)
 # How often the annotators and people of open adaptive campaigns are looked at anew, where there are new votes (0 = at merges).
 JUDGE_EVERY_S = _number("NEARER_JUDGE_EVERY_S", 120)
 CELERY_BEAT_SCHEDULE = {
-    "jobs-sweep": {"task": "webapp.jobs.tasks.sweep", "schedule": JOB_SWEEP_S, "options": {"queue": "light"}},
-    "leases-sweep": {"task": "labeling.tasks.return_expired_leases", "schedule": 30, "options": {"queue": "light"}},
+    "jobs-sweep": {"task": "webapp.jobs.tasks.sweep", "schedule": JOB_SWEEP_S, "options": {"queue": "clock"}},
+    "leases-sweep": {"task": "labeling.tasks.return_expired_leases", "schedule": 30, "options": {"queue": "clock"}},
 }
 if JUDGE_EVERY_S:
     CELERY_BEAT_SCHEDULE["judge"] = {
         "task": "labeling.tasks.judge_open_campaigns",
         "schedule": JUDGE_EVERY_S,
-        "options": {"queue": "light"},
+        "options": {"queue": "clock"},
     }
 if AGGREGATION_EVERY_S:
     CELERY_BEAT_SCHEDULE["aggregate"] = {
         "task": "labeling.tasks.aggregate_open_campaigns",
         "schedule": AGGREGATION_EVERY_S,
-        "options": {"queue": "light"},
+        "options": {"queue": "clock"},
     }
 
 # --- People ---

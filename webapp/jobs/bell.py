@@ -8,6 +8,8 @@ import os
 
 from celery import Celery
 
+from webapp.jobs import broker as broker  # the embedded broker is ours in every process
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 app = Celery("nearer")
 app.config_from_object("django.conf:settings", namespace="CELERY")

@@ -1,7 +1,8 @@
-"""Run the whole site in the foreground: web server, two Celery workers and the schedule. Ctrl-C ends all of it."""
+"""Run the whole site in the foreground: web server, Celery workers and the schedule. Ctrl-C ends all of it."""
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import secrets
@@ -46,7 +47,10 @@ class Command(BaseCommand):
             try:
                 probe.bind((host, port))
             except OSError:
-                raise CommandError(f"{host}:{port} is in use; choose another with NEARER_PORT=8001") from None
+                raise CommandError(
+                    f"{host}:{port} is in use. If an earlier start of this site still runs, end it first: two must not share one folder. "
+                    "Another site's port? Choose one with NEARER_PORT=8001"
+                ) from None
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             call_command("migrate", verbosity=0, interactive=False)
@@ -60,7 +64,7 @@ class Command(BaseCommand):
         try:
             self._wait_for_page(host, port, running["web"])
             self._welcome(host, port, options["demo"])
-            for name in ("light", "heavy"):  # after the page: starting them takes both cores
+            for name in ("light", "clock", "heavy"):  # after the page: starting them takes both cores
                 running[name] = self._start(commands[name])
             self._watch(running, commands)
         except KeyboardInterrupt:
@@ -106,13 +110,16 @@ class Command(BaseCommand):
                 "warning",
                 "--preload",
             ],
-            "light": [*worker, "-Q", "light", "-n", f"light-{port}@%h", "-B"],
+            "clock": [*worker[:-2], "--pool", "solo", "-Q", "clock", "-n", f"clock-{port}@%h", "-B"],
+            "light": [*worker, "-Q", "light", "-n", f"light-{port}@%h"],
             "heavy": [*worker, "-Q", "heavy", "-n", f"heavy-{port}@%h"],
         }
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         environment = os.environ | {"OMP_WAIT_POLICY": "passive"}
-        return subprocess.Popen(command, cwd=settings.BASE_DIR, env=environment, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=settings.BASE_DIR, env=environment, start_new_session=True, preexec_fn=_end_with_parent
+        )
 
     def _wait_for_page(self, host: str, port: int, web: Process) -> None:
         for _ in range(600):
@@ -157,10 +164,17 @@ def _fork_web(arguments: list[str]) -> BaseProcess:
     return process
 
 
+def _end_with_parent() -> None:
+    """In a child: be asked to end when the supervisor is gone, however it went. Linux only; elsewhere Ctrl-C does it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def _web(arguments: list[str]) -> None:
     from gunicorn.app.wsgiapp import run
 
     os.setsid()
+    _end_with_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     sys.argv = ["gunicorn", *arguments]
     run()

@@ -50,7 +50,7 @@ def run_list(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _uuid(text: str, field: str) -> UUID | None:
+def _chosen(text: str, field: str) -> UUID | None:
     try:
         return UUID(text) if text else None
     except ValueError:
@@ -65,7 +65,7 @@ def run_new(request: HttpRequest) -> HttpResponse:
         try:
             release = (
                 Release.objects.select_related("campaign__dataset__skeleton")
-                .filter(uuid=_uuid(request.POST.get("release", ""), "release"))
+                .filter(uuid=_chosen(request.POST.get("release", ""), "release"))
                 .first()
             )
             if release is None:
@@ -79,7 +79,7 @@ def run_new(request: HttpRequest) -> HttpResponse:
                 name=request.POST.get("name", ""),
                 preset=request.POST.get("preset", "nearer"),
                 options=options,
-                start_from=_uuid(parent, "start_from") if parent else None,
+                start_from=_chosen(parent, "start_from") if parent else None,
             )
             return redirect("run", run.uuid)
         except (Refusal, ValueError) as error:

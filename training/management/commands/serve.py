@@ -58,12 +58,14 @@ class Command(BaseCommand):
             if not settings.DEMO:
                 raise CommandError("the demo needs NEARER_DEMO=1 and is never run in production")
             call_command("load_sample", verbosity=0)
+        # Asked before the fork: afterwards this process holds no connection, whose pool it would have to wait for at its end.
+        first = "" if people.has_admin() else people.first_admin_link()
         signal.signal(signal.SIGTERM, _interrupt)
         commands = self._commands(host, port)
         running: dict[str, Process] = {"web": _fork_web(commands["web"])}
         try:
             self._wait_for_page(host, port, running["web"])
-            self._welcome(host, port, options["demo"])
+            self._welcome(host, port, options["demo"], first)
             for name in ("light", "clock", "heavy"):  # after the page: starting them takes both cores
                 running[name] = self._start(commands[name])
             self._watch(running, commands)
@@ -132,14 +134,14 @@ class Command(BaseCommand):
                 time.sleep(0.05)
         raise CommandError("the web server does not answer")
 
-    def _welcome(self, host: str, port: int, demo: bool) -> None:
+    def _welcome(self, host: str, port: int, demo: bool, first: str) -> None:
         self.stdout.write(f"\n  Nearer is ready: http://{host}:{port}/\n")
         if demo:
             self.stdout.write("\n  Demo log-ins (name / password):")
             for name, role in LOGINS:
                 self.stdout.write(f"    {name:5} / {demo_password()}   {role}")
-        if not people.has_admin():
-            link = f"http://{host}:{port}{people.first_admin_link()}"
+        if first:
+            link = f"http://{host}:{port}{first}"
             self.stdout.write(f"\n  There is no admin yet. Make the first one here (once, within a day):\n    {link}\n")
         self.stdout.write("\n  Ctrl-C stops everything.\n")
         self.stdout.flush()

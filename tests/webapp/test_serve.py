@@ -1,0 +1,53 @@
+"""The supervisor: what it says on a new site, and that nothing of it is left when it is gone."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import requests
+
+from tests.site import ROOT, Site
+
+
+def test_a_new_site_prints_a_link_for_its_first_admin_and_a_killed_supervisor_leaves_nobody_behind(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, "serve")
+    site.manage("collectstatic", "--noinput", "--verbosity", "0")
+    log = tmp_path / "serve.log"
+    command = [sys.executable, "-u", "manage.py", "serve"]
+    with log.open("w") as out:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=site.environment, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        deadline = time.monotonic() + 90
+        while "Ctrl-C" not in log.read_text():
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        link = re.search(r"http://\S+/first-admin/\S+", log.read_text())
+        assert link is not None
+        web = requests.Session()
+        web.get(link[0], timeout=20)
+        form = {"username": "root", "password": "a-long-Password-7", "csrfmiddlewaretoken": web.cookies["csrftoken"]}
+        assert web.post(link[0], data=form, timeout=20).status_code == 200
+        assert web.get(f"{site.url}/people/", timeout=20).status_code == 200
+        time.sleep(3)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 4
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(10)
+        _, alive = psutil.wait_procs(children, timeout=20)
+        assert [p.cmdline() for p in alive] == []
+    finally:
+        for child in psutil.Process().children(recursive=True):
+            if str(tmp_path) in str(child.environ().get("NEARER_VAR", "")):
+                child.kill()
+        site.stop()

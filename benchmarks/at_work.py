@@ -27,7 +27,7 @@ import aiohttp
 import numpy as np
 import requests
 
-from tests.conftest import jpeg, people_json
+from tests.pictures import jpeg, people_json
 from tests.site import ROOT, Site
 
 ANNOTATORS = 16
@@ -319,6 +319,7 @@ def page_times(site: Site, campaign: str, rounds: int) -> dict[str, float]:
 def large(people: int, rounds: int, models: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         site = Site(Path(folder), "large")
+        site.manage("collectstatic", "--noinput", "--verbosity", "0")
         site.manage("migrate", "--verbosity", "0")
         site.manage("load_sample")
         site.manage("shell", "-v0", "-c", "from training.management.commands.serve import make_logins; make_logins()")

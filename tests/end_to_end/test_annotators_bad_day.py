@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import people_json
 from tests.end_to_end.drivers import ENABLED, sign_in
 from tests.end_to_end.test_the_whole_loop import browser as browser
+from tests.pictures import people_json
 from tests.site import CHROMIUM, Site
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")

@@ -27,7 +27,7 @@ from webapp.refusal import NotFound
 
 Array = NDArray[np.float64]
 RECENT = 50_000  # answers looked at for speed and patterns
-MOST, MOST_PEOPLE = 20_000, 2000  # labels or votes, and people, with known truth that plots are drawn from
+MOST, MOST_PEOPLE = 8000, 1000  # labels or votes, and people, with known truth that plots are drawn from
 ENOUGH = 20  # answers before anything is said about an annotator
 SUSPICIOUS, CERTAIN = 0.3, 0.999  # probability of a kind that does not look: flagged; paused where the campaign says so
 MOST_GOLD = 0.4  # share of gold questions for an annotator whom the model doubts, where the campaign has gold at all
@@ -281,7 +281,7 @@ class Forecast:
     rate_per_day: float
 
 
-LAST_DAY = 10_000  # newest votes by which the rate of the last day is told
+LAST_DAY = 4000  # newest votes by which the rate of the last day is told
 
 
 def forecast(campaign: Campaign, now: datetime) -> Forecast:

@@ -55,7 +55,7 @@ def nothing_here(request: Any) -> HttpResponse:
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith("/api/"):
         problem = {
-            "type": "/docs/errors#not_found",
+            "type": "urn:nearer:error:not_found",
             "code": "not_found",
             "status": 404,
             "detail": "There is nothing here.",

@@ -297,6 +297,7 @@ def _explain(error: Exception, offer: Offer) -> dict[str, Any]:
     if isinstance(error, Refusal):
         return error.as_dict()
     if offer.extra.get("explains") and isinstance(error, ValueError | RuntimeError):
+        log.warning("job failed", exc_info=error)
         return {"code": "failed", "status": 500, "detail": str(error)}
     log.error("job failed", exc_info=error)
     last = traceback.extract_tb(error.__traceback__)[-1]

@@ -4,6 +4,13 @@ from django.conf import settings
 from django.db import migrations, models
 
 
+def fill(apps, schema_editor):
+    """What a job is about, for the pages of campaigns."""
+    Job = apps.get_model("jobs", "Job")
+    for job in Job.objects.filter(config__has_key="campaign").iterator(chunk_size=2000):
+        Job.objects.filter(pk=job.pk).update(subject=str(job.config["campaign"])[:36])
+
+
 class Migration(migrations.Migration):
 
     dependencies = [
@@ -32,6 +39,7 @@ class Migration(migrations.Migration):
             name='subject',
             field=models.CharField(blank=True, default='', max_length=36),
         ),
+        migrations.RunPython(fill, migrations.RunPython.noop),
         migrations.AddIndex(
             model_name='job',
             index=models.Index(condition=models.Q(('subject', ''), _negated=True), fields=['subject', '-created_at'], name='job_subject'),

@@ -29,16 +29,16 @@ COLUMNS = (
 def make(campaign: Campaign, progress: Progress) -> int:
     """Draw the pairs of every person by the campaign's policy and write them; returns how many.
 
-    Pictures come in an order shuffled by the policy's seed and the pairs of one picture follow each other, so that
-    an annotator answers about one picture before the next. Runs inside the caller's transaction.
+    Pairs come in an order shuffled by the policy's seed: if those of one picture followed each other, a gold question or a
+    mirror probe would be known by its picture, which interrupts the row. Runs inside the caller's transaction.
     """
     policy = campaign.pair_policy
     rng = np.random.default_rng(policy["seed"])
     asked = [campaign.dataset.skeleton.keypoints.index(name) for name in campaign.keypoints]
     people = Person.objects.filter(image__dataset=campaign.dataset)
     total = people.count()
-    order = rng.permutation(total)
     per_person = policy["per_person"] if policy["name"] == "random" else len(asked) * (len(asked) - 1) // 2
+    order = np.random.default_rng([policy["seed"], 1]).permutation(total * per_person)
     made = 0
     listed = people.order_by("id").values_list("id", "keypoints").iterator(chunk_size=CHUNK)
     numbered = enumerate(listed)
@@ -46,9 +46,9 @@ def make(campaign: Campaign, progress: Progress) -> int:
     while chunk := list(itertools.islice(numbered, CHUNK)):
         made_here = []
         for number, (person, keypoints) in chunk:
-            base = int(order[number]) * per_person
+            base = number * per_person
             for offset, (first, second) in enumerate(_drawn(keypoints, asked, per_person, rng)):
-                rank = base + offset
+                rank = int(order[base + offset])
                 made_here.append((campaign.pk, person, person, first, second, rank, campaign.votes_per_pair, 0, 0))
         rows.write(Pair, COLUMNS, made_here)
         made += len(made_here)

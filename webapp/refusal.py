@@ -20,7 +20,12 @@ class Refusal(Exception):
         self.value = None if value is None else str(value)[:200]
 
     def as_dict(self) -> dict[str, Any]:
-        problem = {"type": f"urn:nearer:error:{self.code}", "code": self.code, "status": self.status, "detail": self.detail}
+        problem = {
+            "type": f"urn:nearer:error:{self.code}",
+            "code": self.code,
+            "status": self.status,
+            "detail": self.detail,
+        }
         for key in ("field", "fix", "value"):
             if getattr(self, key):
                 problem[key] = getattr(self, key)

@@ -44,7 +44,7 @@ SLIP = 0.02  # share of answers that anybody gives by accident: bounds what one 
 HABIT = 0.03  # share of answers in which somebody who always clicks one side does not
 GOLD_MM = 1.0  # sd of depths that are known
 CHUNK = 1 << 15  # votes worked on at once: what fits the cache
-BLOCK = 4096  # pictures worked on at once: their matrices are many times as large as the pictures' own
+BLOCK = 1024  # pictures worked on at once: their matrices are many times as large as the pictures' own
 
 
 @dataclass(frozen=True)

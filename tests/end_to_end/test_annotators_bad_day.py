@@ -23,6 +23,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not instal
 SHOTS = os.environ.get("NEARER_SCREENSHOTS", "")
 
 CAMPAIGN = """
+import time
 from labeling import campaigns
 from labeling.importing import storing
 from labeling.models import Campaign, Dataset
@@ -35,6 +36,9 @@ dataset = Dataset.objects.select_related("skeleton").get(name="other pictures")
 campaign, job = campaigns.create(ada, dataset, campaigns.CampaignPlan(name="other pictures", delay_ms=100, tutorial_questions=0,
     session_length=40, pair_policy=campaigns.PairPolicy(per_person=9, seed=1)))
 run.perform(job.pk)
+while not campaign.pair_count:  # the site's own worker may have taken the job before us
+    time.sleep(0.2)
+    campaign.refresh_from_db()
 campaigns.move(ada, campaign, "open")
 print(campaign.uuid)
 """

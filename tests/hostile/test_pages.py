@@ -181,7 +181,7 @@ def test_every_field_of_every_page_form_takes_nonsense(world: World, known: dict
             form["do"] = actions[number % len(actions)]
             answer = _post(client, path, form)
             assert answer.status_code < 500, (path, bad[:40], answer.status_code)
-        for name in names:  # one wrong and doubled, the others missing
+        for name in names[len(path) % 4 :: 4]:  # one wrong and doubled, the others missing
             answer = _post(client, path, {name: ["²", "abc"], "do": "standing"})
             assert answer.status_code < 500, (path, name, answer.status_code)
     assert tried > 10

@@ -214,6 +214,6 @@ def test_any_order_of_steps_leaves_the_books_balanced(world: World, mode: str) -
     run_state_machine_as_test(
         machine(world, dataset, mode),
         settings=settings(
-            max_examples=25, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=12, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -33,7 +33,7 @@ from webapp.jobs import run
 ada = Account.objects.get(username="ada")
 dataset = Dataset.objects.select_related("skeleton").get(name="Sample people")
 plan = campaigns.CampaignPlan(name="alike", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=25, gold_share=0.2,
-    gold_questions=500, probe_share=0.125, pair_policy=campaigns.PairPolicy(per_person=40))
+    probe_share=0.125, pair_policy=campaigns.PairPolicy(per_person=40))
 campaign, job = campaigns.create(ada, dataset, plan)
 run.perform(job.pk)
 campaigns.move(ada, campaign, "open")
@@ -196,8 +196,8 @@ def main() -> int:
             group.append(n)
     kind = np.array(hidden)
     every, strongest = auc(rows, kind.any(axis=1), np.array(group))
-    gold = auc(rows, kind[:, 0], np.array(group))[0]
-    probe = auc(rows, kind[:, 1], np.array(group))[0]
+    gold, strongest_gold = auc(rows, kind[:, 0], np.array(group))
+    probe, strongest_probe = auc(rows, kind[:, 1], np.array(group))
     tried = known["gold"][-4:]
     # The attackers answer at random first and the other way round afterwards: their first answers must be what counts.
     found = {
@@ -207,7 +207,7 @@ def main() -> int:
         "auc": round(every, 4),
         "auc_gold": round(gold, 4),
         "auc_probes": round(probe, 4),
-        "strongest_alone": strongest,
+        "strongest_alone": {"either": strongest, "gold": strongest_gold, "probe": strongest_probe},
         "attack": {
             "questions": sum(len(a.rows) for a in attackers),
             "gold": sum(n for n, _ in tried),

@@ -232,41 +232,88 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
     choice = _next_pair(seat, now) if fixed else _most_informative(seat, now, rng)
     if choice is None:
         return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
-    if campaign.gold_share and rng.random() < quality.gold_share(campaign.gold_share, seat.belief):
-        assignment.gold = _unseen_gold(seat, rng)
-    elif campaign.probe_share and rng.random() < campaign.probe_share:
-        assignment.probe_of = _unprobed(seat, rng)
-        if assignment.probe_of is not None:  # the other colours and the other sides than the first time
-            seen = assignment.probe_of.side_seen
-            assignment.green_is_first = not seen.startswith("green")
-            assignment.green_on_left = assignment.green_is_first == seen.endswith("right")
-    if assignment.gold is None and assignment.probe_of is None:
-        assignment.pair = choice.take()
-        if assignment.pair is None:
-            return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
+    # The database does the same work for every kind of question, so that the time it takes tells none from another.
+    gold = _unseen_gold(seat, rng) if campaign.gold_share else None
+    probe = _unprobed(seat, rng) if campaign.probe_share else None
+    if gold and rng.random() < quality.gold_share(campaign.gold_share, seat.belief):
+        assignment.gold = gold
+    elif probe and rng.random() < campaign.probe_share:
+        assignment.probe_of = probe
+        seen = probe.side_seen  # the other colours and the other sides than the first time
+        assignment.green_is_first = not seen.startswith("green")
+        assignment.green_on_left = assignment.green_is_first == seen.endswith("right")
+    ordinary = assignment.gold is None and assignment.probe_of is None
+    pair = choice.take(int(ordinary))
+    if gold:
+        _ASKED.run(known=gold.pk, times=int(assignment.gold is not None))
+    if pair is None:
+        return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
+    assignment.pair = pair if ordinary else None
     return _NEW_LEASE.run(assignment)
 
 
+GOLD_DRAWN_FROM = 20  # the least asked ones: people who ask at once get different ones
+
+
+def _golds() -> QuerySet[KnownQuestion]:
+    mine = Assignment.objects.filter(gold=OuterRef("pk"), participation=Slot("seat", BigIntegerField()))
+    return (
+        KnownQuestion.objects.only("pk")
+        .filter(~Exists(mine), campaign=Slot("campaign", BigIntegerField()), use=KnownQuestion.Use.GOLD)
+        .order_by("asked", "position")[:GOLD_DRAWN_FROM]
+    )
+
+
+_GOLDS = Select(_golds)
+_GOLD = Select(
+    lambda: (
+        KnownQuestion.objects.select_related("person__image")
+        .defer("person__truth_mm")
+        .filter(pk=Slot("known", BigIntegerField()))
+        .order_by()
+    )
+)
+_ASKED = Update(
+    lambda: (
+        KnownQuestion.objects.filter(pk=Slot("known", BigIntegerField())),
+        {"asked": F("asked") + Slot("times", IntegerField())},
+    )
+)
+
+
 def _unseen_gold(seat: Participation, rng: random.Random) -> KnownQuestion | None:
-    mine = Assignment.objects.filter(gold=OuterRef("pk"), participation=seat)
-    unseen = KnownQuestion.objects.filter(~Exists(mine), campaign=seat.campaign, use=KnownQuestion.Use.GOLD)
-    keys = list(unseen.values_list("pk", flat=True))
-    return KnownQuestion.objects.select_related("person__image").get(pk=rng.choice(keys)) if keys else None
+    unseen = _GOLDS.tuples(seat=seat.pk, campaign=seat.campaign_id)
+    return _GOLD.first(known=rng.choice(unseen)[0]) if unseen else None
 
 
 PROBED_AFTER = 10  # own answers in between: nobody remembers the first one
 
 
+def _probes() -> QuerySet[Vote]:
+    probed = Assignment.objects.filter(probe_of=OuterRef("pk")).exclude(state=Assignment.State.RETURNED)
+    return (
+        standing_votes(Slot("campaign", BigIntegerField()))
+        .only("pk")
+        .filter(~Exists(probed), participation=Slot("seat", BigIntegerField()))
+        .exclude(closer=SAME)
+        .order_by("-pk")[PROBED_AFTER : PROBED_AFTER + 50]
+    )
+
+
+_PROBES = Select(_probes)
+_PROBE = Select(
+    lambda: (
+        Vote.objects.select_related("pair__first_person__image", "pair__second_person__image")
+        .filter(pk=Slot("vote", BigIntegerField()))
+        .order_by()
+    )
+)
+
+
 def _unprobed(seat: Participation, rng: random.Random) -> Vote | None:
     """One of the annotator's own earlier votes that was not asked again yet."""
-    probed = Assignment.objects.filter(probe_of=OuterRef("pk")).exclude(state=Assignment.State.RETURNED)
-    mine = standing_votes(seat.campaign_id).filter(~Exists(probed), participation=seat).exclude(closer=SAME)
-    keys = list(mine.order_by("-pk").values_list("pk", flat=True)[PROBED_AFTER : PROBED_AFTER + 50])
-    return (
-        Vote.objects.select_related("pair__first_person__image", "pair__second_person__image").get(pk=rng.choice(keys))
-        if keys
-        else None
-    )
+    votes = _PROBES.tuples(campaign=seat.campaign_id, seat=seat.pk)
+    return _PROBE.first(vote=rng.choice(votes)[0]) if votes else None
 
 
 _REMEMBER = Update(
@@ -275,13 +322,19 @@ _REMEMBER = Update(
         {"cursors": Slot("cursors", JSONField()), "exhausted_until": Slot("until", DateTimeField())},
     )
 )
-_TAKE = Update(lambda: (Pair.objects.filter(pk=Slot("pair", BigIntegerField())), {"taken": F("taken") + 1}))
+_TAKE = Update(
+    lambda: (
+        Pair.objects.filter(pk=Slot("pair", BigIntegerField())),
+        {"taken": F("taken") + Slot("by", IntegerField())},
+    )
+)
 
 
 class _Choice(Protocol):
     """An ordinary question that was found, its rows locked, not taken yet."""
 
-    def take(self) -> Pair | None: ...
+    def take(self, by: int) -> Pair | None:
+        """Count one more taker, or with 0 do the same work and leave all as it was. None where it is gone."""
 
 
 @dataclass(frozen=True)
@@ -290,10 +343,11 @@ class _Waiting:
 
     seat: Participation
     pair: Pair
+    before: list[int]
 
-    def take(self) -> Pair | None:
-        _REMEMBER.run(seat=self.seat.pk, cursors=self.seat.cursors, until=None)
-        _TAKE.run(pair=self.pair.pk)
+    def take(self, by: int) -> Pair | None:
+        _REMEMBER.run(seat=self.seat.pk, cursors=self.seat.cursors if by else self.before, until=None)
+        _TAKE.run(pair=self.pair.pk, by=by)
         self.pair.first_person = _PERSON.first(person=self.pair.first_person_id)
         return self.pair
 
@@ -303,12 +357,13 @@ def _next_pair(seat: Participation, now: datetime) -> _Choice | None:
         return None
     levels = seat.campaign.votes_per_pair
     seat.cursors = (seat.cursors + [-1] * levels)[:levels]
+    before = list(seat.cursors)
     pair = _scan(seat)
     if pair is None and any(c >= 0 for c in seat.cursors):
         seat.cursors = [-1] * levels  # leases may have come back behind the cursors: look once more from the start
         pair = _scan(seat)
     if pair is not None:
-        return _Waiting(seat, pair)
+        return _Waiting(seat, pair, before)
     _REMEMBER.run(seat=seat.pk, cursors=seat.cursors, until=now + NOTHING_LEFT_FOR)
     return None
 
@@ -327,13 +382,13 @@ class _Informative:
     percept: Percept
     pair: int
 
-    def take(self) -> Pair | None:
-        if not _TAKE_OPEN.run(pair=self.pair):
+    def take(self, by: int) -> Pair | None:
+        if not _TAKE_OPEN.run(pair=self.pair, by=by):
             return None
         percept, campaign = self.percept, self.seat.campaign
-        percept.leased += 1
+        percept.leased += by
         is_open = percepts.wanted(campaign, percept.votes + percept.leased, percept.risk)
-        _LEASE_PERCEPT.run(percept=percept.pk, open=is_open, priority=percepts.priority(campaign, percept))
+        _LEASE_PERCEPT.run(percept=percept.pk, by=by, open=is_open, priority=percepts.priority(campaign, percept))
         return _PAIR.first(pair=self.pair)
 
 
@@ -383,14 +438,14 @@ _PAIR = Select(
 _TAKE_OPEN = Update(
     lambda: (
         Pair.objects.filter(pk=Slot("pair", BigIntegerField()), taken__lt=F("votes_needed")),
-        {"taken": F("taken") + 1},
+        {"taken": F("taken") + Slot("by", IntegerField())},
     )
 )
 _LEASE_PERCEPT = Update(
     lambda: (
         Percept.objects.filter(pk=Slot("percept", BigIntegerField())),
         {
-            "leased": F("leased") + 1,
+            "leased": F("leased") + Slot("by", IntegerField()),
             "open": Slot("open", BooleanField()),
             "priority": Slot("priority", FloatField()),
         },

@@ -41,7 +41,13 @@ class CampaignPlan(Config):
     lease_s: int = Field(900, ge=1, le=86_400, description="s until an unanswered question returns to the queue")
     allow_same: bool = Field(False, description="offer 'same distance' (the paper does not)")
     gold_share: float = Field(0.0, ge=0, le=0.5, description="share of questions with known answer")
-    gold_questions: int = Field(30, ge=0, le=500, description="how many gold questions to make where truth is known")
+    gold_questions: int | None = Field(
+        None,
+        ge=0,
+        le=known.MOST_GOLD,
+        description="how many gold questions to make where truth is known; empty = so many that none is asked more often "
+        "than an ordinary pair: fewer can be told by people who talk to each other",
+    )
     tutorial_questions: int = Field(6, ge=0, le=20, description="tutorial length; needs people with known truth")
     tutorial_dataset: str = Field("", description="uuid of a data set with known truth; empty = the campaign's own")
     tutorial_pass_share: float = Field(0.6, ge=0, le=1, description="share of right answers that passes")
@@ -80,7 +86,7 @@ class CampaignPlan(Config):
 
 class PrepareConfig(Config):
     campaign: str
-    gold_questions: int = 0
+    gold_questions: int | None = 0
     tutorial_questions: int = 0
     tutorial_dataset: str = ""
 
@@ -259,7 +265,8 @@ def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
                 fix="choose other keypoints or import people with keypoints",
             )
         percepts.prepare(campaign, _control(campaign))
-        gold = known.make_gold(campaign, config.gold_questions)
+        wanted = known.gold_needed(campaign, made) if config.gold_questions is None else config.gold_questions
+        gold = known.make_gold(campaign, wanted)
         tutorial = known.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
         work.hold()
         Campaign.objects.filter(pk=campaign.pk).update(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from labeling.models import Campaign, Dataset, KnownQuestion, Person
+import numpy as np
+
+from labeling.models import Campaign, Dataset, KnownQuestion, Pair, Person
 from labeling.models.dataset import ABSENT, OCCLUDED
 from labeling.skeletons import twin_of
 
@@ -66,35 +69,78 @@ def _people_with_truth(dataset: Dataset, rng: random.Random) -> Iterator[Person]
         yield from (read[pk] for pk in part if pk in read)
 
 
+MOST_GOLD = 20_000
+ROUNDS = 60  # of the fitting of weights to both sums: what is left is far below the noise of drawing
+
+
+def gold_needed(campaign: Campaign, pairs: int) -> int:
+    """So many gold questions that none is asked more often than an ordinary pair: who remembers, or talks to others, cannot
+    tell them by that."""
+    share = campaign.gold_share
+    return min(MOST_GOLD, math.ceil(pairs * share / (1 - share)))
+
+
 def make_gold(campaign: Campaign, most: int) -> int:
     """Turn pairs with a large depth gap into gold questions, drawn by the campaign's seed.
 
-    Which two keypoints are asked must not tell a gold question from an ordinary one: the pairs of keypoints are drawn as
-    the campaign draws them, and then a person is looked for whose two are far apart in depth. One question per person as
-    long as there are people.
+    Neither the person nor the two keypoints must tell a gold question from an ordinary one: candidates are drawn with
+    weights for which every person, and every pair of keypoints that is ever far apart, comes equally often, as in the
+    campaign. What the campaign asks as an ordinary pair comes last.
     """
-    rng = random.Random(f"gold {campaign.pair_policy['seed']}")
-    names, asked = campaign.dataset.skeleton.keypoints, set(campaign.keypoints)
-    by_pair: dict[tuple[int, int], list[Candidate]] = {}
-    for person in _people_with_truth(campaign.dataset, rng) if most else ():
-        for c in candidates(person, names, asked):
-            if abs(c.gap_mm) >= GOLD_GAP_MM:
-                by_pair.setdefault((c.first, c.second), []).append(c)
-    rows: list[KnownQuestion] = []
-    used: set[int] = set()
-    for spare in (False, True):  # second questions about people who have one come last
-        taken = {(row.person_id, row.first, row.second) for row in rows}
-        pools = {
-            pair: [c for c in pool if not spare or (c.person.pk, *pair) not in taken] for pair, pool in by_pair.items()
-        }
-        while len(rows) < most and (pools := {pair: pool for pair, pool in pools.items() if pool}):
-            pool = pools[rng.choice(sorted(pools))]
-            c = pool.pop(rng.randrange(len(pool)))
-            if spare or c.person.pk not in used:
-                used.add(c.person.pk)
-                rows.append(_row(campaign, KnownQuestion.Use.GOLD, len(rows), c))
+    rng = np.random.default_rng([campaign.pair_policy["seed"], 2])
+    people = (
+        list(_people_with_truth(campaign.dataset, random.Random(f"gold {campaign.pair_policy['seed']}")))
+        if most
+        else []
+    )
+    if not people:
+        return 0
+    names = campaign.dataset.skeleton.keypoints
+    asked = np.isin(names, campaign.keypoints)
+    depth = np.array([[point[2] for point in person.truth_mm] for person in people])
+    shown = np.array([[point[2] != ABSENT for point in person.keypoints] for person in people]) & asked
+    first, second = np.triu_indices(len(names), 1)
+    gap = depth[:, first] - depth[:, second]
+    who, which = np.nonzero(shown[:, first] & shown[:, second] & (np.abs(gap) >= GOLD_GAP_MM))
+    weight = _even(who, which)
+    keys = np.array([person.pk for person in people])
+    ordinary = set(
+        Pair.objects.filter(campaign=campaign, first_person__in=keys.tolist()).values_list(
+            "first_person_id", "first", "second"
+        )
+    )
+    spare = np.array(
+        [key in ordinary for key in zip(keys[who].tolist(), first[which].tolist(), second[which].tolist())], bool
+    )
+    # Weighted drawing without putting back is sorting by exponential times (Efraimidis and Spirakis 2006).
+    order = np.lexsort((rng.exponential(size=len(who)) / weight, spare))[:most]
+    rng.shuffle(order)
+    rows = [
+        KnownQuestion(
+            campaign=campaign,
+            use=KnownQuestion.Use.GOLD,
+            position=position,
+            person=people[who[n]],
+            first=int(first[which[n]]),
+            second=int(second[which[n]]),
+            second_closer=bool(gap[who[n], which[n]] > 0),
+            gap_mm=float(abs(gap[who[n], which[n]])),
+            reason="clear",
+        )
+        for position, n in enumerate(order.tolist())
+    ]
     KnownQuestion.objects.bulk_create(rows, batch_size=500)
     return len(rows)
+
+
+def _even(who: np.ndarray, which: np.ndarray) -> np.ndarray:
+    """Weights of candidates (M,) float64 whose sums over every person, and over every pair of keypoints, are as equal as can be
+    (iterative proportional fitting, Deming and Stephan 1940)."""
+    weight = np.ones(len(who))
+    for _ in range(ROUNDS):
+        for group in (who, which):
+            weight /= np.bincount(group, weight)[group]
+    return weight
 
 
 def make_tutorial(campaign: Campaign, length: int, dataset_uuid: str = "") -> int:

@@ -216,9 +216,11 @@ class KnownQuestion(models.Model):
     second_closer = models.BooleanField()
     gap_mm = models.FloatField()
     reason = models.CharField(max_length=20)
+    asked = models.PositiveIntegerField(default=0, db_default=0, help_text="how often it was handed out as gold")
 
     class Meta:
         ordering = ["use", "position"]
+        indexes = [models.Index(fields=["campaign", "use", "asked", "position"], name="known_question_least_asked")]
         constraints = [
             models.UniqueConstraint(fields=["campaign", "use", "position"], name="known_question_position_once"),
             models.CheckConstraint(condition=~Q(first=F("second")), name="known_question_two_keypoints"),

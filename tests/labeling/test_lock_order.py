@@ -22,7 +22,7 @@ from webapp.jobs import run
 
 ORDER = (
     *("jobs_job", "labeling_participation", "labeling_campaign", "labeling_assignment", "labeling_session"),
-    *("labeling_percept", "labeling_pair"),
+    *("labeling_percept", "labeling_pair", "labeling_knownquestion"),
 )
 UPDATE = re.compile(r'^(?:UPDATE|DELETE FROM) "(\w+)"')
 LOCKING = re.compile(r'FOR (?:NO KEY )?UPDATE(?: OF ((?:"\w+"(?:, )?)+))?')

@@ -227,6 +227,7 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
         expires_at=now + timedelta(seconds=campaign.lease_s),
         green_is_first=rng.random() < 0.5,
         green_on_left=rng.random() < 0.5,
+        mirrored=campaign.probe_share > 0 and rng.random() < 0.5,
     )
     fixed = campaign.mode == Campaign.Mode.FIXED
     choice = _next_pair(seat, now) if fixed else _most_informative(seat, now, rng)
@@ -239,6 +240,7 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
         assignment.gold = gold
     elif probe and rng.random() < campaign.probe_share:
         assignment.probe_of = probe
+        assignment.mirrored = not probe.assignment.mirrored
         seen = probe.side_seen  # the other colours and the other sides than the first time
         assignment.green_is_first = not seen.startswith("green")
         assignment.green_on_left = assignment.green_is_first == seen.endswith("right")
@@ -258,7 +260,7 @@ GOLD_DRAWN_FROM = 20  # the least asked ones: people who ask at once get differe
 def _golds() -> QuerySet[KnownQuestion]:
     mine = Assignment.objects.filter(gold=OuterRef("pk"), participation=Slot("seat", BigIntegerField()))
     return (
-        KnownQuestion.objects.only("pk")
+        KnownQuestion.objects.only("asked")
         .filter(~Exists(mine), campaign=Slot("campaign", BigIntegerField()), use=KnownQuestion.Use.GOLD)
         .order_by("asked", "position")[:GOLD_DRAWN_FROM]
     )
@@ -283,7 +285,8 @@ _ASKED = Update(
 
 def _unseen_gold(seat: Participation, rng: random.Random) -> KnownQuestion | None:
     unseen = _GOLDS.tuples(seat=seat.pk, campaign=seat.campaign_id)
-    return _GOLD.first(known=rng.choice(unseen)[0]) if unseen else None
+    least = [pk for pk, asked in unseen if asked == unseen[0][1]]
+    return _GOLD.first(known=rng.choice(least)) if least else None
 
 
 PROBED_AFTER = 10  # own answers in between: nobody remembers the first one
@@ -303,7 +306,7 @@ def _probes() -> QuerySet[Vote]:
 _PROBES = Select(_probes)
 _PROBE = Select(
     lambda: (
-        Vote.objects.select_related("pair__first_person__image", "pair__second_person__image")
+        Vote.objects.select_related("assignment", "pair__first_person__image", "pair__second_person__image")
         .filter(pk=Slot("vote", BigIntegerField()))
         .order_by()
     )

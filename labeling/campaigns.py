@@ -11,7 +11,20 @@ from django.db import IntegrityError, transaction
 from pydantic import Field
 
 from labeling import known, pairs, percepts
-from labeling.models import Campaign, Dataset, DepthPrior, Pair, Person
+from labeling.models import (
+    Assignment,
+    Campaign,
+    Dataset,
+    DepthPrior,
+    GoldAnswer,
+    KnownQuestion,
+    Label,
+    Pair,
+    Percept,
+    Person,
+    QuestionReport,
+    Vote,
+)
 from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
@@ -252,29 +265,48 @@ def _control(campaign: Campaign) -> set[int]:
 
 
 def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
-    """Job: make pairs, tutorial and gold questions of a draft campaign, all or nothing."""
+    """Job: make pairs, tutorial and gold questions of a draft campaign.
+
+    In steps, so that nobody waits for it: while `pair_count` is 0 the campaign cannot be opened and shows none of them. What an
+    attempt before this one left is deleted first.
+    """
     campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(uuid=config.campaign)
-    if campaign.state != Campaign.State.DRAFT or campaign.pairs.exists():
+    if campaign.state != Campaign.State.DRAFT or campaign.pair_count:
         return {"pairs": campaign.pairs.count(), "note": "was prepared already"}
+    _clear(campaign, work)
+    made = pairs.make(campaign, work.progress)
+    if not made:
+        raise Invalid(
+            "No person has two of the campaign's keypoints.",
+            field="keypoints",
+            fix="choose other keypoints or import people with keypoints",
+        )
+    rows.refresh_statistics(Pair)
+    percepts.prepare(campaign, _control(campaign), work.check)
+    wanted = known.gold_needed(campaign, made) if config.gold_questions is None else config.gold_questions
+    gold = known.make_gold(campaign, wanted)
+    tutorial = known.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
     with transaction.atomic():
-        made = pairs.make(campaign, work.progress)
-        if not made:
-            raise Invalid(
-                "No person has two of the campaign's keypoints.",
-                field="keypoints",
-                fix="choose other keypoints or import people with keypoints",
-            )
-        percepts.prepare(campaign, _control(campaign))
-        wanted = known.gold_needed(campaign, made) if config.gold_questions is None else config.gold_questions
-        gold = known.make_gold(campaign, wanted)
-        tutorial = known.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
         work.hold()
         Campaign.objects.filter(pk=campaign.pk).update(
             pair_count=made, votes_wanted=made * campaign.votes_per_pair, tutorial_length=tutorial
         )
-    rows.refresh_statistics(Pair)
     work.say(f"{made} pairs, {tutorial} tutorial questions, {gold} gold questions")
     return {"pairs": made, "tutorial_questions": tutorial, "gold_questions": gold}
+
+
+def _clear(campaign: Campaign, work: run.Work) -> None:
+    """Delete, in short transactions, the many rows of a campaign that nobody answered."""
+    for many in (
+        Label.objects.filter(run__campaign=campaign),
+        QuestionReport.objects.filter(assignment__campaign=campaign),
+        Assignment.objects.filter(campaign=campaign),
+        KnownQuestion.objects.filter(campaign=campaign, tutorialanswer=None),
+        Percept.objects.filter(campaign=campaign),
+        Pair.objects.filter(campaign=campaign),
+    ):
+        for done in rows.delete_in_steps(many):
+            work.progress(done, 0, f"{many.model._meta.verbose_name_plural} deleted")
 
 
 _MOVES = {
@@ -302,13 +334,37 @@ def move(actor: Account, campaign: Campaign, to: str) -> Campaign:
     return campaign
 
 
-def delete(actor: Account, campaign: Campaign) -> None:
-    """Delete a campaign that nobody answered yet. One with votes is closed, not deleted."""
+class DeleteConfig(Config):
+    campaign: str
+
+
+def delete(actor: Account, campaign: Campaign) -> Job:
+    """Start to delete a campaign that nobody answered. One with votes is closed, not deleted."""
     require(actor, Role.ADMIN)
     with transaction.atomic():
-        if campaign.participations.filter(votes__isnull=False).exists():
-            raise Conflict(
-                "This campaign has votes; votes are never deleted.", field="campaign", fix="close it instead"
-            )
+        # No question is handed out any more, and those that were are void from here on.
+        Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
+        _refuse_if_answered(campaign)
+        Campaign.objects.filter(pk=campaign.pk).update(state=Campaign.State.CLOSED)
         audit.record(actor, "campaign.delete", campaign, name=campaign.name)
+        config = DeleteConfig(campaign=str(campaign.uuid)).model_dump()
+        return run.enqueue(actor, "delete-campaign", config, title=f"Delete {campaign.name}")
+
+
+def perform_delete(work: run.Work, config: DeleteConfig) -> dict[str, Any]:
+    """Job: delete a campaign in short transactions. The schema refuses to delete what a vote points to."""
+    campaign = Campaign.objects.filter(uuid=config.campaign).first()
+    if campaign is None:
+        return {"note": "was deleted already"}
+    _refuse_if_answered(campaign)
+    _clear(campaign, work)
+    with transaction.atomic():
+        work.hold()
+        _refuse_if_answered(campaign)
         campaign.delete()
+    return {"deleted": campaign.name}
+
+
+def _refuse_if_answered(campaign: Campaign) -> None:
+    if any(a.objects.filter(assignment__campaign=campaign).exists() for a in (Vote, GoldAnswer)):
+        raise Conflict("This campaign has votes; votes are never deleted.", field="campaign", fix="close it instead")

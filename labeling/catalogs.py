@@ -94,7 +94,7 @@ for name, title, target in (
 def list_job_kinds() -> None:
     """Job kinds need the configuration classes of verbs, which need the catalogues above."""
     from labeling.aggregation import AggregateConfig
-    from labeling.campaigns import PrepareConfig
+    from labeling.campaigns import DeleteConfig, PrepareConfig
     from labeling.importing.storing import ImportConfig
     from labeling.releasing.freeze import FreezeConfig
 
@@ -107,6 +107,7 @@ def list_job_kinds() -> None:
             {"after": "labeling.importing.storing:tidy"},
         ),
         ("prepare-campaign", "Prepare a campaign", PrepareConfig, "labeling.campaigns:prepare", {}),
+        ("delete-campaign", "Delete a campaign", DeleteConfig, "labeling.campaigns:perform_delete", {}),
         ("aggregate", "Merge votes", AggregateConfig, "labeling.aggregation:perform", {}),
         ("release", "Make a release", FreezeConfig, "labeling.releasing.freeze:perform", {}),
     ):

@@ -6,13 +6,14 @@ import itertools
 from collections.abc import Callable
 
 import numpy as np
+from django.db import transaction
 
 from labeling.models import Campaign, Pair, Person
 from labeling.models.dataset import ABSENT
 from webapp import rows
 
 Progress = Callable[[int, int, str], None]
-CHUNK = 2000
+ROWS = 20_000  # in one transaction
 COLUMNS = (
     "campaign_id",
     "first_person_id",
@@ -30,7 +31,7 @@ def make(campaign: Campaign, progress: Progress) -> int:
     """Draw the pairs of every person by the campaign's policy and write them; returns how many.
 
     Pairs come in an order shuffled by the policy's seed: if those of one picture followed each other, a gold question or a
-    mirror probe would be known by its picture, which interrupts the row. Runs inside the caller's transaction.
+    mirror probe would be known by its picture, which interrupts the row.
     """
     policy = campaign.pair_policy
     rng = np.random.default_rng(policy["seed"])
@@ -39,20 +40,21 @@ def make(campaign: Campaign, progress: Progress) -> int:
     total = people.count()
     per_person = policy["per_person"] if policy["name"] == "random" else len(asked) * (len(asked) - 1) // 2
     order = np.random.default_rng([policy["seed"], 1]).permutation(total * per_person)
-    made = 0
-    listed = people.order_by("id").values_list("id", "keypoints").iterator(chunk_size=CHUNK)
-    numbered = enumerate(listed)
-    # Chunk by chunk: while PostgreSQL takes a COPY, its connection can neither read people nor report progress.
-    while chunk := list(itertools.islice(numbered, CHUNK)):
+    made = number = last = 0
+    # Some thousand pairs a transaction: nobody waits for more. While PostgreSQL takes a COPY, its connection can do nothing else.
+    while chunk := list(
+        people.filter(id__gt=last).order_by("id").values_list("id", "keypoints")[: max(1, ROWS // per_person)]
+    ):
         made_here = []
-        for number, (person, keypoints) in chunk:
-            base = number * per_person
+        for person, keypoints in chunk:
+            base, number, last = number * per_person, number + 1, person
             for offset, (first, second) in enumerate(_drawn(keypoints, asked, per_person, rng)):
                 rank = int(order[base + offset])
                 made_here.append((campaign.pk, person, person, first, second, rank, campaign.votes_per_pair, 0, 0))
-        rows.write(Pair, COLUMNS, made_here)
+        with transaction.atomic():
+            rows.write(Pair, COLUMNS, made_here)
         made += len(made_here)
-        progress(min(total, chunk[-1][0] + 1), total, "people")
+        progress(min(total, number), total, "people")
     return made
 
 

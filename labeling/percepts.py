@@ -87,8 +87,11 @@ def expected(campaign: Campaign, people: NDArray[np.int64]) -> Expected:
     return Expected(mean, known, covariance, plain)
 
 
-def prepare(campaign: Campaign, control: set[int]) -> int:
-    """Write the percepts of a campaign that starts: everybody who has a pair with himself. `control`: people of that arm."""
+def prepare(campaign: Campaign, control: set[int], between: Callable[[], None] = lambda: None) -> int:
+    """Write the percepts of a campaign that starts: everybody who has a pair with himself, some hundreds in a transaction.
+
+    `control`: people of that arm; `between` is called after each transaction.
+    """
     people = np.array(
         sorted(
             set(
@@ -101,7 +104,8 @@ def prepare(campaign: Campaign, control: set[int]) -> int:
     )
     if not len(people):
         return 0
-    pairs = _pairs_by_person(campaign)
+    with rows.snapshot():
+        pairs = _pairs_by_person(campaign)
     none = np.zeros(0, np.int64)
     votes = depth.PairVotes(none, none, none, none, none.astype(bool), 0)
     for start in range(0, len(people), AT_ONCE):
@@ -120,6 +124,7 @@ def prepare(campaign: Campaign, control: set[int]) -> int:
         for percept in made:
             percept.priority = priority(campaign, percept)
         Percept.objects.bulk_create(made, batch_size=500)
+        between()
     return len(people)
 
 

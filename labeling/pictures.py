@@ -67,7 +67,7 @@ def file_of(image: Image, people: list[Person], *, mirrored: bool = False) -> Pa
                 shown = shown.resize(crop.size, Pillow.Resampling.LANCZOS)
             if mirrored:
                 shown = shown.transpose(Pillow.Transpose.FLIP_LEFT_RIGHT)
-        aside = path.with_suffix(f".{uuid.uuid4().hex}")
+        aside = path.with_suffix(f".{uuid.uuid4().hex}.part")
         shown.save(aside, "JPEG", quality=88)
         os.replace(aside, path)
     return path
@@ -81,7 +81,7 @@ def thumbnail_of(image: Image, longest: int = 240) -> Path:
         with Pillow.open(Path(settings.MEDIA_ROOT) / image.path) as picture:
             small = picture.convert("RGB")
             small.thumbnail((longest, longest))
-        aside = path.with_suffix(f".{uuid.uuid4().hex}")
+        aside = path.with_suffix(f".{uuid.uuid4().hex}.part")
         small.save(aside, "JPEG", quality=80)
         os.replace(aside, path)
     return path

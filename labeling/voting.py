@@ -87,7 +87,8 @@ class Accepted:
         return self.length - self.answered
 
 
-def _read(token: str) -> tuple[uuid.UUID, datetime]:
+def read_token(token: str) -> tuple[uuid.UUID, datetime]:
+    """Which question a token is of, and when it was handed out. Raises Invalid."""
     try:
         identity, _, issued = signer.unsign(token).partition(":")
         return uuid.UUID(hex=identity), datetime.fromtimestamp(int(issued, 16) / 1000, tz=UTC)
@@ -104,7 +105,7 @@ def accept(
 
     Raises Invalid, NotFound, NotAllowed, LeaseExpired, TooEarly, Conflict.
     """
-    identity, issued = _read(token)
+    identity, issued = read_token(token)
     if closer not in CLOSER:
         raise Invalid("Unknown answer.", field="closer", value=closer, fix="first or second")
     try:

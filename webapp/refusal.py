@@ -5,7 +5,26 @@
 
 from __future__ import annotations
 
+import os
+import re
+import sys
+import tempfile
+from pathlib import Path
 from typing import Any
+
+_ROOTS = {
+    str(Path(p).resolve())
+    for p in (Path(__file__).parent.parent, sys.prefix, sys.base_prefix, tempfile.gettempdir(), Path.home())
+}
+_ROOTS |= {os.environ["NEARER_VAR"].rstrip("/")} if os.environ.get("NEARER_VAR", "/").strip("/") else set()
+_PATH = re.compile(
+    "(?:" + "|".join(re.escape(r) for r in sorted(_ROOTS, key=len, reverse=True) if r != "/") + r")(?:/[^\s'\":,;)]*)?"
+)
+
+
+def without_paths(text: str) -> str:
+    """A message for people elsewhere: of paths on this machine only the last part is left."""
+    return _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], text)
 
 
 class Refusal(Exception):
@@ -15,6 +34,7 @@ class Refusal(Exception):
     status = 400
 
     def __init__(self, detail: str, *, field: str = "", fix: str = "", value: object = None, **more: Any) -> None:
+        detail = without_paths(detail)
         super().__init__(detail)
         self.detail, self.field, self.fix, self.more = detail, field, fix, more
         self.value = None if value is None else str(value)[:200]

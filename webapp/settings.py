@@ -187,6 +187,8 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat-schedule")
 JOB_SWEEP_S = _number("NEARER_JOB_SWEEP_S", 5)
 # A running job whose worker sent no heartbeat for so long is given to another worker.
 JOB_SILENCE_S = _number("NEARER_JOB_SILENCE_S", 20)
+# How long the upload and the checkpoints of a failed or cancelled job are kept, so that it can be continued.
+KEEP_UPLOADS_S = _number("NEARER_KEEP_UPLOADS_DAYS", 7) * 86_400
 # How often open campaigns with new votes are merged into labels again (0 = only on demand).
 AGGREGATION_EVERY_S = _number("NEARER_AGGREGATION_EVERY_S", 3600)
 # How often the annotators and people of open adaptive campaigns are looked at anew, where there are new votes (0 = at merges).
@@ -194,6 +196,7 @@ JUDGE_EVERY_S = _number("NEARER_JUDGE_EVERY_S", 120)
 CELERY_BEAT_SCHEDULE = {
     "jobs-sweep": {"task": "webapp.jobs.tasks.sweep", "schedule": JOB_SWEEP_S, "options": {"queue": "clock"}},
     "leases-sweep": {"task": "labeling.tasks.return_expired_leases", "schedule": 30, "options": {"queue": "clock"}},
+    "tidy": {"task": "webapp.jobs.tasks.tidy", "schedule": 3600, "options": {"queue": "light"}},
 }
 if JUDGE_EVERY_S:
     CELERY_BEAT_SCHEDULE["judge"] = {

@@ -94,7 +94,8 @@ class VoteView(AnnotatorView):
         """Answer. Sent twice with the same key it counts once; too early, it says when to send it again."""
         asked = read(wire.VoteRequest, request.data)
         how = voting.Circumstances(**asked.model_dump(exclude={"token", "closer", "key"}))
-        done = voting.accept(request.user, asked.token, closer=asked.closer, key=asked.key, now=clock.now(), how=how)
+        closer = wire.as_stored(voting.read_token(asked.token)[0], asked.closer)
+        done = voting.accept(request.user, asked.token, closer=closer, key=asked.key, now=clock.now(), how=how)
         self.even(done.assignment.campaign)
         return Response({"to_go": done.to_go, "answered": done.answered, "session_finished": done.to_go == 0})
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from django.urls import reverse
+from django.utils.crypto import salted_hmac
 from pydantic import BaseModel, ConfigDict, Field
 
 from labeling.assignment import Lease
@@ -164,21 +165,39 @@ def _ring(person: Person, index: int, names: list[str], crop: Crop, mirrored: bo
     )
 
 
+def turned(identity: uuid.UUID) -> bool:
+    """Whether a question is shown with its second keypoint as `first`: for half of them, whatever their kind.
+
+    Pairs are stored in the skeleton's order; a mirror probe would be known by names that come the other way round.
+    """
+    return bool(salted_hmac("nearer.turned", identity.hex).digest()[0] & 1)
+
+
+def as_stored(identity: uuid.UUID, closer: Closer) -> Closer:
+    """An answer about a question as it was shown, in the order in which the question is stored; and the other way round."""
+    return {"first": "second", "second": "first"}.get(closer, closer) if turned(identity) else closer  # type: ignore[return-value]
+
+
 def question(lease: Lease) -> Question:
     assignment, campaign = lease.assignment, lease.campaign
     asked, mirrored, people = assignment.asked, assignment.mirrored, assignment.people
     first_person, second_person = people[0], people[-1]
     crop = crop_of(first_person.image, people)
     names = campaign.dataset.skeleton.keypoints
+    rings = [
+        _ring(first_person, asked.first, names, crop, mirrored),
+        _ring(second_person, asked.second, names, crop, mirrored),
+    ]
+    other = turned(assignment.uuid)
     return Question(
         id=str(assignment.uuid),
         token=lease.token,
         picture=reverse("picture", args=[assignment.uuid]),
         width=crop.size[0],
         height=crop.size[1],
-        first=_ring(first_person, asked.first, names, crop, mirrored),
-        second=_ring(second_person, asked.second, names, crop, mirrored),
-        green_is_first=assignment.green_is_first,
+        first=rings[other],
+        second=rings[not other],
+        green_is_first=assignment.green_is_first != other,
         green_on_left=assignment.green_on_left,
         to_go=lease.to_go,
         delay_ms=campaign.delay_ms,

@@ -172,11 +172,10 @@ class Campaigns(Listed):
         changed = campaigns.change(request.user, self.get_object(), read(campaigns.CampaignChange, request.data))
         return Response(self.get_serializer(changed).data)
 
-    @extend_schema(responses={204: None})
+    @extend_schema(responses={202: JobShape})
     def destroy(self, request: Request, id: UUID) -> Response:
-        """Delete a campaign that has no votes."""
-        campaigns.delete(request.user, self.get_object())
-        return Response(status=204)
+        """Start the job that deletes a campaign that has no votes."""
+        return Response(JobShape(campaigns.delete(request.user, self.get_object())).data, 202)
 
     @extend_schema(request=MoveRequest, responses=shapes.CampaignShape)
     @action(detail=True, methods=["post"])

@@ -226,8 +226,7 @@ def campaign_act(request: HttpRequest, identity: UUID) -> HttpResponse:
             throttle.take(throttle.heavy(), str(request.user.pk))
             return redirect("job", freeze.start(request.user, campaign, note=request.POST.get("note", "")).uuid)
         elif do == "delete":
-            campaigns.delete(request.user, campaign)
-            return redirect("campaign-list")
+            return redirect("job", campaigns.delete(request.user, campaign).uuid)
         elif do == "standing":
             seat = _seat_of(campaign, request.POST.get("seat", ""))
             access.set_standing(request.user, seat, request.POST.get("standing", ""), request.POST.get("reason", ""))

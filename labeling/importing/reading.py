@@ -74,14 +74,15 @@ def _picture(entry: Entry, pictures: Pictures, limits: Limits) -> Picture | str:
         return f"{name}: {error.detail}"
 
 
-def inspect(target: str, annotations: Path, pictures_at: Path, limits: Limits) -> Report:
-    """Everything that an import checks, without writing. Raises BadInput."""
+def inspect(target: str, annotations: Path, pictures_at: Path, limits: Limits, *, decode: bool = True) -> Report:
+    """Everything that an import checks, without writing; `decode`: the pictures themselves too. Raises BadInput."""
     report = Report()
     pictures = open_pictures(pictures_at, limits)
     try:
         parsed = parse(target, annotations, pictures, limits, report)
-        for _ in checked_pictures(parsed, pictures, limits, report, lambda *_: None):
-            pass
+        if decode:
+            for _ in checked_pictures(parsed, pictures, limits, report, lambda *_: None):
+                pass
     finally:
         pictures.close()
     return report

@@ -1,7 +1,8 @@
 """Look through an upload in a process of its own, with bounded memory and time: `python -m labeling.importing.sandbox`.
 
 A web request asks it before anything is stored, so that a bad upload is answered at once and leaves nothing behind,
-and so that the web process imports no scipy. Reads one JSON object from standard input, writes one to standard output.
+and so that the web process imports no scipy. A job asks it about uploads that were too large for that, so that a hostile
+file ends this process and not the worker. Reads one JSON object from standard input, writes one to standard output.
 """
 
 from __future__ import annotations
@@ -18,19 +19,26 @@ from labeling.importing.parts import BadInput, Limits
 from labeling.importing.reading import inspect
 
 MEMORY_BYTES = 4 * 2**30
-TIME_S = 60
+REQUEST_S = 60
+JOB_S = 1800
 
 
-def ask(target: str, annotations: Path, pictures: Path, limits: Limits) -> dict[str, Any]:
-    """What `inspect` says: {'refused': {...}} or {'bad': n, 'rows': [...], 'notes': {...}}."""
+def ask(
+    target: str, annotations: Path, pictures: Path, limits: Limits, *, decode: bool = True, time_s: int = REQUEST_S
+) -> dict[str, Any]:
+    """What `inspect` says: {'refused': {...}}, {'bad': n, 'rows': [...], 'notes': {...}} or {'timeout': True}.
+
+    `decode`: look at every picture too, not at the annotations and the archive's list only.
+    """
     question = {"target": target, "annotations": str(annotations), "pictures": str(pictures), "limits": asdict(limits)}
+    question |= {"decode": decode, "time_s": time_s}
     try:
         done = subprocess.run(
             [sys.executable, "-m", "labeling.importing.sandbox"],
             input=json.dumps(question),
             capture_output=True,
             text=True,
-            timeout=TIME_S,
+            timeout=time_s,
             check=False,
             cwd=Path(__file__).resolve().parent.parent.parent,
         )
@@ -51,11 +59,15 @@ def ask(target: str, annotations: Path, pictures: Path, limits: Limits) -> dict[
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (TIME_S, TIME_S))
     question = json.load(sys.stdin)
+    resource.setrlimit(resource.RLIMIT_CPU, (question["time_s"], question["time_s"]))
     try:
         report = inspect(
-            question["target"], Path(question["annotations"]), Path(question["pictures"]), Limits(**question["limits"])
+            question["target"],
+            Path(question["annotations"]),
+            Path(question["pictures"]),
+            Limits(**question["limits"]),
+            decode=question["decode"],
         )
         answer: dict[str, Any] = asdict(report)
     except BadInput as error:

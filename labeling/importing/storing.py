@@ -28,9 +28,11 @@ from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
 from webapp.catalog import Config, UnknownOffer
 from webapp.jobs import run
-from webapp.jobs.models import Job
+from webapp.jobs.leftovers import staged_by
+from webapp.jobs.models import Job, State
 from webapp.refusal import Conflict, Invalid, Refusal, TooLarge
 
+LOOKED_UP = 1000  # names in one query
 INSPECT_BYTES = 64 * 2**20  # uploads up to here are looked through before the request is answered
 
 
@@ -51,6 +53,7 @@ class ImportConfig(Config):
     annotations: str = ""
     pictures: str = ""
     discard: bool = Field(False, description="delete the uploaded files at the end")
+    looked_through: bool = Field(False, description="the upload was looked through when it came")
     questions: Literal["keep", "ignore"] = Field("keep", description="what to do with pairs that the file carries")
 
 
@@ -80,12 +83,14 @@ def receive(actor: Account, plan: ImportConfig, annotations: UploadedFile, pictu
         for field, file in (("annotations", annotations), ("pictures", pictures)):
             with paths[field].open("wb") as target:
                 shutil.copyfileobj(file, target, 2**20)
-        if annotations.size + pictures.size <= INSPECT_BYTES:
-            _inspect(offer.target, paths["annotations"], paths["pictures"])
+        if small := annotations.size + pictures.size <= INSPECT_BYTES:
+            small = _inspect(offer.target, paths["annotations"], paths["pictures"])
         return run.enqueue(
             actor,
             "import-dataset",
-            plan.model_copy(update={k: str(v) for k, v in paths.items()} | {"discard": True}).model_dump(),
+            plan.model_copy(
+                update={k: str(v) for k, v in paths.items()} | {"discard": True, "looked_through": small}
+            ).model_dump(),
             title=f"Import {plan.dataset}",
         )
     except BaseException:
@@ -100,12 +105,14 @@ def _offer(name: str) -> Any:
         raise Invalid(str(error), field="format", value=name) from None
 
 
-def _inspect(target: str, annotations: Path, pictures: Path) -> None:
-    found = sandbox.ask(target, annotations, pictures, limits())
+def _inspect(target: str, annotations: Path, pictures: Path, **how: Any) -> bool:
+    """Refuse what the sandbox refuses. False if it had too little time to say."""
+    found = sandbox.ask(target, annotations, pictures, limits(), **how)
     if "refused" in found:
         raise Invalid(**found["refused"])
     if found.get("bad"):
         _refuse(found)
+    return "timeout" not in found
 
 
 def _refuse(report: dict[str, Any]) -> None:
@@ -126,6 +133,13 @@ def check_target(plan: ImportConfig) -> Dataset | None:
 
 def perform(work: run.Work, plan: ImportConfig) -> dict[str, Any]:
     """Job: read, check, store. Repeating it adds nothing twice."""
+    if not (Path(plan.annotations).exists() and Path(plan.pictures).exists()):
+        raise Invalid("The uploaded files are no longer here.", field="annotations", fix="import them again")
+    if plan.discard and not plan.looked_through:
+        paths = Path(plan.annotations), Path(plan.pictures)
+        work.say("Looking through the upload")
+        if not _inspect(_offer(plan.format).target, *paths, decode=False, time_s=sandbox.JOB_S):
+            raise TooLarge("Reading the annotations takes too long.", field="annotations", fix="split the file")
     result = store(work.actor, plan, work.progress, work)
     for text, times in result["notes"].items():
         work.say(f"{times} {text}")
@@ -134,9 +148,14 @@ def perform(work: run.Work, plan: ImportConfig) -> dict[str, Any]:
 
 
 def tidy(job: Job) -> None:
-    """After any end of an import job: delete the upload."""
+    """Delete the upload of an import that is done, or whose files were refused: continued, they would be refused again."""
+    refused = job.state == State.FAILED and 400 <= (job.error or {}).get("status", 500) < 500
     folder = Path(job.config.get("annotations", "")).parent
-    if job.config.get("discard") and Path(settings.FILE_UPLOAD_TEMP_DIR) in folder.parents:
+    if (
+        (job.state == State.DONE or refused)
+        and job.config.get("discard")
+        and Path(settings.FILE_UPLOAD_TEMP_DIR) in folder.parents
+    ):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -146,7 +165,7 @@ def store(
     """Import from files on this machine. Raises Invalid, ImportRefused, Conflict; then nothing was written."""
     offer, bounds, report = _offer(plan.format), limits(), Report()
     known = check_target(plan)
-    staged = _Staged()
+    staged = _Staged(staged_by(work.job) if work else None)
     try:
         pictures = open_pictures(Path(plan.pictures), bounds)
         try:
@@ -188,9 +207,9 @@ def _same_skeleton(known: Dataset | None, parsed: Parsed) -> None:
 class _Staged:
     """Picture files on their way into the store: written aside, linked in at the end, taken back on failure."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None) -> None:
         self.root = Path(settings.MEDIA_ROOT)
-        self.folder = self.root / "staged" / uuid.uuid4().hex
+        self.folder = folder or self.root / "staged" / uuid.uuid4().hex
         self.folder.mkdir(parents=True)
         self.names: set[str] = set()
         self.kept: list[Path] = []
@@ -228,16 +247,21 @@ def _write(
     parsed: Parsed,
     found: list[tuple[Entry, Picture]],
 ) -> dict[str, Any]:
-    if dataset is None:
-        dataset = Dataset.objects.create(
+    if dataset is None:  # or another import made one of this name meanwhile: then this one adds to it
+        dataset, made = Dataset.objects.get_or_create(
             name=plan.dataset,
-            description=plan.description,
-            licence=plan.licence,
-            attribution=plan.attribution,
-            skeleton=_skeleton_row(parsed),
-            created_by=actor,
+            defaults={
+                "description": plan.description,
+                "licence": plan.licence,
+                "attribution": plan.attribution,
+                "skeleton": _skeleton_row(parsed),
+                "created_by": actor,
+            },
         )
-    known = {i.name: i for i in dataset.images.prefetch_related("people")}
+        if not made:
+            _same_skeleton(dataset, parsed)
+    Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)  # imports into one data set follow each other
+    known = _known(dataset, [entry.name for entry, _ in found])
     fresh: list[tuple[Entry, Image]] = []
     for entry, picture in found:
         if entry.name in known:
@@ -277,6 +301,15 @@ def _write(
         "people_added": len(people),
         **(asked or {}),
     }
+
+
+def _known(dataset: Dataset, names: list[str]) -> dict[str, Image]:
+    """Those of the pictures that the data set has already, with their people, by name."""
+    known: dict[str, Image] = {}
+    for start in range(0, len(names), LOOKED_UP):
+        some = dataset.images.filter(name__in=names[start : start + LOOKED_UP]).prefetch_related("people")
+        known |= {image.name: image for image in some}
+    return known
 
 
 def _skeleton_row(parsed: Parsed) -> SkeletonRow:

@@ -15,7 +15,9 @@ FIRST, SECOND, SAME = 0, 1, 2  # which keypoint is closer to the camera
 
 class Assignment(models.Model):
     """One question handed to one annotator: a pair, a gold question that looks like any other, or a mirror probe: a question
-    this annotator answered before, with the picture flipped and the colours swapped, to see whether the answer stays."""
+    this annotator answered before, with the picture flipped and the colours swapped, to see whether the answer stays.
+
+    `mirrored`: the picture is shown flipped. Where there are probes half of all questions are, so that it betrays none."""
 
     class State(models.TextChoices):
         LEASED = "leased"
@@ -36,6 +38,7 @@ class Assignment(models.Model):
     answered_at = models.DateTimeField(null=True)
     green_is_first = models.BooleanField()
     green_on_left = models.BooleanField()
+    mirrored = models.BooleanField(default=False, db_default=False)
     tries = models.PositiveSmallIntegerField(default=0)
 
     class Meta:
@@ -67,10 +70,6 @@ class Assignment(models.Model):
         found = self.pair or self.gold
         assert found is not None  # noqa: S101  (a constraint of the schema)
         return found
-
-    @property
-    def mirrored(self) -> bool:
-        return self.probe_of_id is not None
 
     @property
     def people(self) -> list[Person]:

@@ -23,6 +23,7 @@ from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
 from webapp.catalog import Config
 from webapp.jobs import run
+from webapp.jobs.leftovers import staged_by
 from webapp.jobs.models import Job
 from webapp.refusal import Conflict, Invalid
 
@@ -63,7 +64,7 @@ def freeze(actor: Account | None, campaign: Campaign, *, note: str = "", work: r
         return known
     release = Release(campaign=campaign, crowd_run=crowd_run, note=note, created_by=actor, uuid=uuid.uuid4())
     root = Path(settings.MEDIA_ROOT)
-    aside = root / "staged" / release.uuid.hex
+    aside = staged_by(work.job) if work else root / "staged" / release.uuid.hex
     aside.mkdir(parents=True)
     try:
         _write_files(Source(campaign, crowd_run), aside, work)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import uuid
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, transaction
 
-from labeling import access, assignment, voting
-from labeling.models import Assignment, GoldAnswer, Pair, Participation, Vote
+from labeling import access, assignment, known, voting
+from labeling.models import Assignment, GoldAnswer, Pair, Participation, Person, Vote
 from tests.conftest import NOON, SECOND, World
 from webapp.refusal import Conflict, Invalid, NotAllowed, NotFound
 
@@ -220,14 +222,48 @@ def test_the_budget_is_never_exceeded(world: World) -> None:
         world.lease(world.ben, campaign)
 
 
+def test_gold_questions_are_as_many_and_as_varied_as_ordinary_ones(world: World) -> None:
+    data = world.dataset(60)
+    for person in Person.objects.filter(image__dataset=data):
+        spread = random.Random(person.pk)
+        person.truth_mm = [[0.0, 0.0, spread.uniform(-400, 400)] for _ in person.keypoints]
+        person.save()
+    campaign = world.campaign(data, gold_share=0.2, pairs=20)
+    gold = list(campaign.known_questions.filter(use="gold"))
+    assert len(gold) == 60 * 20 * 0.2 / 0.8  # with as many people asked, none is asked more often than an ordinary pair
+    assert all(g.gap_mm >= known.GOLD_GAP_MM for g in gold)
+    of_person = Counter(g.person_id for g in gold)
+    assert len(of_person) == 60
+    assert max(of_person.values()) <= 13  # 5 on the average; drawn independently 13 come once in a hundred campaigns
+    assert (
+        max(Counter((g.first, g.second) for g in gold).values()) <= 12
+    )  # of 91 pairs of keypoints: 3.3 on the average
+    ordinary = set(campaign.pairs.values_list("first_person", "first", "second"))
+    assert not ordinary & {(g.person_id, g.first, g.second) for g in gold}
+
+
+def test_the_least_asked_gold_question_comes_next(world: World) -> None:
+    campaign = world.campaign(
+        world.dataset(12), gold_share=0.5, gold_questions=40, votes_per_pair=3, session_length=100
+    )
+    golds = campaign.known_questions.filter(use="gold").count()
+    for number, person in enumerate((world.ann, world.ben)):
+        world.seat(person, campaign)
+        for n in range(golds // 2):
+            lease = assignment.next_pair(person, campaign.uuid, now=NOON, rng=random.Random(100 * number + n))
+            world.vote(person, lease)
+    asked = Counter(Assignment.objects.exclude(gold=None).values_list("gold", flat=True))
+    assert asked.total() > 5
+    assert set(asked.values()) == {1}  # nobody got what another had while there were others
+    assert dict(campaign.known_questions.filter(use="gold", asked__gt=0).values_list("pk", "asked")) == dict(asked)
+
+
 def test_gold_questions_look_alike_are_kept_apart_and_asked_once(world: World) -> None:
     campaign = world.campaign(gold_share=0.5, votes_per_pair=3, session_length=100)
     assert campaign.known_questions.filter(use="gold").exists()
     rng_seen = set()
     for n in range(18):
         world.seat(world.ann, campaign)
-        import random
-
         lease = assignment.next_pair(world.ann, campaign.uuid, now=NOON, rng=random.Random(n), have=frozenset())
         if lease.assignment.gold_id:
             assert lease.assignment.gold_id not in rng_seen

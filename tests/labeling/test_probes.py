@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 from PIL import Image
 
 from labeling import assignment, pictures, voting
-from labeling.annotate.questions import question
+from labeling.annotate.questions import Question, question, turned
 from labeling.models import Assignment, Campaign, Participation, ProbeAnswer, Vote
 from labeling.skeletons import LSP_14, twin_of
 from tests.conftest import NOON, SECOND, World
@@ -40,12 +40,19 @@ def test_a_probe_is_the_old_question_flipped_with_names_colours_and_sides_swappe
     full = Assignment.objects.select_related("campaign__dataset__skeleton").get(pk=lease.assignment.pk)
     new = question(assignment.Lease(full, full.campaign, "t", 1))
     names = LSP_14.keypoints
-    assert new.first.keypoint == twin_of(old.first.keypoint, names)
-    assert new.second.keypoint == twin_of(old.second.keypoint, names)
-    assert new.first.x == pytest.approx(1 - old.first.x, abs=1e-5)
-    assert new.first.y == old.first.y
-    assert new.green_is_first != old.green_is_first
-    first_was_left, first_is_left = (q.green_is_first == q.green_on_left for q in (old, new))
+    rings = {ring.keypoint: ring for ring in (new.first, new.second)}
+    for ring in (old.first, old.second):  # either may come first
+        flipped = rings[twin_of(ring.keypoint, names)]
+        assert flipped.x == pytest.approx(1 - ring.x, abs=1e-5)
+        assert flipped.y == ring.y
+
+    def green(asked: Question) -> str:
+        return (asked.first if asked.green_is_first else asked.second).keypoint
+
+    assert green(new) != twin_of(green(old), names)
+    first_was_left, first_is_left = (
+        a.green_is_first == a.green_on_left for a in (vote.assignment, Assignment.objects.get(pk=full.pk))
+    )
     assert first_is_left != first_was_left
     people = lease.assignment.people
     plain, flipped = (
@@ -54,6 +61,49 @@ def test_a_probe_is_the_old_question_flipped_with_names_colours_and_sides_swappe
     )
     assert np.abs(plain[:, ::-1] - flipped).mean() < 4  # JPEG
     assert np.abs(plain - flipped).mean() > 8
+
+
+def test_neither_a_flipped_picture_nor_the_order_of_the_names_betrays_a_probe(world: World) -> None:
+    campaign = world.campaign(world.dataset(12), pairs=8, votes_per_pair=1, probe_share=0.3, session_length=500)
+    names, kinds = LSP_14.keypoints, []
+    for n in range(60):
+        now = NOON + n * SECOND
+        world.seat(world.ann, campaign)
+        lease = assignment.next_pair(world.ann, campaign.uuid, now=now, rng=random.Random(n), have=frozenset())
+        asked = question(lease)
+        kinds.append(
+            (
+                lease.assignment.probe_of_id is not None,
+                lease.assignment.mirrored,
+                names.index(asked.first.keypoint) < names.index(asked.second.keypoint),
+            )
+        )
+        if kinds[-1][0]:
+            assert lease.assignment.mirrored != lease.assignment.probe_of.assignment.mirrored
+        world.vote(world.ann, lease, now=now)
+    for probe in (False, True):  # what is shown takes both values for both kinds
+        for shown in (1, 2):
+            assert len({kind[shown] for kind in kinds if kind[0] is probe}) == 2
+
+
+def test_an_answer_about_the_keypoint_that_is_shown_first_is_stored_as_meant(world: World) -> None:
+    campaign = world.campaign(world.dataset(8), delay_ms=0, session_length=500)
+    world.seat(world.ann, campaign)
+    client, base = world.client(world.ann), f"/api/v1/annotate/{campaign.uuid}/"
+    turns = set()
+    for _ in range(12):
+        asked = client.post(f"{base}next/", {"have": []}, content_type="application/json").json()
+        vote = {"token": asked["token"], "closer": "first", "key": str(uuid.uuid4())}
+        assert client.post(f"{base}vote/", vote, content_type="application/json").status_code == 200
+        stored = Vote.objects.select_related("pair", "assignment").get(key=vote["key"])
+        meant = (stored.pair.first, stored.pair.second)[stored.closer]
+        assert LSP_14.keypoints[meant] == asked["first"]["keypoint"]
+        assert client.post(f"{base}vote/", vote, content_type="application/json").status_code == 200  # once more
+        assert (
+            client.post(f"{base}vote/", vote | {"closer": "second"}, content_type="application/json").status_code == 409
+        )
+        turns.add(turned(stored.assignment.uuid))
+    assert turns == {False, True}
 
 
 @pytest.mark.parametrize(("closer", "same"), [("first", True), ("second", False)])

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 import traceback
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from django.db.models.functions import Greatest, Now
 from webapp import audit, clock
 from webapp.accounts.models import Account
 from webapp.catalog import Catalog, Offer
+from webapp.jobs import leftovers
 from webapp.jobs.models import FINISHED, Job, JobLine, State
-from webapp.refusal import Conflict, NotAllowed, Refusal
+from webapp.refusal import Conflict, NotAllowed, Refusal, without_paths
 
 log = logging.getLogger(__name__)
 job_kinds = Catalog("job kind")
@@ -51,10 +53,15 @@ class Work:
     def __init__(self, job: Job) -> None:
         self.job = job
         self.actor: Account | None = job.created_by
-        self.folder = Path(settings.VAR) / "jobs" / str(job.uuid)
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._pulse = _Pulse(self) if not connection.in_atomic_block else None  # inside a test's transaction a second
         # connection sees nothing: there the job reports by its own
+
+    @cached_property
+    def folder(self) -> Path:
+        """For checkpoints; kept while the job may be continued (`webapp.jobs.leftovers`)."""
+        folder = leftovers.folder_of(self.job)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def mine(self) -> Any:
         return Job.objects.filter(pk=self.job.pk, attempt=self.job.attempt)
@@ -86,7 +93,7 @@ class Work:
         return str(Job.objects.values_list("state", flat=True).get(pk=self.job.pk))
 
     def say(self, text: str) -> None:
-        JobLine.objects.create(job=self.job, text=text[:1000])
+        JobLine.objects.create(job=self.job, text=without_paths(text)[:1000])
 
     def hold(self) -> None:
         """Inside a short transaction: lock the row and make sure that the job is still ours before results are written."""
@@ -298,13 +305,13 @@ def _explain(error: Exception, offer: Offer) -> dict[str, Any]:
         return error.as_dict()
     if offer.extra.get("explains") and isinstance(error, ValueError | RuntimeError):
         log.warning("job failed", exc_info=error)
-        return {"code": "failed", "status": 500, "detail": str(error)}
+        return {"code": "failed", "status": 500, "detail": without_paths(str(error))}
     log.error("job failed", exc_info=error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     return {
         "code": "internal",
         "status": 500,
-        "detail": f"{type(error).__name__}: {error}"[:500],
+        "detail": without_paths(f"{type(error).__name__}: {error}")[:500],
         "where": f"{Path(last.filename).name}:{last.lineno}",
     }
 

@@ -1,6 +1,9 @@
-"""The two Celery tasks of the whole product: do a job, and look for jobs that nobody does."""
+"""What workers do for the whole product: a job, the look for jobs that nobody does, and the sweep of what nobody needs."""
 
-from webapp.jobs import run
+from django.core.management import call_command
+
+from webapp.accounts import throttle
+from webapp.jobs import leftovers, run
 from webapp.jobs.bell import app
 
 
@@ -12,3 +15,11 @@ def run_job(job_pk: int) -> None:
 @app.task
 def sweep() -> None:
     run.sweep()
+
+
+@app.task
+def tidy() -> int:
+    """Files that no job needs, sessions that ended, counted attempts that are old."""
+    throttle.sweep()
+    call_command("clearsessions")
+    return leftovers.sweep()

@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
 from webapp.accounts.roles import STAFF, Role, require
-from webapp.jobs import run
+from webapp.jobs import leftovers, run
 from webapp.jobs.api import visible_to
 from webapp.refusal import Refusal
 
@@ -33,4 +33,8 @@ def job_page(request: HttpRequest, identity: UUID) -> HttpResponse:
         except Refusal as error:
             messages.error(request, str(error))
         return redirect("job", job.uuid)
-    return render(request, "job.html", {"job": job, "lines": job.lines.all()})
+    return render(
+        request,
+        "job.html",
+        {"job": job, "lines": job.lines.all(), "continue_until": leftovers.may_continue_until(job)},
+    )

@@ -19,6 +19,7 @@ import requests
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections, connection
 
+from labeling.annotate.questions import Closer, as_stored
 from labeling.models import Assignment, Campaign, KnownQuestion, Person, TutorialTry
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
@@ -105,7 +106,7 @@ class Crowd:
                 with self.lock:
                     self.answers -= 1
                 return
-            closer = self._perceive(question["id"], rng)
+            closer = as_stored(uuid.UUID(question["id"]), self._perceive(question["id"], rng))
             vote = {
                 "token": question["token"],
                 "closer": closer,
@@ -157,7 +158,7 @@ class Crowd:
             raise CommandError(f"{path}: {response.status_code} {problem.get('detail', '')}")
         raise CommandError(f"{path}: the server kept refusing")
 
-    def _perceive(self, assignment: str, rng: random.Random) -> str:
+    def _perceive(self, assignment: str, rng: random.Random) -> Closer:
         held = Assignment.objects.select_related(
             *("pair__first_person", "pair__second_person", "gold__person"),
             *("probe_of__pair__first_person", "probe_of__pair__second_person"),
@@ -171,7 +172,7 @@ class Crowd:
         seen = gap + shared * (
             self._misperception(first_person, asked.first) - self._misperception(second_person, asked.second)
         )
-        closer = "second" if seen + rng.gauss(0, self.options["own_cm"]) > 0 else "first"
+        closer: Closer = "second" if seen + rng.gauss(0, self.options["own_cm"]) > 0 else "first"
         if known:
             with self.lock:
                 self.known += 1

@@ -87,6 +87,7 @@ for name, title, target in (
     ("labels.csv", "Labels, one pair a line", "tables:write_labels_csv"),
     ("votes.parquet", "Raw votes, Parquet; annotators pseudonymised", "tables:write_votes_parquet"),
     ("votes.csv", "Raw votes, annotators pseudonymised", "tables:write_votes_csv"),
+    ("known_answers.csv", "Answers to gold questions and mirror probes", "tables:write_known_answers_csv"),
 ):
     release_formats.add(Offer(name=name, title=title, target=f"{_OUT}.{target}"))
 

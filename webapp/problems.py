@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -12,8 +13,10 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from webapp.refusal import Invalid, NotAllowed, NotFound, Refusal
+from webapp.refusal import Invalid, NotAllowed, NotFound, Refusal, of_the_machine
 from webapp.typed import UNTEXT
+
+log = logging.getLogger(__name__)
 
 
 def _first_error(errors: Any, path: str = "") -> tuple[str, str]:
@@ -45,7 +48,9 @@ def _from_exception(error: Exception) -> Refusal | None:
         refusal = Refusal(str(error.detail))
         refusal.code, refusal.status = error.default_code, error.status_code
         return refusal
-    return None
+    if (refusal_of := of_the_machine(error)) is not None:
+        log.error("a request failed with its machine", exc_info=error)
+    return refusal_of
 
 
 def problem_details(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -54,7 +59,7 @@ def problem_details(error: Exception, context: dict[str, Any]) -> Response | Non
     if refusal is None:
         return None
     set_rollback()
-    headers = {}
+    headers = {"Retry-After": "2"} if refusal.status in (503, 507) else {}
     if refusal.status == 429 and (wait_ms := refusal.more.get("retry_after_ms")):
         headers["Retry-After"] = str(-(-int(wait_ms) // 1000))
     if isinstance(error, exceptions.APIException):

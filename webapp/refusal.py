@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import sqlite3
 import sys
 import tempfile
 from pathlib import Path
@@ -74,3 +76,36 @@ class Invalid(Refusal):
 
 class TooLarge(Refusal):
     code, status = "too_large", 413
+
+
+class DiskFull(Refusal):
+    code, status = "disk_full", 507
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk of this site is full. Nothing was saved.",
+            fix="Send it again later; an answer is kept by your browser until then. Whoever runs the site has to free space.",
+        )
+
+
+class Away(Refusal):
+    code, status = "database_away", 503
+
+    def __init__(self) -> None:
+        super().__init__("The database does not answer. Nothing was saved.", fix="Send it again in a moment.")
+
+
+def of_the_machine(error: BaseException | None) -> Refusal | None:
+    """What a failure of disk or database means for who asked; None for every other error."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull()
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        if "DiskFull" in kinds or (
+            isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorname", "").startswith("SQLITE_FULL")
+        ):
+            return DiskFull()
+        if error.__cause__ is None and kinds & {"OperationalError", "InterfaceError", "PoolTimeout"}:
+            return Away()
+        error = error.__cause__
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 
 from webapp.accounts.roles import Role
-from webapp.refusal import NotAllowed
+from webapp.refusal import NotAllowed, of_the_machine
 
 
 @login_required
@@ -81,7 +82,9 @@ def stale_form(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 def broken(request: HttpRequest) -> HttpResponse:
     """Something of ours failed. The page needs neither database nor session: they may be what failed."""
+    known = of_the_machine(sys.exc_info()[1])
     if request.path.startswith("/api/"):
         problem = {"code": "internal", "status": 500, "detail": "Something of ours failed; it is in the log."}
-        return JsonResponse(problem, status=500, content_type="application/problem+json")
-    return HttpResponse(loader.render_to_string("500.html"), status=500)
+        problem = known.as_dict() if known else problem
+        return JsonResponse(problem, status=problem["status"], content_type="application/problem+json")
+    return HttpResponse(loader.render_to_string("500.html", {"known": known}), status=known.status if known else 500)

@@ -111,7 +111,35 @@ def _manifest(release: Release, folder: Path) -> dict[str, Any]:
         "crowd_model": crowd_run.model,
         "crowd_run": crowd_run.number,
         "votes_used": crowd_run.votes_used,
+        "asked": how_asked(release.campaign),
         "measures": crowd_run.measures,
+    }
+
+
+def _asked_in_words(campaign: Campaign) -> str:
+    if campaign.mode == Campaign.Mode.FIXED:
+        return f"{campaign.votes_per_pair} votes on each pair"
+    prior = f", starting from the depths of {campaign.prior.name}" if campaign.prior else ""
+    control = (
+        f"; {campaign.control_share:.0%} of the people asked uniformly and without a prior (`control` = 1)"
+        if campaign.control_share
+        else ""
+    )
+    return f"adaptive: the most informative pair next{prior}{control}. The labels are no uniform sample"
+
+
+def how_asked(campaign: Campaign) -> dict[str, Any]:
+    """By which rule questions were chosen: labels of an adaptive campaign are no uniform sample."""
+    return {
+        "mode": campaign.mode,
+        "prior": campaign.prior.name if campaign.prior else None,
+        "control_share": campaign.control_share,
+        "votes_per_pair": campaign.votes_per_pair if campaign.mode == Campaign.Mode.FIXED else None,
+        "most_votes": None if campaign.mode == Campaign.Mode.FIXED else campaign.most_votes,
+        "stop_risk": None if campaign.mode == Campaign.Mode.FIXED else campaign.stop_risk,
+        "gold_share": campaign.gold_share,
+        "probe_share": campaign.probe_share,
+        "guard": campaign.guard,
     }
 
 
@@ -139,6 +167,9 @@ Ordinal depth labels: which of two keypoints is closer to the camera.
 | votes used | {crowd_run.votes_used} |
 | crowd model | {crowd_run.model}, run {crowd_run.number}, {json.dumps(crowd_run.config)} |
 | viewing time before an answer | {campaign.delay_ms} ms |
+| questions | {_asked_in_words(campaign)} |
+| gold questions, mirror probes | {campaign.gold_share:.0%} and {campaign.probe_share:.0%} of the questions; answers in `known_answers.csv` |
+| suspicious annotators | {"paused" if campaign.guard == "pause" else "flagged"} automatically |
 | answer 'same' | {"offered" if campaign.allow_same else "not offered"} |
 
 `label` 0 = kp0 is closer, 1 = kp1 is closer. `prob` = P(label = 1). `risk` = probability that `label` is wrong.

@@ -10,7 +10,7 @@ import numpy as np
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from labeling.models import Campaign, CrowdRun, Label, Participation, Person, Vote
+from labeling.models import Campaign, CrowdRun, GoldAnswer, Label, Participation, Person, ProbeAnswer, Vote
 from labeling.models.dataset import ABSENT, OCCLUDED
 from labeling.skeletons import Skeleton
 from webapp import rows
@@ -107,6 +107,46 @@ class Source:
             pk__gte=min(people), pk__lte=max(people), image__dataset=self.campaign.dataset_id
         )
         return wanted.values_list("pk", "image__name", "image__split", "index")
+
+    def known_answers(self) -> Iterator[dict[str, Any]]:
+        """Answers to gold questions and mirror probes, row by row: what quality was measured on. Annotators under a pseudonym."""
+        names, answers = self.skeleton.keypoints, ("first", "second", "same")
+        for kind, table, asked, right in (
+            ("gold", GoldAnswer, "assignment__gold", "correct"),
+            ("probe", ProbeAnswer, "assignment__probe_of__pair", "same"),
+        ):
+            person = f"{asked}__person" if kind == "gold" else f"{asked}__first_person"
+            given = (
+                table.objects.filter(assignment__campaign=self.campaign, received_at__lte=self.crowd_run.created_at)
+                .order_by("pk")
+                .values_list(
+                    *(
+                        f"{person}__image__name",
+                        f"{person}__index",
+                        f"{asked}__first",
+                        f"{asked}__second",
+                        "closer",
+                        right,
+                    ),
+                    *("number", "assignment__participation__pseudonym", "received_at", "response_ms"),
+                )
+            )
+            for image, index, first, second, closer, as_expected, number, who, at, ms in given.iterator(
+                chunk_size=2000
+            ):
+                yield {
+                    "kind": kind,
+                    "image": image,
+                    "person": index,
+                    "first": names[first],
+                    "second": names[second],
+                    "closer": answers[closer],
+                    "as_expected": int(as_expected),
+                    "number": number,
+                    "annotator": str(who),
+                    "received_at": at.isoformat(),
+                    "response_ms": "" if ms is None else ms,
+                }
 
     def vote_columns(self) -> Iterator[dict[str, Any]]:
         """Every vote ever given in batches, by column, also those taken back; annotators under a pseudonym."""

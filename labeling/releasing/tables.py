@@ -5,6 +5,7 @@ The Parquet files are written first, and every other file of a release is made f
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -123,8 +124,8 @@ def anns_json(anns: list[Ann]) -> str:
     """As `json.dumps` would write them, several times faster."""
     form = '{"kp0": %d, "kp1": %d, "label": %d, "prob": %r, "risk": %r, "votes": %d}'
     if any(ann.prob_plain is not None for ann in anns):
-        form = form[:-1] + ', "prob_plain": %r}'
-        return "[" + ", ".join([form % ann for ann in anns]) + "]"
+        form = form[:-1] + ', "prob_plain": %s}'
+        return "[" + ", ".join([form % (*ann[:-1], "null" if ann[-1] is None else repr(ann[-1])) for ann in anns]) + "]"
     return "[" + ", ".join([form % ann[:-1] for ann in anns]) + "]"
 
 
@@ -140,3 +141,25 @@ def write_votes_parquet(source: Source, path: Path) -> None:
 def write_votes_csv(source: Source, path: Path) -> None:
     """The rows of votes.parquet, which is written first."""
     _csv(path)
+
+
+def write_known_answers_csv(source: Source, path: Path) -> None:
+    """`as_expected`: right for a gold question, the same as before for a mirror probe; `number` > 1: answered anew after an undo,
+    not counted."""
+    columns = (
+        "kind",
+        "image",
+        "person",
+        "first",
+        "second",
+        "closer",
+        "as_expected",
+        "number",
+        "annotator",
+        "received_at",
+        "response_ms",
+    )
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(source.known_answers())

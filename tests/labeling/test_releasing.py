@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 from django.conf import settings
 from scipy.io import loadmat
 
-from labeling import aggregation
+from labeling import aggregation, assignment
 from labeling.importing import storing
-from labeling.models import Campaign, CrowdRun, Label, Person, Release
-from labeling.releasing import freeze, reading
-from tests.conftest import World
+from labeling.models import Campaign, CrowdRun, GoldAnswer, Label, Person, Release
+from labeling.releasing import freeze, reading, tables
+from tests.conftest import NOON, World
 from webapp.jobs import run
 from webapp.refusal import NotAllowed
 
@@ -121,3 +122,30 @@ def test_a_merge_without_votes_is_refused_and_runs_are_numbered(world: World, la
     with pytest.raises(aggregation.Conflict, match="no votes"):
         aggregation.start(world.ada, empty)
     assert CrowdRun.objects.get().number == 1
+
+
+def test_a_release_holds_the_answers_that_quality_was_measured_on_and_says_how_was_asked(world: World) -> None:
+    campaign = world.campaign(gold_share=0.5, votes_per_pair=3, session_length=100, guard="pause")
+    world.seat(world.ann, campaign)
+    for n in range(18):
+        rng = random.Random(n)
+        world.vote(world.ann, assignment.next_pair(world.ann, campaign.uuid, now=NOON, rng=rng, have=frozenset()))
+    run.perform(aggregation.start(world.ada, campaign, "paper").pk)
+    release = frozen(world, campaign)
+    folder = Path(settings.MEDIA_ROOT) / release.folder
+    with (folder / "known_answers.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    given = GoldAnswer.objects.order_by("pk").values_list("correct", flat=True)
+    assert [(r["kind"], r["as_expected"]) for r in rows] == [("gold", str(int(right))) for right in given]
+    assert len(rows) > 3
+    assert str(world.ann.uuid) not in (folder / "known_answers.csv").read_text()
+    assert release.manifest["asked"]["gold_share"] == 0.5
+    assert release.manifest["asked"]["guard"] == "pause"
+    card = (folder / "data_card.md").read_text()
+    assert "3 votes on each pair" in card
+    assert "paused automatically" in card
+
+
+def test_labels_with_and_without_a_plain_probability_are_valid_json_together() -> None:
+    text = tables.anns_json([tables.Ann(0, 1, 0, 0.25, 0.25, 3, 0.5), tables.Ann(1, 2, 1, 0.75, 0.25, 0, None)])
+    assert [a["prob_plain"] for a in json.loads(text)] == [0.5, None]

@@ -26,7 +26,7 @@ Progress = Callable[[int, int, str], None]
 class HeatmapConfig(BaseModel):
     """How a heatmap network is trained; the defaults are those of personalising."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(4, ge=1, le=10_000)
     batch: int = Field(4, ge=1, le=4096)

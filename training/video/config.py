@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class CompletionConfig(BaseModel):
     """Trajectory completion by augmented Lagrangian (Li et al. 2019, eq. 1). The weight of the trajectory's nuclear norm is 1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     equality: Literal["hard", "soft"] = Field(
         "hard", description="confident joints stay as predicted, or are weighted by score"
@@ -42,7 +42,7 @@ class CompletionConfig(BaseModel):
 class SmoothConfig(BaseModel):
     """Our estimator of 3D trajectories: low rank, smooth motion and heavy-tailed noise that depends on the score, in one convex problem."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: float = Field(
         4.0, ge=0, description="weight of the nuclear norm at 300 frames; grows with the root of the length"
@@ -76,7 +76,7 @@ class SmoothConfig(BaseModel):
 class TrackConfig(BaseModel):
     """Cleaning of 2D tracks before they are lifted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     stiffness: float = Field(0.3, ge=0, description="weight of squared second differences at 10 frames a second")
     gross: float = Field(0.05, gt=0, description="residuals of this share of the person's height count half (Cauchy)")
@@ -101,7 +101,7 @@ class TrackConfig(BaseModel):
 class ClipConfig(BaseModel):
     """Following people and cutting clips."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     gap_s: float = Field(0.5, gt=0, le=60, description="a person not seen for longer begins a new clip")
     jump: float = Field(0.35, gt=0, description="a body moves at most this share of its size between two frames")
@@ -116,7 +116,7 @@ class ClipConfig(BaseModel):
 class VideoConfig(BaseModel):
     """How a video is harvested and which joints become pseudo-labels."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     window_s: float = Field(20.0, gt=0, le=600, description="long clips are solved in windows of this length")
     fade_s: float = Field(1.0, gt=0, le=60, description="windows overlap and are faded into each other")

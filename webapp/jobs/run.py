@@ -27,7 +27,7 @@ from webapp.accounts.models import Account
 from webapp.catalog import Catalog, Offer
 from webapp.jobs import leftovers
 from webapp.jobs.models import FINISHED, Job, JobLine, State
-from webapp.refusal import Conflict, NotAllowed, Refusal, without_paths
+from webapp.refusal import Conflict, DiskFull, NotAllowed, Refusal, of_the_machine, without_paths
 
 log = logging.getLogger(__name__)
 job_kinds = Catalog("job kind")
@@ -303,6 +303,13 @@ def _ring_next(queue: str) -> None:
 def _explain(error: Exception, offer: Offer) -> dict[str, Any]:
     if isinstance(error, Refusal):
         return error.as_dict()
+    if isinstance(of_the_machine(error), DiskFull):
+        log.warning("job ran out of disk", exc_info=error)
+        fix = "Free space on the site's disk, then continue the job."
+        return DiskFull().as_dict() | {
+            "detail": "The disk of this site is full. Nothing of this step was saved.",
+            "fix": fix,
+        }
     if offer.extra.get("explains") and isinstance(error, ValueError | RuntimeError):
         log.warning("job failed", exc_info=error)
         return {"code": "failed", "status": 500, "detail": without_paths(str(error))}

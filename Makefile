@@ -4,17 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 VAR := var
 
-.PHONY: demo test lint bench accuracy api shape clean setup
+.PHONY: demo test lint lock bench accuracy api shape clean setup
 
 # --- installation: stamps make a second start quick ---
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Nearer needs Python 3.11 or newer")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
 	touch $@
 
 $(VENV)/.installed-test: pyproject.toml $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test,lint]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,lint]'
 	touch $@
 
 FRONT := $(shell find frontend/src -type f) frontend/package.json frontend/package-lock.json frontend/build.mjs
@@ -70,3 +70,6 @@ shape:
 
 clean:
 	rm -rf $(VENV) frontend/node_modules frontend/dist $(VAR)
+
+lock: $(VENV)/.installed-test
+	$(BIN)/python -m pip freeze --exclude-editable --disable-pip-version-check > constraints.txt

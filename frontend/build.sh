@@ -8,6 +8,5 @@ if [ "${major:-0}" -lt 20 ] || ! command -v npm >/dev/null 2>&1; then
     PATH="$BIN:$PATH"
     export PATH
 fi
-# Not `npm ci`: it refuses the lock on platforms whose optional packages the lock does not list.
-npm install --no-audit --no-fund --silent
+npm ci --no-audit --no-fund --silent
 npm run build --silent

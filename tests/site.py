@@ -107,7 +107,7 @@ class Site:
     def web_only(self, *, threads: int = 4) -> subprocess.Popen[bytes]:
         """The production web server alone, without workers or schedule; ended by `stop()`."""
         flags = {"--bind": f"127.0.0.1:{self.port}", "--workers": "2", "--threads": str(threads)}
-        flags |= {"--worker-class": "gthread", "--log-level": "critical"}
+        flags |= {"--worker-class": "webapp.serving.Worker", "--log-level": "critical"}
         command = [
             sys.executable,
             "-W",

@@ -105,7 +105,7 @@ class Command(BaseCommand):
                 "--threads",
                 str(settings.WEB_THREADS),
                 "--worker-class",
-                "gthread",
+                "webapp.serving.Worker",
                 "--timeout",
                 "120",
                 "--log-level",

@@ -187,7 +187,10 @@ class Merged:
             "mean_risk": round(float(risk.mean()), 6),
             "pairs": len(self.pair_ids),
             "annotators": len(self.seat_ids),
-            "mean_agreement": round(float(np.average(self.agreed, weights=self.made)), 6),
+            # Where no pair has two votes there is nobody to agree with.
+            "mean_agreement": round(float(np.average(self.agreed, weights=self.made)), 6)
+            if self.count.max() > 1
+            else None,
             **self.notes,
         }
 
@@ -329,6 +332,8 @@ def progress_of(campaign: Campaign) -> dict[str, Any]:
             n=Count("pk"), done=Count("pk", filter=Q(open=False))
         )
         needed, done = people["n"] * campaign.most_votes, people["done"]
+    if campaign.budget_votes is not None:
+        needed = min(needed, campaign.budget_votes)
     return {
         "pairs": campaign.pair_count,
         "pairs_finished": done,

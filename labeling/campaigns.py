@@ -113,7 +113,7 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
     for name in chosen:
         if name not in known_names:
             raise Invalid(
-                "No such keypoint in this skeleton.",
+                f"{name[:40]!r} is no keypoint of this skeleton.",
                 field="keypoints",
                 value=name,
                 fix=f"choose from {', '.join(dataset.skeleton.keypoints)}",

@@ -272,13 +272,28 @@ def curves(given: Answers) -> tuple[measures.Psychometric | None, dict[int, meas
 @dataclass(frozen=True)
 class Forecast:
     """What is still to come: `votes` to go until the campaign's rule is met; `answers` to go, with the gold, probe and other
-    questions asked between them, which take time and are paid as well; their price; days at the rate of the last day."""
+    questions asked between them, which take time and are paid as well; their price; days at the rate of the last day, of which
+    `measured_h` hours were worked."""
 
     votes: int
     answers: int
     money: float | None
     days: float | None
     rate_per_day: float
+    measured_h: float
+
+    @property
+    def rate_per_hour(self) -> float:
+        return self.rate_per_day / 24
+
+    @property
+    def in_words(self) -> str:
+        """The time to go as people say it; no more exact than a pace measured over minutes allows."""
+        hours = 24 * (self.days or 0.0)
+        for unit, length in (("days", 24.0), ("hours", 1.0), ("minutes", 1 / 60)):
+            if hours >= 1.5 * length or unit == "minutes":
+                return f"about {max(1, round(hours / length))} {unit}"
+        raise AssertionError
 
 
 LAST_DAY = 4000  # newest votes by which the rate of the last day is told
@@ -317,6 +332,7 @@ def forecast(campaign: Campaign, now: datetime) -> Forecast:
         answers * campaign.pay_per_vote if campaign.pay_per_vote else None,
         votes / rate if rate else None,
         rate,
+        hours if recent_ones else 0.0,
     )
 
 

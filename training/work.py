@@ -29,6 +29,7 @@ from training.runs import TrainConfig
 from webapp.jobs.run import Work
 
 CHECKPOINT_EPOCHS = 10
+BOTH = "epochs, the noise-free reference's too"
 
 
 def perform(work: Work, config: TrainConfig) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def train_lifter(
     work.say(f"{len(poses.names)} people, {len(poses.pose)} labelled pairs, on {device}")
 
     def report(done: int, total: int, unit: str) -> None:
-        work.progress(done, rounds * total, unit)
+        work.progress(done, rounds * total, unit if rounds == 1 else BOTH)
 
     def on_epoch(epoch: int, values: dict[str, float]) -> None:
         Point.objects.update_or_create(run=run, epoch=epoch, defaults={"values": values})
@@ -94,7 +95,7 @@ def train_lifter(
         best = fitting.fit(
             simulate.noise_free(poses),
             config,
-            progress=lambda d, t, u: work.progress(t + d, 2 * t, u),
+            progress=lambda d, t, u: work.progress(t + d, 2 * t, BOTH),
             checkpoint=work.folder / "reference.safetensors",
             weights=parent,
             every=CHECKPOINT_EPOCHS,

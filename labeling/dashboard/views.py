@@ -21,9 +21,9 @@ from django.views.decorators.http import require_POST
 
 from labeling import access, aggregation, campaigns, catalogs, pictures, quality, reports
 from labeling.api.views import release_file
-from labeling.dashboard import plots
+from labeling.dashboard import campaign_form, plots
 from labeling.importing import storing
-from labeling.models import Campaign, CrowdRun, Dataset, DepthPrior, Image, Label, Participation, Release, SkeletonRow
+from labeling.models import Campaign, CrowdRun, Dataset, Image, Label, Participation, Release, SkeletonRow
 from labeling.releasing import freeze
 from labeling.skeletons import BUILT_IN, words
 from webapp import clock
@@ -110,17 +110,13 @@ def campaign_new(request: HttpRequest) -> HttpResponse:
             if dataset is None:
                 raise Invalid("Choose a data set.", field="dataset")
             throttle.take(throttle.heavy(), str(request.user.pk))
-            campaign, _ = campaigns.create(request.user, dataset, read(campaigns.CampaignPlan, _plan(request)))
+            campaign, _ = campaigns.create(
+                request.user, dataset, read(campaigns.CampaignPlan, campaign_form.plan_of(request.POST))
+            )
             return redirect("campaign", campaign.uuid)
         except Refusal as error:
             messages.error(request, str(error))
-    context = {
-        "datasets": Dataset.objects.order_by("name"),
-        "priors": DepthPrior.objects.select_related("dataset"),
-        "plan": campaigns.CampaignPlan(name="x"),
-        "post": request.POST,
-    }
-    return render(request, "campaign_new.html", context)
+    return render(request, "campaign_new.html", {"groups": campaign_form.inputs(request.POST)})
 
 
 @login_required
@@ -144,43 +140,6 @@ def campaign_plan(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _plan(request: HttpRequest) -> dict[str, Any]:
-    post = request.POST
-    plan: dict[str, Any] = {"pair_policy": {}}
-    for name in ("name", "instructions", "access", "completion_url"):
-        if post.get(name):
-            plan[name] = post[name]
-    for name in (
-        "votes_per_pair",
-        "delay_ms",
-        "session_length",
-        "gold_share",
-        "tutorial_questions",
-        "tutorial_pass_share",
-        "tutorial_tries",
-        "budget_votes",
-        "mode",
-        "prior",
-        "stop_risk",
-        "least_votes",
-        "most_votes",
-        "control_share",
-        "probe_share",
-        "guard",
-        "pay_per_vote",
-        "currency",
-    ):
-        if post.get(name, "").strip():
-            plan[name] = post[name]
-    for name in ("per_person", "seed"):
-        if post.get(name, "").strip():
-            plan["pair_policy"][name] = post[name]
-    plan["pair_policy"]["name"] = post.get("policy") or "random"
-    plan["allow_same"] = post.get("allow_same") == "on"
-    plan["keypoints"] = [k.strip() for k in post.get("keypoints", "").split(",") if k.strip()]
-    return plan
-
-
 @login_required
 def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     """One campaign: progress, people, labels, releases, and what can be done next."""
@@ -188,6 +147,7 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     campaign = get_object_or_404(access.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity)
     staff = request.user.is_one_of(*STAFF)
     jobs = Job.objects.filter(subject=str(campaign.uuid))[:5]
+    known = list(campaign.known_questions.values("use").annotate(n=Count("pk")).order_by("use"))
     page = Paginator(aggregation.annotators(campaign), 50).get_page(request.GET.get("page")) if staff else None
     return render(
         request,
@@ -204,7 +164,8 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
             "page": page,
             "annotators": aggregation.annotator_rows(campaign, list(page)) if page else [],
             "jobs": jobs if staff else [],
-            "known": campaign.known_questions.values("use").annotate(n=Count("pk")).order_by("use"),
+            "known": known,
+            "made": {k["use"]: k["n"] for k in known},
         },
     )
 

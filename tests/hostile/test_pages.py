@@ -14,6 +14,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
+from labeling.dashboard import campaign_form
 from tests.conftest import World
 from tests.site import ROOT
 from webapp.accounts.models import Account
@@ -155,6 +156,7 @@ def fields() -> list[str]:
         found |= set(re.findall(r'name="([a-z_0-9]+)"', path.read_text()))
     for path in (*ROOT.glob("*/dashboard/*.py"), *ROOT.glob("webapp/*/views.py")):
         found |= set(re.findall(r'(?:POST|post)(?:\.get|\.getlist)?[\[(]"([a-z_0-9]+)"', path.read_text()))
+    found |= {name.rpartition(".")[2] for name in campaign_form.names()} | {"policy"}
     return sorted(found - {"viewport", "csrfmiddlewaretoken"})
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from labeling import campaigns
 from labeling.campaigns import CampaignPlan
+from labeling.dashboard import campaign_form
+from labeling.models import Campaign
 from tests.conftest import World
 from webapp.accounts.models import AuditEntry
 
@@ -101,3 +105,39 @@ def test_a_campaign_that_could_never_work_is_refused_at_once(world: World, plan:
     body = {"name": "x", "dataset": str(world.dataset().uuid)} | plan
     answer = world.client(world.ada).post("/api/v1/campaigns/", body, content_type="application/json")
     assert (answer.status_code, answer.json()["field"]) == (400, field)
+
+
+def test_the_form_has_every_field_of_a_campaign_and_keeps_what_was_typed_after_an_error(world: World) -> None:
+    fields = set(CampaignPlan.model_fields) - {"pair_policy"} | {"dataset"}
+    fields |= {f"pair_policy.{name}" for name in campaigns.PairPolicy.model_fields}
+    assert set(campaign_form.names()) == fields
+    data, client = world.dataset(3), world.client(world.ada)
+    typed = {
+        "name": "LSPET night",
+        "dataset": data.name,
+        "access": "invite",
+        "allow_same": "on",
+        "policy": "all",
+        "guard": "pause",
+        "gold_share": "0.25",
+        "lease_s": "77",
+        "keypoints": "left_wirst, neck",
+    }
+    page = client.post("/campaigns/new/", typed).content.decode()
+    assert "left_wirst" in page
+    assert "is no keypoint" in page
+    for name in ("access", "policy", "guard"):
+        select = re.search(rf'<select name="{name}">(.*?)</select>', page, re.DOTALL)[1]  # type: ignore[index]
+        assert re.findall(r'value="([^"]*)" selected', select) == [typed[name]]
+    assert re.search(r'name="allow_same" checked', page)
+    assert re.search(r'name="lease_s"[^>]*value="77"', page)
+    assert client.post("/campaigns/new/", typed | {"keypoints": "left_wrist, neck"}).status_code == 302
+    made = Campaign.objects.get(name="LSPET night")
+    assert (made.access, made.allow_same, made.guard, made.lease_s, made.gold_share) == (
+        "invite",
+        True,
+        "pause",
+        77,
+        0.25,
+    )
+    assert made.pair_policy["name"] == "all"

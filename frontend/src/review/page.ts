@@ -129,7 +129,7 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
         await new Promise((r) => setTimeout(r, Math.max(0, due - performance.now())));
       }
     }
-    if (own === playing) { stop(); show(); }
+    if (own === playing) { stop(); where(); show(); }
   }
 
   function paint(): void {
@@ -223,9 +223,14 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
   async function go(number: number): Promise<void> {
     stop();
     frame = await call<Frame>(`${input.url}frames/${Math.max(0, number)}/`);
-    const place = line && placeOf(line, frame.frame);
-    say(`Frame ${frame.frame} of ${frame.frames}${place ? ` (clip ${place.clip}, frame ${place.picture} of the video)` : ""}. Arrows go through frames and joints; a and r decide the frame, y and x the joint, u undoes${input.video ? ", p plays" : ""}.`);
+    where();
     show();
+  }
+
+  function where(): void {
+    if (!frame) return;
+    const place = line && placeOf(line, frame.frame);
+    say(`Frame ${frame.frame} of 0 to ${frame.frames - 1}${place ? ` (clip ${place.clip}, frame ${place.picture} of the video)` : ""}. Arrows go through frames and joints; a and r decide the frame, y and x the joint, u undoes${input.video ? ", p plays" : ""}.`);
   }
 
   async function reload(): Promise<void> {
@@ -249,7 +254,7 @@ export async function review(box: HTMLElement, input: Input): Promise<void> {
     const wanted = act(name, frame, chosen);
     if (!wanted) return;
     if ("play" in wanted) {
-      if (play?.ariaPressed === "true") { stop(); show(); } else await run().catch((error: unknown) => { stop(); failed(error); });
+      if (play?.ariaPressed === "true") { stop(); where(); show(); } else await run().catch((error: unknown) => { stop(); failed(error); });
       return;
     }
     if ("mark" in wanted) {

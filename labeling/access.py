@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
@@ -12,7 +13,7 @@ from django.utils import timezone
 
 from labeling import aggregation, percepts
 from labeling.assignment import budget_left
-from labeling.models import Campaign, Pair, Participation, SawAnswers
+from labeling.models import Campaign, Pair, Participation, QuestionReport, SawAnswers
 from labeling.snapshot import standing_votes
 from webapp import audit
 from webapp.accounts import people
@@ -226,3 +227,9 @@ def appeal(account: Account, campaign_uuid: object, text: str) -> Participation:
         seat.save(update_fields=["appeal", "appealed_at"])
         audit.record(account, "annotator.appeal", seat, text=seat.appeal)
     return seat
+
+
+def forget(account: Account, **_: Any) -> None:
+    """What an erased person wrote, and the ids a recruiter gave him or her; answers stay, under the pseudonym."""
+    Participation.objects.filter(annotator=account).update(recruiter_study="", recruiter_session="", appeal="")
+    QuestionReport.objects.filter(assignment__participation__annotator=account).update(words="")

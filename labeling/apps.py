@@ -5,6 +5,8 @@ class Labeling(AppConfig):
     name = "labeling"
 
     def ready(self) -> None:
-        from labeling import catalogs
+        from labeling import access, catalogs
+        from webapp.accounts import people
 
         catalogs.list_job_kinds()
+        people.erased.connect(access.forget)

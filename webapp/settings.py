@@ -86,11 +86,15 @@ INSTALLED_APPS = [
     "django_filters",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
     "webapp.accounts.apps.Accounts",
     "webapp.jobs.apps.Jobs",
     "labeling.apps.Labeling",
     "training.apps.Training",
 ]
+
+OTP_TOTP_ISSUER = "Nearer"
 
 MIDDLEWARE = [
     "webapp.site.Health",

@@ -47,6 +47,7 @@ urlpatterns = [
     path("", index, name="index"),
     path("healthz", health, name="health"),
     path("login/", accounts_pages.Login.as_view(), name="login"),
+    path("login/code/", accounts_pages.login_code, name="login-code"),
     path("logout/", never_cache(LogoutView.as_view()), name="logout"),
     path("register/", accounts_pages.register, name="register"),
     path("first-admin/<str:token>/", accounts_pages.first_admin, name="first-admin"),

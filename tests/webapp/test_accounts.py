@@ -13,10 +13,13 @@ from django.contrib.auth import authenticate
 from django.core.management import call_command
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
+from django_otp.oath import totp
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
+from labeling.models import Participation, Vote
 from tests.conftest import World
 from webapp import clock
-from webapp.accounts import people, throttle
+from webapp.accounts import people, throttle, tokens
 from webapp.accounts.models import Account, Attempts, AuditEntry
 from webapp.refusal import Conflict, Invalid, NotAllowed, NotFound
 
@@ -252,3 +255,94 @@ def test_a_form_from_before_the_last_sign_in_is_explained() -> None:
 def test_links_for_the_first_admin_need_a_site_without_one(world: World) -> None:
     with pytest.raises(NotFound, match="has an admin"):
         people.make_first_admin(people.first_admin_link().split("/")[2], username="eve", password=GOOD)
+
+
+# --- the second factor ---
+def code_of(account: Account, drift: int = 0) -> str:
+    device = TOTPDevice.objects.get(user=account)
+    return f"{totp(device.bin_key, step=device.step, t0=device.t0, drift=drift):06d}"
+
+
+def with_factor(world: World) -> Client:
+    world.rea.set_password(world.password)
+    world.rea.save()
+    client = world.client(world.rea)
+    client.post("/account/", {"do": "second-factor"})
+    page = client.get("/account/").content.decode()
+    assert "<svg" in page
+    client.post("/account/", {"do": "confirm", "code": "000000"})
+    assert not TOTPDevice.objects.get().confirmed
+    TOTPDevice.objects.update(throttling_failure_count=0)
+    client.post("/account/", {"do": "confirm", "code": code_of(world.rea)})
+    assert TOTPDevice.objects.get().confirmed
+    return client
+
+
+def test_with_a_second_factor_the_password_alone_signs_nobody_in(world: World) -> None:
+    with_factor(world)
+    client = Client()
+    form = {"username": "rea", "password": world.password, "next": "/jobs/"}
+    assert client.post("/login/", form).headers["Location"] == "/login/code/"
+    assert client.get("/jobs/").headers["Location"].startswith("/login/")
+    used = code_of(world.rea)
+    assert (
+        b"wrong or too old" in client.post("/login/code/", {"code": used}).content
+    )  # it served already, to switch it on
+    for bad in ("", "abcdef", "12345", "9" * 400, "\u0661" * 6):
+        assert client.post("/login/code/", {"code": bad}).status_code == 200
+    TOTPDevice.objects.update(throttling_failure_count=0)
+    done = client.post("/login/code/", {"code": code_of(world.rea, drift=1)})
+    assert (done.status_code, done.headers["Location"]) == (302, "/jobs/")
+    assert client.get("/jobs/").status_code == 200
+    other = Client()
+    assert (
+        other.post("/login/code/", {"code": code_of(world.rea)}).headers["Location"] == "/login/"
+    )  # no password before
+
+
+def test_codes_are_not_guessed(world: World) -> None:
+    with_factor(world)
+    client = Client()
+    client.post("/login/", {"username": "rea", "password": world.password})
+    answers = [client.post("/login/code/", {"code": f"{n:06d}"}) for n in range(30)]
+    assert TOTPDevice.objects.get().throttling_failure_count <= 2  # the rest was not even compared
+    assert "many" in answers[-1].content.decode()
+
+
+def test_a_lost_app_is_removed_by_an_admin_and_ones_own_with_the_password(world: World) -> None:
+    client = with_factor(world)
+    client.post("/account/", {"do": "remove-factor", "password": "wrong"})
+    assert TOTPDevice.objects.exists()
+    client.post("/account/", {"do": "remove-factor", "password": world.password})
+    assert not TOTPDevice.objects.exists()
+    with_factor(world)
+    assert (
+        world.client(world.ann).post("/people/", {"account": str(world.rea.uuid), "do": "remove-factor"}).status_code
+        == 403
+    )
+    world.client(world.ada).post("/people/", {"account": str(world.rea.uuid), "do": "remove-factor"})
+    assert not TOTPDevice.objects.exists()
+    assert AuditEntry.objects.filter(verb="account.second-factor").count() == 4
+
+
+# --- erasing ---
+def test_an_erased_person_leaves_votes_and_no_name(world: World) -> None:
+    campaign = world.campaign()
+    world.vote(world.ann, world.lease(world.ann, campaign))
+    seat = Participation.objects.get(annotator=world.ann)
+    Participation.objects.update(recruiter_study="s-1", appeal="I am Ann Smith")
+    tokens.issue(world.ann, name="t", scopes=["annotate"])
+    client = world.client(world.ann)
+    assert world.client(world.rea).post("/people/", {"account": str(world.ann.uuid), "do": "erase"}).status_code == 403
+    world.client(world.ada).post("/people/", {"account": str(world.ann.uuid), "do": "erase"})
+    world.ann.refresh_from_db()
+    seat.refresh_from_db()
+    assert world.ann.username.startswith("erased-")
+    assert not (world.ann.is_active or world.ann.email or world.ann.has_usable_password() or world.ann.tokens.exists())
+    assert (seat.recruiter_study, seat.appeal, seat.vote_count) == ("", "", 1)
+    assert Vote.objects.filter(participation=seat).count() == 1
+    assert client.get("/account/").status_code == 302
+    assert "ann" not in {e.actor.username for e in AuditEntry.objects.exclude(actor=None)}
+    world.client(world.ada).post("/people/", {"account": str(world.ada.uuid), "do": "erase"})
+    world.ada.refresh_from_db()
+    assert world.ada.is_active

@@ -9,19 +9,24 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.contrib.auth.tokens import default_token_generator
 from django.contrib.contenttypes.models import ContentType
+from django.contrib.sessions.models import Session
 from django.core import signing
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
+from django.dispatch import Signal
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 from django.utils.text import slugify
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from webapp import audit
 from webapp.accounts.models import Account, canonical
 from webapp.accounts.roles import Role, require
 from webapp.refusal import Conflict, Invalid, NotFound
+
+erased = Signal()  # `account`: whoever keeps words of a person elsewhere deletes them
 
 
 def _known_role(role: str) -> None:
@@ -111,6 +116,30 @@ def password_link(actor: Account | None, account: Account) -> str:
     audit.record(actor, "account.password-link", account)
     key = urlsafe_base64_encode(force_bytes(account.pk))
     return reverse("password-set", args=[key, default_token_generator.make_token(account)])
+
+
+def erase(actor: Account, account: Account) -> None:
+    """Delete for good what tells who somebody is; votes stay, under the pseudonym of each campaign.
+
+    Name, address, password, second factor, tokens, sign-ins, the recruiter's ids, free text of appeals and reports. The audit book
+    keeps what was done, by an account without a name. Raises NotAllowed, Conflict.
+    """
+    require(actor, Role.ADMIN)
+    if account.pk == actor.pk:
+        raise Conflict("You cannot erase yourself.", field="account", fix="ask another admin")
+    with transaction.atomic():
+        keys = list(account.sign_ins.values_list("session_key", flat=True))
+        Session.objects.filter(session_key__in=keys).delete()
+        account.sign_ins.all().delete()
+        account.tokens.all().delete()
+        TOTPDevice.objects.filter(user=account).delete()
+        erased.send(Account, account=account)
+        account.username = account.name_key = f"erased-{secrets.token_hex(8)}"
+        account.first_name = account.last_name = account.email = account.recruiter = account.recruiter_id = ""
+        account.is_active = False
+        account.set_unusable_password()
+        account.save()
+        audit.record(actor, "account.erase", account)
 
 
 # --- the first admin ---

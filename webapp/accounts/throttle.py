@@ -45,6 +45,7 @@ NAME = Limit("name", 100, 600, "wrong passwords for this name")
 ADDRESS = Limit("address", 60, 600, "wrong passwords from this address")
 REGISTRATIONS = Limit("registrations", 20, 3600, "new accounts from this address")
 ENTRIES = Limit("entries", 120, 3600, "entries from this address")
+CODES = Limit("codes", 20, 600, "codes for this account")
 RESETS = Limit("resets", 10, 3600, "password resets from this address")
 
 

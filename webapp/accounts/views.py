@@ -12,18 +12,20 @@ from django.contrib.auth.decorators import login_required
 from django.contrib.sessions.models import Session
 from django.core.paginator import Paginator
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.cache import never_cache
+from django_otp.plugins.otp_totp.models import TOTPDevice
 
 from webapp import audit
-from webapp.accounts import people, throttle, tokens
+from webapp.accounts import people, second_factor, throttle, tokens
 from webapp.accounts.models import Account, ApiToken, AuditEntry, SignIn
 from webapp.accounts.roles import Role, require
-from webapp.refusal import NotFound, Refusal
+from webapp.refusal import NotAllowed, NotFound, Refusal
 
 FRESH = "fresh_secret"  # shown on the next page and nowhere else
 
@@ -49,15 +51,45 @@ class Login(views.LoginView):
                 if request.user.is_authenticated:
                     right()
                     throttle.know(request, response, request.user)
+                elif second_factor.awaited(request):
+                    right()
                 return response
         except throttle.TooOften as error:
             messages.error(request, f"{error.detail} {error.fix[:1].upper()}{error.fix[1:]}.")
             context = self.get_context_data(form=self.get_form_class()(request))
             return render(request, "login.html", context, status=429)
 
+    def form_valid(self, form: Any) -> HttpResponse:
+        if second_factor.device_of(form.get_user()) is None:
+            return super().form_valid(form)
+        second_factor.wait_for_code(self.request, form.get_user(), self.get_success_url())
+        return redirect("login-code")
+
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         extra = {"registration_open": settings.REGISTRATION_OPEN, "mail": bool(settings.EMAIL_URL)}
         return super().get_context_data(**extra, name=self.request.POST.get("username", "")[:150], **kwargs)
+
+
+@never_cache
+def login_code(request: HttpRequest) -> HttpResponse:
+    """The second page of signing in, for whoever has a second factor."""
+    waiting = second_factor.awaited(request)
+    if waiting is None:
+        return redirect("login")
+    account, to = waiting
+    if request.method == "POST":
+        try:
+            throttle.take(throttle.CODES, str(account.pk))
+            second_factor.check(account, request.POST.get("code", "")[:20])
+        except Refusal as error:
+            messages.error(request, f"{error.detail} {error.fix[:1].upper()}{error.fix[1:]}.")
+        else:
+            request.session.pop(second_factor.WAITING, None)
+            login(request, account, backend="django.contrib.auth.backends.ModelBackend")
+            response = redirect(to)
+            throttle.know(request, response, account)
+            return response
+    return render(request, "login_code.html")
 
 
 def _next(request: HttpRequest) -> str:
@@ -180,6 +212,16 @@ def account(request: HttpRequest) -> HttpResponse:
                 if token is None:
                     raise NotFound("You have no such token.", field="revoke")
                 tokens.revoke(mine, token)
+            elif request.POST.get("do") == "second-factor":
+                second_factor.begin(mine)
+            elif request.POST.get("do") == "confirm":
+                second_factor.confirm(mine, request.POST.get("code", "")[:20])
+                messages.success(request, "From now on you sign in with password and code.")
+            elif request.POST.get("do") == "remove-factor":
+                if not mine.check_password(request.POST.get("password", "")):
+                    raise NotAllowed("The password is wrong.", field="password")
+                second_factor.remove(mine, mine)
+                messages.success(request, "The second factor is removed.")
             elif "end" in request.POST:
                 which = request.POST["end"]
                 if which == "others":
@@ -200,6 +242,8 @@ def account(request: HttpRequest) -> HttpResponse:
         "fresh": request.session.pop(FRESH, None),
         "tokens": mine.tokens.all()[:200],
         "scopes": tokens.SCOPES,
+        "factor": second_factor.device_of(mine),
+        "offered": second_factor.offered(mine),
         "sessions": [(s, s.session_key == request.session.session_key) for s in live],
     }
     return render(request, "account.html", context)
@@ -219,6 +263,12 @@ def people_page(request: HttpRequest) -> HttpResponse:
                     raise NotFound("There is no such account.", field="account")
                 if post.get("do") == "password-link":
                     request.session[FRESH] = request.build_absolute_uri(people.password_link(request.user, other))
+                elif post.get("do") == "remove-factor":
+                    second_factor.remove(request.user, other)
+                    messages.success(request, f"{other.username} signs in with the password alone now.")
+                elif post.get("do") == "erase":
+                    people.erase(request.user, other)
+                    messages.success(request, "The person is erased; what was answered stays, under no name.")
                 else:
                     active = post.get("active")
                     people.change(
@@ -239,7 +289,9 @@ def people_page(request: HttpRequest) -> HttpResponse:
             return redirect("people")
         except Refusal as error:
             messages.error(request, str(error))
-    found = Account.objects.order_by("username")
+    found = Account.objects.order_by("username").annotate(
+        has_factor=Exists(TOTPDevice.objects.filter(user=OuterRef("pk"), confirmed=True))
+    )
     if words := request.GET.get("q", "").strip():
         found = found.filter(username__icontains=words[:150])
     page = Paginator(found, 50).get_page(request.GET.get("page"))

@@ -38,6 +38,15 @@ def visible_to(account: Account) -> QuerySet[Campaign]:
     )
 
 
+def open_to(account: Account) -> QuerySet[Campaign]:
+    """Campaigns in which this account may take or has a seat, now: what its page of work offers."""
+    if not account.is_one_of(Role.ANNOTATOR, *STAFF):
+        return Campaign.objects.none()
+    seated = Q(participations__annotator=account)
+    may = seated if account.is_recruited else seated | Q(access=Campaign.Access.OPEN)
+    return Campaign.objects.filter(may, state__in=["open", "paused"]).distinct()
+
+
 def participate(account: Account, campaign: Campaign, *, invited: bool = False) -> Participation:
     """The account's seat in a campaign, taken at the first visit. Raises NotFound for campaigns it may not enter."""
     seat = Participation.objects.filter(campaign=campaign, annotator=account).select_related("campaign").first()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from labeling.annotate import api
+from labeling.annotate import api, preview
 
 urlpatterns = [
     path("pictures/<uuid:identity>.jpg", api.PictureView.as_view(), name="picture"),
@@ -14,6 +14,12 @@ urlpatterns = [
     path("<uuid:campaign>/ending/", api.EndingView.as_view(), name="annotate-ending"),
     path("<uuid:campaign>/appeal/", api.AppealView.as_view(), name="annotate-appeal"),
     path("<uuid:campaign>/tutorial/", api.TutorialView.as_view(), name="annotate-tutorial"),
+    path("<uuid:campaign>/preview/", preview.State.as_view(), name="preview-state"),
+    path("<uuid:campaign>/preview/next/", preview.Next.as_view(), name="preview-next"),
+    path("<uuid:campaign>/preview/vote/", preview.Answered.as_view(), name="preview-vote"),
+    path("<uuid:campaign>/preview/undo/", preview.Nothing.as_view(), name="preview-undo"),
+    path("<uuid:campaign>/preview/skip/", preview.Nothing.as_view(), name="preview-skip"),
+    path("<uuid:campaign>/preview/<int:pair>.jpg", preview.Picture.as_view(), name="preview-picture"),
     path(
         "<uuid:campaign>/tutorial/<int:attempt>-<int:position>.jpg",
         api.TutorialPictureView.as_view(),

@@ -40,7 +40,7 @@ SEES = (*STAFF, Role.RESEARCHER)
 @login_required
 def work(request: HttpRequest) -> HttpResponse:
     """The annotator's entrance: campaigns that can be worked on."""
-    rows = access.visible_to(request.user).filter(state__in=["open", "paused"]).order_by("name")
+    rows = access.open_to(request.user).order_by("name")
     page = Paginator(rows, 30).get_page(request.GET.get("page"))
     seats = {s.campaign_id: s for s in Participation.objects.filter(annotator=request.user, campaign__in=list(page))}
     return render(
@@ -68,6 +68,16 @@ def annotate(request: HttpRequest, identity: UUID) -> HttpResponse:
     start = {"api": reverse("annotate-state", args=[campaign.uuid]), "home": reverse("index"), "name": campaign.name}
     start |= {"login": reverse("login"), "person": str(request.user.uuid)}
     return render(request, "annotate.html", {"campaign": campaign, "start": start})
+
+
+@login_required
+def preview(request: HttpRequest, identity: UUID) -> HttpResponse:
+    """The page on which people answer, for staff who only look: nothing is counted."""
+    require(request.user, *STAFF)
+    campaign = get_object_or_404(access.visible_to(request.user), uuid=identity)
+    start = {"api": reverse("preview-state", args=[campaign.uuid]), "home": reverse("campaign", args=[campaign.uuid])}
+    start |= {"name": campaign.name, "login": reverse("login"), "person": str(request.user.uuid)}
+    return render(request, "annotate.html", {"campaign": campaign, "start": start, "preview": True})
 
 
 def join(request: HttpRequest, key: str) -> HttpResponse:
@@ -461,6 +471,7 @@ urls = [
     path("work/", work, name="work"),
     path("annotate/<uuid:identity>/appeal/", appeal, name="appeal"),
     path("annotate/<uuid:identity>/", annotate, name="annotate"),
+    path("campaigns/<uuid:identity>/preview/", preview, name="campaign-preview"),
     path("join/<str:key>/", join, name="join"),
     path("enter/<str:key>/", enter, name="enter"),
     path("campaigns/", campaign_list, name="campaign-list"),

@@ -2,8 +2,9 @@
 
 `python -m benchmarks.harvested_lifter --poses poses.npz [--json F] [--seeds 3] [--frames 2400]`. Training takes are seen by four simulated
 cameras and a simulated detector ('hard': outliers, swapped limbs, missing joints and views) and harvested at 32^3. A lifter is trained from
-scratch, in each view, on: the selected joints where the harvest puts them and their reprojections ('harvested', what the site publishes:
-joints that were not selected are absent, their depth is the harvest's); weighted DLT and its reprojections; the truth. No label of a person
+scratch, in each view, on: the selected joints where the harvest puts them and their reprojections ('harvested': joints that were not
+selected are absent, their depth is the harvest's. The site publishes the same 2D, but depths only of people whose joints are all
+accepted, and ordinal pairs of the others: what a lifter learns from those is not measured here); weighted DLT and its reprojections; the truth. No label of a person
 enters the first two. Measured on test takes, right 2D, true 3D (mm). Exits non-zero when the harvest is not better than weighted DLT.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
 
-from labeling.skeletons import H36M_17
+from labeling.releasing import reading
+from labeling.skeletons import H36M_17, LSP_14
+from training.lifter import evaluate
 from training.poses import human36m
 from training.poses.acclaim import CMU_UNIT_MM, read_acclaim
 from training.poses.bvh import read_bvh
@@ -344,6 +347,27 @@ def test_reproduce_lists_experiments_and_prints_ours_beside_the_papers(tmp_path:
     call_command(
         "reproduce", "paper-table1-2", "--motion", str(path), "--epochs", "1", "--json", str(tmp_path / "f.json")
     )
-    line = next(row for row in capsys.readouterr().out.splitlines() if row.startswith("paper-table1-2:"))
+    lines = capsys.readouterr().out.splitlines()
+    line = next(row for row in lines if row.startswith("paper-table1-2:"))
     assert line.endswith("64.58, 48.97")
     assert f"{json.loads((tmp_path / 'f.json').read_text())['paper-table1-2'][0]['pa_mpjpe_mm']:7.2f}" in line
+    over = lines[lines.index(line) + 1]
+    assert over.strip().startswith("mean over actions")
+    assert lines[lines.index(line) + 2].strip().startswith("Walking")
+    assert over.split()[-2:] == lines[lines.index(line) + 2].split()[-2:]  # one action only
+
+
+def test_means_over_actions_count_an_action_once_however_many_frames_it_has() -> None:
+    truth = np.zeros((4, 14, 3))
+    truth[:, :, 0] = np.arange(14) * 50.0
+    predicted = truth.copy()
+    predicted[3, :, 1] += np.where(np.arange(14) % 2, 60.0, 0.0)
+    skeleton = LSP_14
+    people = reading.unlabelled(skeleton, [f"n{n}" for n in range(4)], np.ones((4, 14, 2)))
+    people = replace(people, truth_mm=truth, action=np.array(["Walking", "Walking", "Walking", "Sitting"]))
+    found = evaluate.by_action(predicted, people)
+    wrong = found["by_action"]["Sitting"]["pa_mpjpe_mm"]
+    assert found["by_action"]["Walking"] == {"people": 3, "coded_scale_mm": 0.0, "pa_mpjpe_mm": 0.0}
+    assert wrong > 10
+    assert found["over_actions"]["pa_mpjpe_mm"] == pytest.approx(wrong / 2, abs=0.001)
+    assert evaluate.by_action(predicted, replace(people, action=None)) == {}

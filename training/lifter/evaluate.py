@@ -86,6 +86,30 @@ def measure(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
     return found
 
 
+def by_action(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
+    """Errors in mm of every action, and their means over actions, as the tables of Human3.6M have them: an action counts once,
+    however many frames it has. Empty where no actions or no whole truth are known."""
+    whole = np.isfinite(poses.truth_mm).all(axis=(1, 2))
+    if poses.action is None or not whole.any():
+        return {}
+    p, t = predicted[whole], poses.truth_mm[whole]
+    root = poses.skeleton.index(poses.skeleton.root)
+    names, which = np.unique(poses.action[whole], return_inverse=True)
+    people = np.bincount(which)
+    errors = {
+        "coded_scale_mm": metrics.coded_scale_errors(p, t, root).mean(1),
+        "pa_mpjpe_mm": metrics.pa_mpjpe_errors(p, t).mean(1),
+    }
+    means = {name: np.bincount(which, values) / people for name, values in errors.items()}
+    return {
+        "by_action": {
+            str(action): {"people": int(people[n]), **{name: round(float(m[n]), 3) for name, m in means.items()}}
+            for n, action in enumerate(names)
+        },
+        "over_actions": {name: round(float(m.mean()), 3) for name, m in means.items()},
+    }
+
+
 def examples(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
     """Evenly chosen people with their poses, and what is needed to draw them."""
     shown = np.linspace(0, len(poses.names) - 1, min(SHOWN, len(poses.names))).round().astype(int)

@@ -116,7 +116,8 @@ def run(
     if experiment.test_pixel_sd:
         noise = experiment.test_pixel_sd * np.random.default_rng(seed + 1).standard_normal(test.keypoints_px.shape)
         test = replace(test, keypoints_px=test.keypoints_px + noise)
-    return evaluate.measure(fitted.predict(test), test), fitted
+    predicted = fitted.predict(test)
+    return evaluate.measure(predicted, test) | evaluate.by_action(predicted, test), fitted
 
 
 # Ours: 5 pairs per pose, labelled by simulated annotators; each row of the ladder keeps what the rows above it changed.

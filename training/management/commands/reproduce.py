@@ -64,5 +64,16 @@ class Command(BaseCommand):
             self.stdout.write(
                 f"{name + ': ' + experiment.title:60.60s} {scale:7.2f} {aligned:7.2f} {order:7.2%}   {paper}"
             )
+            self._actions(found[name])
             if options["json"]:
                 options["json"].write_text(json.dumps(found, indent=1))
+
+    def _actions(self, runs: list[dict[str, Any]]) -> None:
+        """Where the motion says what people do: means over actions, which the paper's Table 2 has, and each action."""
+        if "over_actions" not in runs[0]:
+            return
+        rows = {"mean over actions": [run["over_actions"] for run in runs]}
+        rows |= {action: [run["by_action"][action] for run in runs] for action in runs[0]["by_action"]}
+        for title, values in rows.items():
+            scale, aligned = (sum(v[k] for v in values) / len(values) for k in ("coded_scale_mm", "pa_mpjpe_mm"))
+            self.stdout.write(f"{'    ' + title:60.60s} {scale:7.2f} {aligned:7.2f}")

@@ -316,8 +316,11 @@ def undo(account: Account, campaign_uuid: object, *, key: uuid.UUID, now: dateti
     try:
         with transaction.atomic():
             return _undo(account, campaign_uuid, key, now)
-    except IntegrityError:
-        raise Conflict("This key was used for another undo.", field="key", value=key, fix="use a new key") from None
+    except IntegrityError:  # sent twice at once: the other one was first
+        replayed = _undone_before(account, campaign_uuid, key)
+        if replayed is None:
+            raise Conflict("This key was used for another undo.", field="key", value=key, fix="use a new key") from None
+        return lease_of(replayed, replayed.session, replayed.campaign, now)
 
 
 def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime) -> Lease:

@@ -18,7 +18,7 @@ from rest_framework.views import APIView
 
 from labeling import access, assignment, pictures, reports, tutorial, voting
 from labeling.annotate import questions as wire
-from labeling.models import Assignment, Campaign
+from labeling.models import Assignment, Campaign, Participation
 from webapp import clock
 from webapp.accounts.roles import STAFF
 from webapp.accounts.tokens import MayAnnotate
@@ -193,7 +193,10 @@ class PictureView(AnnotatorView):
             .filter(uuid=identity)
             .first()
         )
-        if held is None or not (held.participation.annotator_id == request.user.pk or request.user.is_one_of(*STAFF)):
+        staff = request.user.is_one_of(*STAFF)
+        if held is None or not (held.participation.annotator_id == request.user.pk or staff):
+            raise Http404
+        if held.participation.standing == Participation.Standing.BLOCKED and not staff:
             raise Http404
         path = pictures.file_of(held.people[0].image, held.people, mirrored=held.mirrored)
         self.even(held.campaign)

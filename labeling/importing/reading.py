@@ -35,7 +35,8 @@ def parse(target: str, annotations: Path, pictures: Pictures, limits: Limits, re
             len(entry.name) > 255
             or not entry.name.isprintable()
             or ".." in entry.name.split("/")
-            or entry.name[0] == "/"
+            or not entry.name
+            or entry.name.startswith("/")
         ):
             report.row(entry.row, "file", "is not a plain relative file name of at most 255 characters")
         if entry.split not in ("train", "val", "test"):

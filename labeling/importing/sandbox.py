@@ -45,9 +45,13 @@ def ask(
     except subprocess.TimeoutExpired:
         return {"timeout": True}
     if done.returncode or not done.stdout:
+        # A killed process has a negative code; Python's own complaint stands in the last line.
+        short = done.returncode < 0 or "MemoryError" in done.stderr or "Unable to allocate" in done.stderr
+        last = (done.stderr.strip().splitlines() or ["no answer"])[-1].partition(":")[0]
+        what = "within the memory and time it may use" if short else f"({last})"
         return {
             "refused": {
-                "detail": "the upload could not be read within the memory it may use",
+                "detail": f"the upload could not be read {what}",
                 "field": "annotations",
                 "fix": "check the file with the program that wrote it",
                 "value": "",

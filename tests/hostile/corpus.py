@@ -228,6 +228,7 @@ def uploads() -> Iterator[tuple[str, str, bytes, bytes, str]]:
         yield f"ordinal: {name}", "ordinal", data, GOOD_ZIP, field
     for name, data, field in (
         ("unknown image", coco(annotations=[{"image_id": 5, "keypoints": [1, 1, 2] * 17}]), "image_id"),
+        ("empty file name", coco(images=[{"id": 1, "file_name": ""}]), "file"),
         ("doubled id", coco(images=[{"id": 1, "file_name": "p0001.jpg"}] * 2), "id"),
         ("short", coco(annotations=[{"image_id": 1, "keypoints": [1, 1, 2]}]), "keypoints"),
         ("no lists", b"{}", "annotations"),

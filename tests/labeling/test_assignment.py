@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
+import threading
 import uuid
 from collections import Counter
 from datetime import timedelta
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 
 from labeling import access, assignment, known, voting
 from labeling.models import Assignment, GoldAnswer, Pair, Participation, Person, Vote
@@ -272,3 +273,35 @@ def test_gold_questions_look_alike_are_kept_apart_and_asked_once(world: World) -
     assert GoldAnswer.objects.count() == len(rng_seen) > 0
     assert Vote.objects.count() == 18 - len(rng_seen)
     assert Assignment.objects.filter(state="answered").count() == 18
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_undo_sent_many_times_at_once_is_one_undo(world: World) -> None:
+    campaign = world.campaign()
+    world.vote(world.ann, world.lease(world.ann, campaign))
+    key, answers = uuid.uuid4(), []
+
+    def send() -> None:
+        try:
+            answers.append(voting.undo(world.ann, campaign.uuid, key=key, now=NOON).assignment.pk)
+        except Exception as error:  # said below
+            answers.append(error)
+        connection.close()
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {Assignment.objects.get().pk}
+    assert Vote.objects.count() == 1
+
+
+def test_a_blocked_person_no_longer_gets_the_pictures(world: World) -> None:
+    campaign = world.campaign()
+    lease = world.lease(world.ann, campaign)
+    address = f"/api/v1/annotate/pictures/{lease.assignment.uuid}.jpg"
+    assert world.client(world.ann).get(address).status_code == 200
+    Participation.objects.update(standing="blocked")
+    assert world.client(world.ann).get(address).status_code == 404
+    assert world.client(world.rea).get(address).status_code == 200

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 
 from tests.conftest import World
 from tests.site import ROOT
 from webapp.catalog import Catalog, NoOptions, Offer, UnknownOffer
-from webapp.jobs import run
+from webapp.jobs import folder, run
 from webapp.jobs.models import Job
 from webapp.refusal import Conflict, NotAllowed
 
@@ -118,7 +119,7 @@ def test_a_job_enqueued_by_any_thread_of_a_web_process_rings_our_own_broker(tmp_
 import os, threading
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
-from webapp.jobs import run
+from webapp.jobs import folder, run
 thread = threading.Thread(target=lambda: run.enqueue(None, "release", {"campaign": "none"}))
 thread.start(); thread.join()
 """
@@ -129,3 +130,17 @@ thread.start(); thread.join()
     messages = list((tmp_path / "var" / "broker" / "messages").iterdir())
     assert [m.name.split(".")[1] for m in messages] == ["light"]
     assert b"webapp.jobs.tasks.run_job" in messages[0].read_bytes()
+
+
+def test_a_worker_with_another_folder_does_not_start(world: World, settings: Any, tmp_path: Path) -> None:
+    folder.check()
+    folder.check()
+    settings.VAR = tmp_path / "other"
+    settings.VAR.mkdir()
+    with pytest.raises(Conflict, match="NEARER_VAR"):
+        folder.check()
+    call_command("use_folder", verbosity=0)
+    folder.check()
+    settings.VAR = tmp_path
+    with pytest.raises(Conflict):
+        folder.check()

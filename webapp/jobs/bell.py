@@ -7,6 +7,7 @@ ring Celery's own default application, which is somebody else's broker.
 import os
 
 from celery import Celery
+from celery.signals import worker_init
 
 from webapp.jobs import broker as broker  # the embedded broker is ours in every process
 
@@ -14,3 +15,19 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 app = Celery("nearer")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.set_default()
+
+
+@worker_init.connect
+def _refuse_another_folder(**_: object) -> None:
+    """Nothing of ours may be imported before Django is set up, which Celery has done by now."""
+    from django.db import DatabaseError
+
+    from webapp.jobs import folder
+    from webapp.refusal import Conflict
+
+    try:
+        folder.check()
+    except Conflict as error:
+        raise SystemExit(str(error)) from None
+    except DatabaseError:
+        return  # it is away, or not migrated yet; jobs wait for it anyway

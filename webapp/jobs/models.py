@@ -75,3 +75,9 @@ class JobLine(models.Model):
 
     class Meta:
         ordering = ["id"]
+
+
+class Folder(models.Model):
+    """One row: the mark of the folder in which the site keeps its files."""
+
+    mark = models.CharField(max_length=64)

@@ -245,7 +245,7 @@ def fit(
             seen_mean[block.pictures], seen[block.pictures] = mean_of, covariance_of
 
     renew_percepts(crowd)
-    number = 0
+    number, work = 0, None
     for number in range(1, config.rounds + 1):
         progress(number - 1, config.rounds, "rounds")
         change = 0.0
@@ -265,6 +265,7 @@ def fit(
     if pool:
         pool.shutdown()
     progress(config.rounds, config.rounds, "rounds")
+    work = None  # it holds the largest arrays
     if not keep:
         precision = pull = np.zeros(0)
         message = np.zeros((0, len(KINDS)), np.float32)

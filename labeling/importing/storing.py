@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -179,10 +180,11 @@ def store(
             pictures.close()
         if report.bad:
             _refuse({"bad": report.bad, "rows": report.rows, "notes": report.notes})
+        ready = [_Row.of(entry, picture, plan) for entry, picture in found]  # before others have to wait
         with transaction.atomic():
             if work:
                 work.hold()
-            result = _write(actor, plan, known, parsed, found)
+            result = _write(actor, plan, known, parsed, ready)
             staged.keep()
     except BadInput as error:
         raise Invalid(error.detail, field=error.field, fix=error.fix, value=error.value or None) from None
@@ -240,12 +242,45 @@ class _Staged:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
+IMAGE = (
+    "uuid",
+    "dataset_id",
+    "name",
+    "sha256",
+    "suffix",
+    "bytes",
+    "width",
+    "height",
+    "split",
+    "source",
+    "licence",
+    "attribution",
+)
+PERSON = ("uuid", "image_id", "index", "bbox", "keypoints", "truth_mm")
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A picture and its people as they are written: on SQLite everybody waits while they are, so nothing is worked out then."""
+
+    entry: Entry
+    picture: Picture
+    image: tuple[Any, ...]  # the columns of IMAGE behind `dataset_id`
+    people: list[tuple[str | None, ...]]  # JSON of box, keypoints and truth
+
+    @classmethod
+    def of(cls, entry: Entry, picture: Picture, plan: ImportConfig) -> _Row:
+        image = (entry.name, picture.sha256, picture.suffix, picture.bytes, picture.width, picture.height, entry.split)
+        image += (entry.source, entry.licence or plan.licence, entry.attribution or plan.attribution)
+        people = [
+            (json.dumps(p.bbox), json.dumps(p.keypoints), None if p.truth_mm is None else json.dumps(p.truth_mm))
+            for p in entry.people
+        ]
+        return cls(entry, picture, image, people)
+
+
 def _write(
-    actor: Account | None,
-    plan: ImportConfig,
-    dataset: Dataset | None,
-    parsed: Parsed,
-    found: list[tuple[Entry, Picture]],
+    actor: Account | None, plan: ImportConfig, dataset: Dataset | None, parsed: Parsed, found: list[_Row]
 ) -> dict[str, Any]:
     if dataset is None:  # or another import made one of this name meanwhile: then this one adds to it
         dataset, made = Dataset.objects.get_or_create(
@@ -261,38 +296,20 @@ def _write(
         if not made:
             _same_skeleton(dataset, parsed)
     Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)  # imports into one data set follow each other
-    known = _known(dataset, [entry.name for entry, _ in found])
-    fresh: list[tuple[Entry, Image]] = []
-    for entry, picture in found:
-        if entry.name in known:
-            _same_picture(known[entry.name], entry, picture)
-            continue
-        fresh.append(
-            (
-                entry,
-                Image(
-                    dataset=dataset,
-                    name=entry.name,
-                    sha256=picture.sha256,
-                    suffix=picture.suffix,
-                    bytes=picture.bytes,
-                    width=picture.width,
-                    height=picture.height,
-                    split=entry.split,
-                    source=entry.source,
-                    licence=entry.licence or plan.licence,
-                    attribution=entry.attribution or plan.attribution,
-                ),
-            )
-        )
-    Image.objects.bulk_create([image for _, image in fresh], batch_size=1000)
+    known = _known(dataset, [row.entry.name for row in found])
+    for row in found:
+        if row.entry.name in known:
+            _same_picture(known[row.entry.name], row.entry, row.picture)
+    fresh = [row for row in found if row.entry.name not in known]
+    rows.write(Image, IMAGE, ((uuid.uuid4().hex, dataset.pk, *row.image) for row in fresh))
+    keys = dict(dataset.images.values_list("name", "pk"))
     people = [
-        (entry, Person(image=image, index=index, bbox=p.bbox, keypoints=p.keypoints, truth_mm=p.truth_mm))
-        for entry, image in fresh
-        for index, p in enumerate(entry.people)
+        (uuid.uuid4().hex, keys[row.entry.name], index, *texts)
+        for row in fresh
+        for index, texts in enumerate(row.people)
     ]
-    Person.objects.bulk_create([person for _, person in people], batch_size=1000)
-    asked = _questions(actor, plan, dataset, fresh, [p for _, p in people]) if plan.questions == "keep" else None
+    rows.write(Person, PERSON, people)
+    asked = _questions(actor, plan, dataset, fresh, keys) if plan.questions == "keep" else None
     audit.record(actor, "dataset.import", dataset, format=plan.format, images=len(fresh))
     return {
         "dataset": str(dataset.uuid),
@@ -336,12 +353,12 @@ def _same_picture(image: Image, entry: Entry, picture: Picture) -> None:
 
 
 def _questions(
-    actor: Account | None, plan: ImportConfig, dataset: Dataset, fresh: list[tuple[Entry, Image]], people: list[Person]
+    actor: Account | None, plan: ImportConfig, dataset: Dataset, fresh: list[_Row], keys: dict[str, int]
 ) -> dict[str, Any] | None:
     """Pairs that came with the file become a campaign: closed and labelled if labels came too, else a draft to open."""
-    if not any(entry.questions for entry, _ in fresh):
+    if not any(row.entry.questions for row in fresh):
         return None
-    labelled = all(q.p_second_closer is not None for entry, _ in fresh for q in entry.questions)
+    labelled = all(q.p_second_closer is not None for row in fresh for q in row.entry.questions)
     number = dataset.campaigns.count() + 1
     campaign = Campaign.objects.create(
         name=f"{plan.dataset} (imported{'' if number == 1 else f' {number}'})"[:120],
@@ -351,13 +368,14 @@ def _questions(
         state=Campaign.State.CLOSED if labelled else Campaign.State.DRAFT,
         created_by=actor,
     )
-    index = {(p.image_id, p.index): p.pk for p in people}
+    people = Person.objects.filter(image__dataset=dataset).values_list("image_id", "index", "pk")
+    index = {(image, n): pk for image, n, pk in people}
 
     def asked() -> Iterator[tuple[int, ...]]:
         rank, key, votes = 0, campaign.pk, campaign.votes_per_pair
-        for entry, image in fresh:
-            here = [index[image.pk, n] for n in range(len(entry.people))]
-            for q in entry.questions:
+        for row in fresh:
+            here = [index[keys[row.entry.name], n] for n in range(len(row.people))]
+            for q in row.entry.questions:
                 yield (key, here[q.person], here[q.person], q.first, q.second, rank, votes, 0, 0)
                 rank += 1
 
@@ -370,12 +388,12 @@ def _questions(
     return {"campaign": str(campaign.uuid), "pairs_added": count}
 
 
-def _labels(actor: Account | None, campaign: Campaign, fresh: list[tuple[Entry, Image]]) -> None:
+def _labels(actor: Account | None, campaign: Campaign, fresh: list[_Row]) -> None:
     crowd_run = CrowdRun.objects.create(
         campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0, created_by=actor
     )
     keys = Pair.objects.filter(campaign=campaign).order_by("rank").values_list("pk", flat=True)
-    questions = (q for entry, _ in fresh for q in entry.questions)
+    questions = (q for row in fresh for q in row.entry.questions)
     rows.write(
         Label,
         ("run_id", "pair_id", "p_first_closer", "risk", "votes_used"),

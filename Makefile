@@ -52,6 +52,9 @@ bench: setup $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.crowd_updates
 	$(BIN)/python -m benchmarks.campaign_modes --votes 2000
 	$(BIN)/python -m benchmarks.multiview --parts speed memory
+	$(BIN)/python -m benchmarks.at_work
+	$(BIN)/python -m benchmarks.indistinguishable
+	$(BIN)/python -m benchmarks.bad_day
 
 # Accuracy of lifters on motion of yours: make accuracy POSES=poses.npz (about two hours on two cores).
 accuracy: setup $(VENV)/.installed-test

@@ -16,6 +16,7 @@ import zlib
 from typing import Any
 
 import requests
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections, connection
 
@@ -25,12 +26,15 @@ from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 
 
+SAID_EVERY_S = 10.0
+
+
 class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("campaign", help="name or uuid of an open campaign")
-        parser.add_argument("--url", default="http://127.0.0.1:8000", help="address of the running site")
+        parser.add_argument("--url", default=settings.SITE_URL, help="address of the running site")
         parser.add_argument("--annotators", type=int, default=8)
         parser.add_argument("--most", type=int, default=10**9, help="answers in all, at most")
         parser.add_argument(
@@ -53,7 +57,12 @@ class Command(BaseCommand):
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(SAID_EVERY_S)
+                if thread.is_alive():
+                    took = time.monotonic() - started
+                    self.stdout.write(f"{crowd.answers} answers after {took:.0f} s")
+                    self.stdout.flush()
         if crowd.error:
             raise CommandError(str(crowd.error))
         took = time.monotonic() - started

@@ -25,7 +25,6 @@ from labeling.models import Assignment, Campaign, KnownQuestion, Person, Tutoria
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 
-
 SAID_EVERY_S = 10.0
 
 

@@ -49,9 +49,9 @@ class CampaignPlan(Config):
     keypoints: list[str] = Field([], description="keypoints asked about; empty = all of the skeleton")
     pair_policy: PairPolicy = PairPolicy()
     votes_per_pair: int = Field(5, ge=1, le=100, description="votes of different people per pair")
-    delay_ms: int = Field(750, ge=0, le=60_000, description="ms before an answer is accepted")
+    delay_ms: int = Field(750, ge=0, le=60_000, description="how long people look before an answer is accepted")
     session_length: int = Field(25, ge=1, le=500, description="comparisons in one sitting")
-    lease_s: int = Field(900, ge=1, le=86_400, description="s until an unanswered question returns to the queue")
+    lease_s: int = Field(900, ge=1, le=86_400, description="after so long an unanswered question returns to the queue")
     allow_same: bool = Field(False, description="offer 'same distance' (the paper does not)")
     gold_share: float = Field(0.0, ge=0, le=0.5, description="share of questions with known answer")
     gold_questions: int | None = Field(
@@ -62,7 +62,7 @@ class CampaignPlan(Config):
         "than an ordinary pair: fewer can be told by people who talk to each other",
     )
     tutorial_questions: int = Field(6, ge=0, le=20, description="tutorial length; needs people with known truth")
-    tutorial_dataset: str = Field("", description="uuid of a data set with known truth; empty = the campaign's own")
+    tutorial_dataset: str = Field("", description="a data set with known truth, by its uuid; empty = the campaign's own")
     tutorial_pass_share: float = Field(0.6, ge=0, le=1, description="share of right answers that passes")
     tutorial_tries: int = Field(3, ge=1, le=20, description="how often the tutorial may be tried")
     instructions: str = Field("", max_length=5000)
@@ -79,7 +79,7 @@ class CampaignPlan(Config):
         description="fixed: so many votes on each pair (the paper); adaptive: the most informative pair next, all pairs "
         "labelled; adaptive-prior: the same, starting from expected depths",
     )
-    prior: str = Field("", description="uuid of the depth prior of mode adaptive-prior")
+    prior: str = Field("", description="of mode adaptive-prior, by its uuid; empty = the newest of the data set")
     stop_risk: float = Field(0.0, ge=0, le=0.5, description="adaptive: a person is done at this mean risk")
     least_votes: int = Field(1, ge=0, le=1000, description="adaptive: every person gets at least so many votes")
     most_votes: int = Field(25, ge=1, le=1000, description="adaptive: and at most so many")
@@ -94,7 +94,7 @@ class CampaignPlan(Config):
     )
     guard: Literal["flag", "pause"] = Field("flag", description="what happens to suspicious annotators")
     pay_per_vote: float = Field(0.0, ge=0, le=1000, description="pay of one answer, for wage and budget")
-    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="of pay_per_vote")
+    currency: str = Field("USD", pattern=r"^[A-Z]{3}$", description="of the pay, three letters")
 
 
 class PrepareConfig(Config):

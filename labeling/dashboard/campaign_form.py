@@ -71,6 +71,10 @@ CHOICES = {
     "flag": "are shown to admins",
     "pause": "are paused until an admin decides",
 }
+OFFERED = {
+    "prior": "Of the third mode",
+    "tutorial_dataset": "One whose people have known depths; without any there is no tutorial",
+}
 WIDE = ("keypoints", "instructions")
 
 
@@ -140,7 +144,7 @@ def _input(name: str, post: QueryDict, offered: dict[str, list[tuple[str, str]]]
     common: dict[str, Any] = {"name": sent, "label": label, "value": value, "wide": name in WIDE}
     common["help"] = info.description or "" if info else ""
     if name in offered:
-        return Input(kind="select", choices=offered[name], **common)
+        return Input(kind="select", choices=offered[name], **common | {"help": OFFERED.get(name, "")})
     assert info is not None  # noqa: S101  (all other names are fields of the plan)
     bounds = {
         kind: bound

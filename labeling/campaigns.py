@@ -62,7 +62,9 @@ class CampaignPlan(Config):
         "than an ordinary pair: fewer can be told by people who talk to each other",
     )
     tutorial_questions: int = Field(6, ge=0, le=20, description="tutorial length; needs people with known truth")
-    tutorial_dataset: str = Field("", description="a data set with known truth, by its uuid; empty = the campaign's own")
+    tutorial_dataset: str = Field(
+        "", description="a data set with known truth, by its uuid; empty = the campaign's own"
+    )
     tutorial_pass_share: float = Field(0.6, ge=0, le=1, description="share of right answers that passes")
     tutorial_tries: int = Field(3, ge=1, le=20, description="how often the tutorial may be tried")
     instructions: str = Field("", max_length=5000)

@@ -371,9 +371,7 @@ SCORED = {
 
 
 def _arms(campaign: Campaign, truth: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = quality.arms(campaign)
-    if campaign.mode == Campaign.Mode.FIXED or not rows:
-        return []
+    rows = [] if campaign.mode == Campaign.Mode.FIXED else quality.arms(campaign)
     titles = {False: "by information", True: "uniform (control)"}
     return [
         {

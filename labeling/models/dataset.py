@@ -93,6 +93,7 @@ class Person(models.Model):
     class Meta:
         ordering = ["image_id", "index"]
         constraints = [models.UniqueConstraint(fields=["image", "index"], name="person_index_once_per_image")]
+        indexes = [models.Index(fields=["image"], name="person_with_truth", condition=Q(truth_mm__isnull=False))]
 
 
 class Pair(models.Model):

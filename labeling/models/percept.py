@@ -68,5 +68,5 @@ class Percept(models.Model):
         ]
         indexes = [
             models.Index(fields=["campaign", "control", "-priority"], name="percept_queue", condition=Q(open=True)),
-            models.Index(fields=["campaign", "-risk"], name="percept_risk"),
+            models.Index(fields=["campaign", "-risk"], name="percept_asked_risk", condition=Q(votes__gt=0)),
         ]

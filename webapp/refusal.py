@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import re
 import sqlite3
 import sys
@@ -14,19 +13,21 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-_ROOTS = {
-    str(Path(p).resolve())
-    for p in (Path(__file__).parent.parent, sys.prefix, sys.base_prefix, tempfile.gettempdir(), Path.home())
-}
-_ROOTS |= {os.environ["NEARER_VAR"].rstrip("/")} if os.environ.get("NEARER_VAR", "/").strip("/") else set()
-_PATH = re.compile(
-    "(?:" + "|".join(re.escape(r) for r in sorted(_ROOTS, key=len, reverse=True) if r != "/") + r")(?:/[^\s'\":,;)]*)?"
-)
+_ROOTS = [
+    str(Path(p).resolve()) for p in (Path(__file__).parent.parent, sys.prefix, sys.base_prefix, tempfile.gettempdir())
+]
+
+
+def hide(root: Path) -> None:
+    """From now on `without_paths` knows this folder, too."""
+    _ROOTS.append(str(root))
 
 
 def without_paths(text: str) -> str:
     """A message for people elsewhere: of paths on this machine only the last part is left."""
-    return _PATH.sub(lambda match: match[0].rstrip("/").rpartition("/")[2], text)
+    roots = "|".join(re.escape(root) for root in sorted(_ROOTS, key=len, reverse=True) if root != "/")
+    path = rf"(?:{roots})(?:/[^\s'\":,;)]*)?"
+    return re.sub(path, lambda match: match[0].rstrip("/").rpartition("/")[2], text)
 
 
 class Refusal(Exception):

@@ -6,19 +6,18 @@ for the open internet (docs/operations.md); this is for sites without one.
 
 from __future__ import annotations
 
-import os
 import socket
 import time
 from typing import Any
 
+from django.conf import settings
 from gunicorn.workers.gthread import ThreadWorker
 
-GRACE_S = float(os.environ.get("NEARER_SEND_GRACE_S", "10"))  # so long a sender may be silent or slow
-LEAST_BYTES_PER_S = 2000  # after that
+LEAST_BYTES_PER_S = 2000  # after SEND_GRACE_S
 
 
 class PatientSocket(socket.socket):
-    """A socket whose `recv` raises TimeoutError for a sender that is silent for `GRACE_S` or slower than `LEAST_BYTES_PER_S`."""
+    """A socket whose `recv` raises TimeoutError for a sender that is silent for `SEND_GRACE_S` or slower than `LEAST_BYTES_PER_S`."""
 
     started: float | None = None
     received = 0
@@ -31,15 +30,15 @@ class PatientSocket(socket.socket):
         if self.getblocking() is False:
             return super().recv(size, flags)
         self.started = time.monotonic() if self.started is None else self.started
-        before = self.gettimeout()
-        self.settimeout(GRACE_S if before is None else min(before, GRACE_S))
+        grace_s, before = settings.SEND_GRACE_S, self.gettimeout()
+        self.settimeout(grace_s if before is None else min(before, grace_s))
         try:
             data = super().recv(size, flags)
         finally:
             self.settimeout(before)
         self.received += len(data)
         elapsed = time.monotonic() - self.started
-        if elapsed > GRACE_S and self.received < LEAST_BYTES_PER_S * (elapsed - GRACE_S):
+        if elapsed > grace_s and self.received < LEAST_BYTES_PER_S * (elapsed - grace_s):
             raise TimeoutError("the request is sent too slowly")
         return data
 

@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
+from webapp.refusal import hide
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -40,6 +42,7 @@ DEBUG = _flag("NEARER_DEBUG", False)
 # Everything that is written at run time (database, pictures, releases, models, broker) is below VAR.
 VAR = Path(os.environ.get("NEARER_VAR", BASE_DIR / "var")).resolve()
 VAR.mkdir(parents=True, exist_ok=True)
+hide(VAR)
 
 
 def _secret_key() -> str:
@@ -278,6 +281,8 @@ SITE_PORT = _number("NEARER_PORT", 8000)
 # Where people reach the site, for links that the command line prints.
 SITE_URL = os.environ.get("NEARER_URL", f"http://{SITE_HOST}:{SITE_PORT}").rstrip("/")
 BEHIND_PROXY = _flag("NEARER_BEHIND_PROXY", False)
+# So long a sender of a request may be silent or slow (webapp.serving).
+SEND_GRACE_S = _number("NEARER_SEND_GRACE_S", 10)
 WEB_PROCESSES = _number("NEARER_WEB_PROCESSES", 2)
 WEB_THREADS = _number("NEARER_WEB_THREADS", 4)
 # Threads of one training run; 0 lets torch decide.

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from pydantic import Field
 
 from labeling import pairs
@@ -332,13 +332,21 @@ def _known(dataset: Dataset, names: list[str]) -> dict[str, Image]:
 def _skeleton_row(parsed: Parsed) -> SkeletonRow:
     plain = parsed.skeleton
     name, number = plain.name, 1
-    while (row := SkeletonRow.objects.filter(name=name).first()) is not None:
+    while True:
+        row = SkeletonRow.objects.filter(name=name).first()
+        if row is None:
+            data = plain.as_dict()
+            try:
+                with transaction.atomic():
+                    return SkeletonRow.objects.create(
+                        name=name, keypoints=data["keypoints"], bones=data["bones"], root=plain.root
+                    )
+            except IntegrityError:  # another import was first
+                continue
         if row.plain.as_dict() | {"name": ""} == plain.as_dict() | {"name": ""}:
             return row
         number += 1
         name = f"{plain.name}-{number}"
-    data = plain.as_dict()
-    return SkeletonRow.objects.create(name=name, keypoints=data["keypoints"], bones=data["bones"], root=plain.root)
 
 
 def _same_picture(image: Image, entry: Entry, picture: Picture) -> None:

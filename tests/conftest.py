@@ -94,9 +94,17 @@ class World:
         return voting.accept(account, lease.token, closer=closer, key=key or uuid.uuid4(), now=now)
 
 
-NUMERICAL = {
+ONCE = {
     *("test_crowd", "test_depth", "test_honest_crowds", "test_heatmaps", "test_lifter", "test_metrics", "test_motion"),
-    *("test_multiview", "test_neighbours", "test_pseudo", "test_video", "test_video_harvest"),
+    *(
+        "test_multiview",
+        "test_neighbours",
+        "test_pseudo",
+        "test_video",
+        "test_video_harvest",
+        "test_killed",
+        "test_together",
+    ),
 }
 
 
@@ -131,8 +139,8 @@ def world(db: None, tmp_path: Path) -> World:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests come in random order, but the end-to-end story is told last and in its own order."""
     for item in items:
-        if item.path.stem in NUMERICAL and "world" not in getattr(item, "fixturenames", ()):
-            item.add_marker("numerical")
+        if item.path.stem in ONCE and "world" not in getattr(item, "fixturenames", ()):
+            item.add_marker("once")
     story = [item for item in items if "end_to_end" in item.nodeid]
     story.sort(key=lambda item: (item.path.name, item.function.__code__.co_firstlineno, item.nodeid))  # type: ignore[attr-defined]
     items[:] = [item for item in items if item not in story] + story

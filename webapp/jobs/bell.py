@@ -20,7 +20,7 @@ app.set_default()
 @worker_init.connect
 def _refuse_another_folder(**_: object) -> None:
     """Nothing of ours may be imported before Django is set up, which Celery has done by now."""
-    from django.db import DatabaseError
+    from django.db import DatabaseError, connection
 
     from webapp.jobs import folder
     from webapp.refusal import Conflict
@@ -31,3 +31,7 @@ def _refuse_another_folder(**_: object) -> None:
         raise SystemExit(str(error)) from None
     except DatabaseError:
         return  # it is away, or not migrated yet; jobs wait for it anyway
+    finally:  # the pool's processes are forked after this: they must inherit no connection and no pool
+        connection.close()
+        if connection.vendor == "postgresql":
+            connection.close_pool()

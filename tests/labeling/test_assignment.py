@@ -225,8 +225,8 @@ def test_the_budget_is_never_exceeded(world: World) -> None:
 
 def test_gold_questions_are_as_many_and_as_varied_as_ordinary_ones(world: World) -> None:
     data = world.dataset(60)
-    for person in Person.objects.filter(image__dataset=data):
-        spread = random.Random(person.pk)
+    for number, person in enumerate(Person.objects.filter(image__dataset=data).order_by("pk")):
+        spread = random.Random(number)
         person.truth_mm = [[0.0, 0.0, spread.uniform(-400, 400)] for _ in person.keypoints]
         person.save()
     campaign = world.campaign(data, gold_share=0.2, pairs=20)
@@ -234,11 +234,11 @@ def test_gold_questions_are_as_many_and_as_varied_as_ordinary_ones(world: World)
     assert len(gold) == 60 * 20 * 0.2 / 0.8  # with as many people asked, none is asked more often than an ordinary pair
     assert all(g.gap_mm >= known.GOLD_GAP_MM for g in gold)
     of_person = Counter(g.person_id for g in gold)
-    assert len(of_person) == 60
-    assert max(of_person.values()) <= 13  # 5 on the average; drawn independently 13 come once in a hundred campaigns
-    assert (
-        max(Counter((g.first, g.second) for g in gold).values()) <= 12
-    )  # of 91 pairs of keypoints: 3.3 on the average
+    # 5 a person and 3.3 a pair of keypoints on the average. The draw differs from campaign to campaign: drawn
+    # independently, each of these bounds breaks less often than once in ten thousand campaigns.
+    assert len(of_person) >= 55
+    assert max(of_person.values()) <= 18
+    assert max(Counter((g.first, g.second) for g in gold).values()) <= 15
     ordinary = set(campaign.pairs.values_list("first_person", "first", "second"))
     assert not ordinary & {(g.person_id, g.first, g.second) for g in gold}
 

@@ -309,6 +309,19 @@ def test_codes_are_not_guessed(world: World) -> None:
     assert "many" in answers[-1].content.decode()
 
 
+def test_a_stolen_session_does_not_find_the_password_out(world: World) -> None:
+    client = with_factor(world)
+    new = {"new_password1": "another-Password-8", "new_password2": "another-Password-8"}
+    for n in range(10):
+        client.post("/account/", {"do": "remove-factor", "password": f"guess {n}"})
+        assert client.post("/account/password/", new | {"old_password": f"guess {n}"}).status_code == 200
+    client.post("/account/", {"do": "remove-factor", "password": world.password})  # right, and not even compared
+    assert TOTPDevice.objects.get().confirmed
+    assert client.post("/account/password/", new | {"old_password": world.password}).status_code == 429
+    world.rea.refresh_from_db()
+    assert world.rea.check_password(world.password)
+
+
 def test_a_lost_app_is_removed_by_an_admin_and_ones_own_with_the_password(world: World) -> None:
     client = with_factor(world)
     client.post("/account/", {"do": "remove-factor", "password": "wrong"})

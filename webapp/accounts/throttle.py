@@ -46,6 +46,7 @@ ADDRESS = Limit("address", 60, 600, "wrong passwords from this address")
 REGISTRATIONS = Limit("registrations", 20, 3600, "new accounts from this address")
 ENTRIES = Limit("entries", 120, 3600, "entries from this address")
 CODES = Limit("codes", 20, 600, "codes for this account")
+OWN_PASSWORD = Limit("own-password", 20, 600, "passwords")  # whoever holds a stolen session does not know it yet
 RESETS = Limit("resets", 10, 3600, "password resets from this address")
 
 

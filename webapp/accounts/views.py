@@ -146,6 +146,10 @@ class PasswordChange(views.PasswordChangeView):
     template_name = "password_change.html"
     success_url = reverse_lazy("account")
 
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        throttle.take(throttle.OWN_PASSWORD, str(request.user.pk))
+        return super().post(request, *args, **kwargs)
+
     def form_valid(self, form: Any) -> HttpResponse:
         with transaction.atomic():
             response = super().form_valid(form)
@@ -218,6 +222,7 @@ def account(request: HttpRequest) -> HttpResponse:
                 second_factor.confirm(mine, request.POST.get("code", "")[:20])
                 messages.success(request, "From now on you sign in with password and code.")
             elif request.POST.get("do") == "remove-factor":
+                throttle.take(throttle.OWN_PASSWORD, str(mine.pk))
                 if not mine.check_password(request.POST.get("password", "")):
                     raise NotAllowed("The password is wrong.", field="password")
                 second_factor.remove(mine, mine)

@@ -226,3 +226,24 @@ def test_pictures_of_every_size_fill_their_panel_and_the_buttons_are_in_view(
             "t => document.querySelector('.photo img')?.src !== t", arg=page.locator(".photo img").get_attribute("src")
         )
     page.context.close()
+
+
+COVERED = """() => [...document.querySelectorAll('button')].filter((b) => {
+    const box = b.getBoundingClientRect(), there = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return box.width && !b.contains(there);
+}).map((b) => b.textContent)"""
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 800), (360, 740)])
+def test_the_words_of_a_preview_cover_no_button(place: Any, browser: Any, width: int, height: int) -> None:
+    site, campaign = place
+    page = browser.new_context(viewport={"width": width, "height": height}).new_page()
+    sign_in(page, site, "ada")
+    page.goto(f"{site.url}/campaigns/{campaign}/preview/")
+    page.wait_for_selector(ENABLED)
+    assert page.evaluate(COVERED) == []
+    words, link = page.locator(".preview").bounding_box(), page.locator(".preview a").bounding_box()
+    assert link["x"] >= 0 and link["x"] + link["width"] <= width
+    assert words["y"] + words["height"] <= page.locator(".stage").bounding_box()["y"]
+    assert page.evaluate("document.documentElement.scrollHeight") <= height
+    page.context.close()

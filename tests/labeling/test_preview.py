@@ -15,7 +15,7 @@ def test_a_preview_shows_real_questions_and_counts_nothing_also_of_a_draft(world
     campaign = world.campaign(opened=False, access=access)
     client, base = world.client(world.rea), f"/api/v1/annotate/{campaign.uuid}/preview/"
     page = client.get(f"/campaigns/{campaign.uuid}/preview/").content.decode()
-    assert "nothing is counted" in page
+    assert "nothing counts" in page
     assert base in page
     assert client.get(base).json()["delay_ms"] == campaign.delay_ms
     asked = client.post(f"{base}next/", {"have": []}, content_type="application/json").json()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from django.core.exceptions import ValidationError
 from django.core.validators import URLValidator
 from django.db import IntegrityError, transaction
+from django.urls import reverse
 from pydantic import Field
 
 from labeling import known, pairs, percepts
@@ -25,6 +26,7 @@ from labeling.models import (
     QuestionReport,
     Vote,
 )
+from labeling.models.campaign import entry_key
 from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
@@ -334,6 +336,21 @@ def move(actor: Account, campaign: Campaign, to: str) -> Campaign:
         audit.record(actor, f"campaign.{to}", campaign)
     campaign.refresh_from_db()
     return campaign
+
+
+def renew_link(actor: Account, campaign: Campaign) -> str:
+    """Give the campaign another invitation or recruiter's link: the one that got into wrong hands opens nothing any more.
+
+    Who has a seat keeps it. Returns the new link's path. Raises NotAllowed, Conflict.
+    """
+    require(actor, Role.ADMIN)
+    if campaign.access == Campaign.Access.OPEN:
+        raise Conflict("A campaign open to all annotators has no link.", field="access", value=campaign.access)
+    with transaction.atomic():
+        Campaign.objects.filter(pk=campaign.pk).update(entry_key=entry_key())
+        audit.record(actor, "campaign.new-link", campaign)
+    campaign.refresh_from_db(fields=["entry_key"])
+    return reverse("join" if campaign.access == Campaign.Access.INVITE else "enter", args=[campaign.entry_key])
 
 
 class DeleteConfig(Config):

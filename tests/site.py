@@ -126,7 +126,9 @@ class Site:
 
     def stop(self) -> None:
         if self.process and self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)  # what a shell starts with & ignores SIGINT, and so do its children
+            self.process.send_signal(
+                signal.SIGTERM
+            )  # what a shell starts with & ignores SIGINT, and so do its children
             self.process.wait(120)  # workers end what they do; on a busy machine that takes its time
         if self.web and self.web.poll() is None:
             os.killpg(self.web.pid, signal.SIGKILL)

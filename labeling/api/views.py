@@ -185,6 +185,14 @@ class Campaigns(Listed):
         moved = campaigns.move(request.user, self.get_object(), read(MoveRequest, request.data).move)
         return Response(self.get_serializer(moved).data)
 
+    @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
+    @action(detail=True, methods=["post"], url_path="new-link")
+    def new_link(self, request: Request, id: UUID) -> Response:
+        """Another invitation or recruiter's link; the old one opens nothing any more."""
+        require(request.user, Role.ADMIN)
+        path = campaigns.renew_link(request.user, self.get_object())
+        return Response({"link": request.build_absolute_uri(path)})
+
     @extend_schema(responses=Progress)
     @action(detail=True)
     def progress(self, request: Request, id: UUID) -> Response:

@@ -196,6 +196,9 @@ def campaign_act(request: HttpRequest, identity: UUID) -> HttpResponse:
         elif do == "release":
             throttle.take(throttle.heavy(), str(request.user.pk))
             return redirect("job", freeze.start(request.user, campaign, note=request.POST.get("note", "")).uuid)
+        elif do == "new-link":
+            campaigns.renew_link(request.user, campaign)
+            messages.success(request, "The campaign has a new link; the old one opens nothing any more.")
         elif do == "delete":
             return redirect("job", campaigns.delete(request.user, campaign).uuid)
         elif do == "standing":

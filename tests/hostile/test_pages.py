@@ -172,7 +172,7 @@ def test_every_field_of_every_page_form_takes_nonsense(world: World, known: dict
         for name, route, _ in addresses()
         if not route.startswith("api/") and name not in ("logout", "login", "password-forgotten", "enter")
     }
-    actions = ["standing", "grant-try", "aggregate", "release", "open", "retry", "cancel", "nonsense", ""]
+    actions = ["standing", "grant-try", "new-link", "aggregate", "release", "open", "retry", "cancel", "nonsense", ""]
     tried = 0
     for path in sorted(pages - {""}):
         if _post(client, path, {}).status_code in (404, 405):

@@ -13,7 +13,7 @@ from labeling import access, campaigns, tutorial
 from labeling.models import Campaign, Participation
 from tests.conftest import NOON, SECOND, World
 from webapp.accounts import people, throttle, tokens
-from webapp.accounts.models import Account
+from webapp.accounts.models import Account, AuditEntry
 from webapp.refusal import Conflict, NotAllowed
 
 PID, DONE = "5f3c" * 6, "https://recruiter.example/complete?cc=SECRET42"
@@ -152,3 +152,29 @@ def test_a_failed_tutorial_screens_out(world: World) -> None:
         tutorial.answer(account, study.uuid, question=step.position, closer=wrong, token=token, now=NOON + SECOND)
     assert (ending(client, study)["kind"], ending(client, study)["url"]) == ("tutorial_failed", f"{DONE}-out")
     assert access.ending_of(account, study.uuid).again is False
+
+
+@pytest.mark.parametrize(("access", "door"), [("recruiter", "enter"), ("invite", "join")])
+def test_a_leaked_link_is_replaced_and_opens_nothing_any_more(world: World, access: str, door: str) -> None:
+    campaign = world.campaign(access=access)
+    leaked, ids = campaign.entry_key, {"PROLIFIC_PID": PID}
+    act = f"/campaigns/{campaign.uuid}/act/"
+    assert world.client(world.rea).post(act, {"do": "new-link"}).status_code == 302  # a reviewer may not
+    campaign.refresh_from_db()
+    assert campaign.entry_key == leaked
+    made = world.client(world.ada).post(f"/api/v1/campaigns/{campaign.uuid}/new-link/")
+    campaign.refresh_from_db()
+    assert made.json()["link"].endswith(f"/{door}/{campaign.entry_key}/")
+    assert campaign.entry_key != leaked
+    assert Client().get(f"/{door}/{leaked}/", ids).status_code == 404
+    assert Client().get(f"/{door}/{campaign.entry_key}/", ids).status_code == 302
+    page = world.client(world.ada).post(act, {"do": "new-link"}, follow=True).content.decode()
+    assert "opens nothing any more" in page
+    assert campaign.entry_key not in page
+    assert AuditEntry.objects.filter(verb="campaign.new-link").count() == 2
+
+
+def test_an_open_campaign_has_no_link_to_replace(world: World) -> None:
+    campaign = world.campaign()
+    answer = world.client(world.ada).post(f"/api/v1/campaigns/{campaign.uuid}/new-link/")
+    assert (answer.status_code, answer.json()["field"]) == (409, "access")

@@ -173,7 +173,7 @@ class Busy(threading.Thread):
             time.sleep(0.3)
 
 
-def at_work(seconds: float, alone_s: float) -> dict[str, Any]:
+def at_work(seconds: float, alone_s: float, modes: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         site = Site(Path(folder), "atwork")
         site.environment |= {"NEARER_RATE_HEAVY": "999999/hour", "NEARER_JUDGE_EVERY_S": "10"}
@@ -187,6 +187,8 @@ def at_work(seconds: float, alone_s: float) -> dict[str, Any]:
         rows = []
         try:
             for mode, campaign in zip(("fixed", "adaptive"), campaigns, strict=True):
+                if mode not in modes:
+                    continue
                 alone = phase(site, campaign, tokens, alone_s)
                 busy = Busy(site, campaign, admin)
                 busy.start()
@@ -375,6 +377,7 @@ def main() -> int:
     parser.add_argument("--parts", nargs="+", choices=["work", "large"], default=["work", "large"])
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--alone-s", type=float, default=60)
+    parser.add_argument("--modes", nargs="+", choices=["fixed", "adaptive"], default=["fixed", "adaptive"])
     parser.add_argument("--people", type=int, default=200_000, help="five pairs and 25 votes each")
     parser.add_argument("--models", nargs="+", default=["two-coin", "paper", "depth"])
     parser.add_argument("--rounds", type=int, default=25)
@@ -382,7 +385,7 @@ def main() -> int:
     options = parser.parse_args()
     found: dict[str, Any] = {}
     if "work" in options.parts:
-        found["work"] = at_work(options.seconds, options.alone_s)
+        found["work"] = at_work(options.seconds, options.alone_s, options.modes)
     if "large" in options.parts and os.environ.get("DATABASE_URL"):
         found["large"] = large(options.people, options.rounds, options.models)
     broken = bars(found)

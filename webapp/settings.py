@@ -192,6 +192,8 @@ CELERY_TASK_DEFAULT_QUEUE = "light"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat-schedule")
 # How often the sweep looks for jobs that wait unheard or fell silent, and for leases that ran out.
 JOB_SWEEP_S = _number("NEARER_JOB_SWEEP_S", 5)
+# How much less urgent than the web server a worker is to the machine's scheduler (0 to 19; `man nice`).
+WORKER_NICE = _number("NEARER_WORKER_NICE", 10)
 # A running job whose worker sent no heartbeat for so long is given to another worker.
 JOB_SILENCE_S = _number("NEARER_JOB_SILENCE_S", 20)
 # How long the upload and the checkpoints of a failed or cancelled job are kept, so that it can be continued.

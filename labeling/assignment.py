@@ -11,6 +11,8 @@ new pairs are not starved. On PostgreSQL locked rows are skipped; on SQLite writ
 from __future__ import annotations
 
 import random
+import time
+import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -362,9 +364,9 @@ def _next_pair(seat: Participation, now: datetime) -> _Choice | None:
     seat.cursors = (seat.cursors + [-1] * levels)[:levels]
     before = list(seat.cursors)
     pair = _scan(seat)
-    if pair is None and any(c >= 0 for c in seat.cursors):
+    if pair is None:
         seat.cursors = [-1] * levels  # leases may have come back behind the cursors: look once more from the start
-        pair = _scan(seat)
+        pair = _scan(seat, every=True)
     if pair is not None:
         return _Waiting(seat, pair, before)
     _REMEMBER.run(seat=seat.pk, cursors=seat.cursors, until=now + NOTHING_LEFT_FOR)
@@ -487,8 +489,20 @@ _NEXT_WAITING = Select(_not_answered)
 _LAST_WAITING = Select(lambda: _waiting().only("rank").order_by("-rank")[:1])
 
 
-def _scan(seat: Participation) -> Pair | None:
+EMPTY_FOR_S = 5.0
+_empty_until: dict[tuple[uuid.UUID, int], float] = {}  # in this process; `time.monotonic()` of the next look
+
+
+def _scan(seat: Participation, *, every: bool = False) -> Pair | None:
+    """The next waiting pair, the levels with the fewest takers first.
+
+    A level that nobody's pair waits on is not looked at again for `EMPTY_FOR_S`, unless `every`: finding nothing costs most of all, as
+    PostgreSQL reads past what stood there until its next vacuum. A lease that comes back there waits so long at most.
+    """
     for level, cursor in enumerate(seat.cursors):
+        key = (seat.campaign.uuid, level)
+        if not every and time.monotonic() < _empty_until.get(key, 0.0):
+            continue
         found = _NEXT_WAITING.first(campaign=seat.campaign_id, level=level, seat=seat.pk, cursor=cursor)
         if found:
             seat.cursors[level] = found.rank
@@ -496,6 +510,10 @@ def _scan(seat: Participation) -> Pair | None:
         # Nothing but this annotator's own pairs up to the last one: do not read past them again.
         last = _LAST_WAITING.first(campaign=seat.campaign_id, level=level)
         seat.cursors[level] = max(cursor, last.rank if last else -1)
+        if last is None:
+            if len(_empty_until) >= 10_000:
+                _empty_until.clear()
+            _empty_until[key] = time.monotonic() + EMPTY_FOR_S
     return None
 
 

@@ -10,6 +10,7 @@ from datetime import timedelta
 
 import pytest
 from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from labeling import access, assignment, known, voting
 from labeling.models import Assignment, GoldAnswer, Pair, Participation, Person, Vote
@@ -305,3 +306,30 @@ def test_a_blocked_person_no_longer_gets_the_pictures(world: World) -> None:
     Participation.objects.update(standing="blocked")
     assert world.client(world.ann).get(address).status_code == 404
     assert world.client(world.rea).get(address).status_code == 200
+
+
+def test_a_question_costs_the_same_however_many_levels_of_takers_are_empty(world: World) -> None:
+    data = world.dataset(12)
+    asked = []
+    for taken in (0, 5):
+        campaign = world.campaign(data, name=f"{taken} taken", votes_per_pair=8, session_length=50)
+        Pair.objects.filter(campaign=campaign).update(taken=taken)
+        world.seat(world.ann, campaign)
+        world.vote(world.ann, world.lease(world.ann, campaign))  # finds the empty levels
+        with CaptureQueriesContext(connection) as queries:
+            lease = world.lease(world.ann, campaign)
+        world.vote(world.ann, lease)
+        asked.append(len(queries))
+    assert asked[0] == asked[1]
+
+
+def test_a_pair_that_comes_back_to_an_empty_level_is_handed_out_at_once_where_nothing_else_is_left(
+    world: World,
+) -> None:
+    campaign = world.campaign(world.dataset(1), pairs=2, votes_per_pair=2, session_length=50)
+    world.vote(world.ann, world.lease(world.ann, campaign))
+    given = world.lease(world.ann, campaign)
+    world.vote(world.ben, world.lease(world.ben, campaign))  # the first pair; finds none without takers
+    assignment.return_expired(now=given.assignment.expires_at + timedelta(seconds=1))
+    again = world.lease(world.ann, campaign, now=given.assignment.expires_at + timedelta(seconds=2))
+    assert again.assignment.pair_id == given.assignment.pair_id

@@ -151,7 +151,7 @@ if DATABASE_URL:
 else:
     DATABASES = {
         "default": {
-            "ENGINE": "django.db.backends.sqlite3",
+            "ENGINE": "webapp.sqlite",
             "NAME": VAR / "nearer.sqlite3",
             "CONN_MAX_AGE": 600,  # closing costs more than a vote: the last one out empties the write-ahead log
             "OPTIONS": {

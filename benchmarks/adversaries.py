@@ -25,9 +25,9 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django.setup()
 
 from benchmarks.votes_needed import FIRST, NOISE_MM, PAIRS, SECOND, World  # noqa: E402
-from labeling import quality  # noqa: E402
 from labeling.crowd import depth, selection  # noqa: E402
 from labeling.crowd.config import DepthConfig  # noqa: E402
+from labeling.quality import suspicion  # noqa: E402
 
 ANNOTATORS, A_ROUND, GOLD_SHARE, ENOUGH, DELAY_MS = 300, 5, 0.1, 15, 750
 KINDS = {"random": 60, "always-left": 30, "always-green": 30, "inverted": 30, "automaton": 1}
@@ -85,8 +85,8 @@ def run(file: Path, pictures: int, seed: int, bad: bool) -> dict[str, Any]:
         answers += np.bincount(who, minlength=ANNOTATORS)
         p, f, s, w, z, look = (np.concatenate(c) for c in columns)
         state = depth.fit(before, depth.PairVotes(p, f, s, w, z, ANNOTATORS, look), CONFIG, previous=state)
-        recent = quality.Recent(w, np.concatenate(times), np.where(look & 2, ~z, z).astype(float))
-        said = quality.suspicions(DELAY_MS, np.arange(ANNOTATORS), state.belief, answers, recent)
+        recent = suspicion.Recent(w, np.concatenate(times), np.where(look & 2, ~z, z).astype(float))
+        said = suspicion.suspicions(DELAY_MS, np.arange(ANNOTATORS), state.belief, answers, recent)
         for seat, (_, sure) in said.items():
             flagged.setdefault(seat, int(answers[seat]))
             if sure:
@@ -112,7 +112,7 @@ def _gold_share(state: depth.Percept | None) -> np.ndarray:
     """As `assignment` does it: more gold for whom the last merge doubts."""
     if state is None:
         return np.full(ANNOTATORS, GOLD_SHARE)
-    return np.array([quality.gold_share(GOLD_SHARE, belief) for belief in state.belief])
+    return np.array([suspicion.gold_share(GOLD_SHARE, belief) for belief in state.belief])
 
 
 def _counted(columns: list[list[np.ndarray]], active: np.ndarray, count: int) -> np.ndarray:

@@ -27,7 +27,8 @@ from django.db import connection
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 from labeling.models import Campaign, Dataset, Image, Person
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from webapp.jobs import run
 wanted = {pairs}
 sample = Dataset.objects.select_related("skeleton").get(name="Sample people")
@@ -39,11 +40,11 @@ if made:
     images = Image.objects.bulk_create([Image(name=f"n{{i}}.jpg", **fields) for i in range(count)], batch_size=5000)
     Person.objects.bulk_create([Person(image=i, bbox=source.bbox, keypoints=source.keypoints) for i in images], batch_size=2000)
 admin = Account.objects.get(username="ada")
-plan = campaigns.CampaignPlan(name="bench {pairs}", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=500,
-                              pair_policy=campaigns.PairPolicy(per_person=50))
-campaign, job = campaigns.create(admin, big, plan)
+plan = CampaignPlan(name="bench {pairs}", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=500,
+                              pair_policy=PairPolicy(per_person=50))
+campaign, job = lifecycle.create(admin, big, plan)
 run.perform(job.pk)
-campaigns.move(admin, campaign, "open")
+lifecycle.move(admin, campaign, "open")
 if connection.vendor == "postgresql":  # what the server does by itself minutes after a load, done before the clock starts
     with connection.cursor() as cursor:
         cursor.execute("VACUUM ANALYZE")

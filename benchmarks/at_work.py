@@ -32,7 +32,8 @@ from tests.site import ROOT, Site
 
 ANNOTATORS = 16
 MAKE = """
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.models import Dataset
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
@@ -41,11 +42,11 @@ ada = Account.objects.get(username="ada")
 dataset = Dataset.objects.select_related("skeleton").get(name="Sample people")
 names = []
 for mode in ("fixed", "adaptive"):
-    plan = campaigns.CampaignPlan(name="at work " + mode, mode=mode, votes_per_pair=30, most_votes=1000, delay_ms=0, tutorial_questions=0,
-                                  session_length=500, pair_policy=campaigns.PairPolicy(per_person=91))
-    campaign, job = campaigns.create(ada, dataset, plan)
+    plan = CampaignPlan(name="at work " + mode, mode=mode, votes_per_pair=30, most_votes=1000, delay_ms=0, tutorial_questions=0,
+                                  session_length=500, pair_policy=PairPolicy(per_person=91))
+    campaign, job = lifecycle.create(ada, dataset, plan)
     run.perform(job.pk)
-    campaigns.move(ada, campaign, "open")
+    lifecycle.move(ada, campaign, "open")
     names.append(str(campaign.uuid))
 print(*names)
 print(tokens.issue(ada, name="bench", scopes=["read", "write"])[1])
@@ -215,17 +216,17 @@ def at_work(seconds: float, alone_s: float, modes: list[str]) -> dict[str, Any]:
 # --- a million pairs ---
 LARGE = """
 from django.db import connection
-from labeling import campaigns
+from labeling.campaigns import lifecycle
 from labeling.models import Campaign, Dataset, Participation, Person
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 from webapp.jobs import run
 ada = Account.objects.get(username="ada")
 sample = Dataset.objects.select_related("skeleton").get(name="Sample people")
-small_plan = campaigns.CampaignPlan(name="small", votes_per_pair=5, delay_ms=0, tutorial_questions=0)
-small, job = campaigns.create(ada, sample, small_plan)
+small_plan = CampaignPlan(name="small", votes_per_pair=5, delay_ms=0, tutorial_questions=0)
+small, job = lifecycle.create(ada, sample, small_plan)
 run.perform(job.pk)
-campaigns.move(ada, small, "open")
+lifecycle.move(ada, small, "open")
 data = Dataset.objects.create(name="large", skeleton=sample.skeleton)
 source = Person.objects.filter(image__dataset=sample).select_related("image").first()
 with connection.cursor() as cursor:
@@ -235,8 +236,8 @@ with connection.cursor() as cursor:
     cursor.execute('''INSERT INTO labeling_person (uuid, image_id, index, bbox, keypoints)
         SELECT gen_random_uuid(), i.id, 0, p.bbox, p.keypoints FROM labeling_image i, labeling_person p WHERE i.dataset_id = %s AND p.id = %s''',
         [data.pk, source.pk])
-plan = campaigns.CampaignPlan(name="large", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=500)
-large, job = campaigns.create(ada, data, plan)
+plan = CampaignPlan(name="large", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=500)
+large, job = lifecycle.create(ada, data, plan)
 run.perform(job.pk)
 job.refresh_from_db()
 assert job.state == "done", job.error
@@ -263,19 +264,19 @@ def fill(campaign):
             FROM (SELECT participation_id, count(*) n FROM labeling_vote WHERE campaign_id = %s GROUP BY 1) v WHERE v.participation_id = p.id''', [campaign.pk])
 for campaign in (small, large):
     fill(campaign)
-campaigns.move(ada, large, "open")
+lifecycle.move(ada, large, "open")
 with connection.cursor() as cursor:
     cursor.execute("VACUUM ANALYZE")
 print(small.uuid, large.uuid, tokens.issue(ada, name="bench", scopes=["read", "write"])[1])
 """
 FIT = """
 import json, resource, time
-from labeling import aggregation
+from labeling.aggregation import aggregate
 from labeling.models import Campaign
 from webapp.accounts.models import Account
 from webapp.jobs import run
 from webapp.jobs.models import Job
-job = aggregation.start(Account.objects.get(username="ada"), Campaign.objects.get(uuid="{campaign}"), "{model}")
+job = aggregate.start(Account.objects.get(username="ada"), Campaign.objects.get(uuid="{campaign}"), "{model}")
 begun = time.perf_counter()
 run.perform(job.pk)
 job.refresh_from_db()
@@ -284,10 +285,11 @@ print(json.dumps(dict(model="{model}", state=job.state, attempt=job.attempt, err
 """
 SWEEP = """
 import time
-from labeling import aggregation, assignment
+from labeling.aggregation import aggregate
+from labeling.answering import assignment
 from webapp.jobs import run
 while True:
-    run.sweep(); assignment.return_expired(); aggregation.judge_open_campaigns()
+    run.sweep(); assignment.return_expired(); aggregate.judge_open_campaigns()
     time.sleep(5)
 """
 

@@ -37,18 +37,19 @@ PAUSE_S = 0.3  # between two answers of one person
 BACK_S = 2.0  # after so long a service that is back must serve
 DISK = "96m"
 MAKE = """
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.models import Dataset
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 from webapp.jobs import run
 ada = Account.objects.get(username="ada")
 dataset = Dataset.objects.select_related("skeleton").get(name="Sample people")
-plan = campaigns.CampaignPlan(name="bad day", votes_per_pair=16, delay_ms=0, tutorial_questions=0, session_length=500, gold_share=0.1,
-    probe_share=0.1, pair_policy=campaigns.PairPolicy(per_person=91))
-campaign, job = campaigns.create(ada, dataset, plan)
+plan = CampaignPlan(name="bad day", votes_per_pair=16, delay_ms=0, tutorial_questions=0, session_length=500, gold_share=0.1,
+    probe_share=0.1, pair_policy=PairPolicy(per_person=91))
+campaign, job = lifecycle.create(ada, dataset, plan)
 run.perform(job.pk)
-campaigns.move(ada, campaign, "open")
+lifecycle.move(ada, campaign, "open")
 print(campaign.uuid)
 print(tokens.issue(ada, name="bench", scopes=["read", "write"])[1])
 for n in range({annotators}):

@@ -23,32 +23,34 @@ import numpy as np
 from tests.site import Site
 
 MAKE = """
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.models import Dataset
 from webapp.accounts.models import Account
 from webapp.jobs import run
 admin = Account.objects.get(username="ada")
-plan = campaigns.CampaignPlan(name="{name}", mode="{mode}", votes_per_pair=5, delay_ms=0, tutorial_questions=0,
+plan = CampaignPlan(name="{name}", mode="{mode}", votes_per_pair=5, delay_ms=0, tutorial_questions=0,
     gold_share=0.05, gold_questions=60, session_length=500, most_votes=100, pay_per_vote=0.006,
-    pair_policy=campaigns.PairPolicy(per_person=5, seed={seed}))
-campaign, job = campaigns.create(admin, Dataset.objects.select_related("skeleton").get(name="Sample people"), plan)
+    pair_policy=PairPolicy(per_person=5, seed={seed}))
+campaign, job = lifecycle.create(admin, Dataset.objects.select_related("skeleton").get(name="Sample people"), plan)
 run.perform(job.pk)
-campaigns.move(admin, campaign, "open")
+lifecycle.move(admin, campaign, "open")
 print(campaign.uuid)
 """
 MERGE = """
 import json
-from labeling import aggregation, quality
+from labeling.aggregation import aggregate
+from labeling.quality import truth
 from labeling.models import Campaign
 from labeling.releasing import freeze
 from webapp.accounts.models import Account
 from webapp.jobs import run
 campaign = Campaign.objects.get(uuid="{campaign}")
 admin = Account.objects.get(username="ada")
-run.perform(aggregation.start(admin, campaign, "{model}").pk)
+run.perform(aggregate.start(admin, campaign, "{model}").pk)
 if {release}:
     release = freeze.freeze(admin, Campaign.objects.select_related("dataset__skeleton").get(pk=campaign.pk))
-    found = quality.label_truth(campaign.crowd_runs.first())
+    found = truth.label_truth(campaign.crowd_runs.first())
     print(json.dumps({{"release": str(release.uuid), **found["all"], "votes": campaign.crowd_runs.first().votes_used}}))
 """
 MERGES = 4

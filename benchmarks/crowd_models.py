@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labeling.crowd import chosen, ease, library, twocoin
 from labeling.crowd.config import ChosenConfig, EaseConfig, Rounds, TwoCoinConfig
 from labeling.crowd.measures import accuracy, ece, nll
+from labeling.crowd.question_models import ease, library, model_selection, two_coin
 from labeling.crowd.votes import CrowdResult, Votes
 
 Truth = NDArray[np.bool_]
@@ -33,10 +33,10 @@ REAL_ACCURACY, REAL_NLL = 0.889, 1.04
 PER_QUESTION = 5
 MODELS: dict[str, Callable[..., CrowdResult]] = {
     "dawid-skene (crowd-kit)": lambda v: library.dawid_skene(v, Rounds(), progress=_quiet),
-    "two-coin": lambda v: twocoin.fit(v, TwoCoinConfig()),
+    "two-coin": lambda v: two_coin.fit(v, TwoCoinConfig()),
     "ease": lambda v: ease.fit(v, EaseConfig(kind="ease")),
     "shared": lambda v: ease.fit(v, EaseConfig(kind="shared")),
-    "calibrated (chosen)": lambda v: chosen.fit(v, ChosenConfig()),
+    "calibrated (chosen)": lambda v: model_selection.fit(v, ChosenConfig()),
 }
 
 

@@ -25,7 +25,9 @@ import itertools, json, random, uuid
 from datetime import timedelta
 import numpy as np
 from django.utils import timezone
-from labeling import campaigns, percepts
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan
+from labeling.aggregation import posteriors
 from labeling.crowd import anatomy
 from labeling.models import Assignment, Campaign, Dataset, Image, Pair, Participation, Person, Session, Vote
 from webapp import rows
@@ -42,10 +44,10 @@ images = Image.objects.bulk_create([Image(name=f"n{{i}}.jpg", **fields) for i in
 full = [[x, y, 2] for x, y, _ in source.keypoints]
 Person.objects.bulk_create([Person(image=i, bbox=source.bbox, keypoints=full) for i in images], batch_size=2000)
 admin = Account.objects.get(username="ada")
-plan = campaigns.CampaignPlan(name="million", mode="adaptive", delay_ms=0, tutorial_questions=0, session_length=500, most_votes=60)
-campaign, job = campaigns.create(admin, data, plan)
+plan = CampaignPlan(name="million", mode="adaptive", delay_ms=0, tutorial_questions=0, session_length=500, most_votes=60)
+campaign, job = lifecycle.create(admin, data, plan)
 run.perform(job.pk)
-campaigns.move(admin, campaign, "open")
+lifecycle.move(admin, campaign, "open")
 rng = np.random.default_rng(0)
 seats = []
 for n in range(300):
@@ -88,7 +90,8 @@ print(campaign.uuid)
 LIVE = """
 import json, random, time, uuid
 from django.utils import timezone
-from labeling import assignment, percepts, voting
+from labeling.answering import assignment, voting
+from labeling.aggregation import posteriors
 from labeling.models import Campaign, Participation, Percept
 campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(uuid="{campaign}")
 seats = list(Participation.objects.filter(campaign=campaign).select_related("annotator")[:50])
@@ -105,7 +108,7 @@ for n in range(250):
     t = time.perf_counter(); lease = assignment.next_pair(seat.annotator, campaign.uuid, now=timezone.now(), rng=rng); select.append(time.perf_counter() - t)
     t = time.perf_counter()
     with transaction.atomic():
-        percepts.follow(campaign, lease.assignment.pair.first_person_id); follow.append(time.perf_counter() - t)
+        posteriors.follow(campaign, lease.assignment.pair.first_person_id); follow.append(time.perf_counter() - t)
     t = time.perf_counter(); voting.accept(seat.annotator, lease.token, closer="first", key=uuid.uuid4(), now=timezone.now()); accept.append(time.perf_counter() - t)
 def ms(times):
     times = sorted(times[20:])
@@ -114,12 +117,12 @@ print(json.dumps({{"choose": ms(choose), "next_pair": ms(select), "follow": ms(f
 """
 REFIT = """
 import json, resource, time
-from labeling import aggregation
+from labeling.aggregation import aggregate
 from labeling.models import Campaign, Label
 from webapp.accounts.models import Account
 from webapp.jobs import run
 campaign = Campaign.objects.get(uuid="{campaign}")
-job = aggregation.start(Account.objects.get(username="ada"), campaign, "depth")
+job = aggregate.start(Account.objects.get(username="ada"), campaign, "depth")
 t = time.perf_counter(); run.perform(job.pk); took = time.perf_counter() - t
 last = campaign.crowd_runs.first()
 import hashlib

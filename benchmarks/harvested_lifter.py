@@ -27,11 +27,12 @@ from training.lifter import evaluate
 from training.lifter import fit as fitting
 from training.lifter.config import PRESETS, changed
 from training.lifter.data import subset
-from training.multiview import harvest, simulate, triangulation
-from training.multiview.cameras import Camera
+from training.multiview import harvest, triangulation
 from training.multiview.config import HarvestConfig
 from training.multiview.recording import Recording
+from training.poses.cameras import Camera
 from training.poses.mocap import read_sequences
+from training.simulation import recordings
 
 Array = NDArray[np.float64]
 TAKES, LEAST = 24, 6  # joints below which a person is left out, as in publishing
@@ -47,7 +48,7 @@ def rooms(file: Path, split: str, frames: int, seed: int) -> list[tuple[Array, t
     for clip in chosen:
         some = np.linspace(0, len(clip.poses_mm) - 1, max(frames // len(chosen), 2)).astype(int)
         upright = clip.poses_mm[some].astype(np.float64)[..., [0, 2, 1]] * [1.0, -1.0, 1.0]
-        found.append((upright + np.append(rng.uniform(-500, 500, 2), 0.0), simulate.studio(rng)))
+        found.append((upright + np.append(rng.uniform(-500, 500, 2), 0.0), recordings.studio(rng)))
     return found
 
 
@@ -74,7 +75,7 @@ def labelled(file: Path, seed: int, frames: int) -> dict[str, Poses]:
     found: dict[str, list[Poses]] = {"truth": [], "harvested": [], "weighted DLT": []}
     rng = np.random.default_rng([seed, 2])
     for world, cameras in rooms(file, "train", frames, seed):
-        source = simulate.SimulatedViews(simulate.detect(world, cameras, H36M_17, simulate.HARD, rng))
+        source = recordings.SimulatedViews(recordings.detect(world, cameras, H36M_17, recordings.HARD, rng))
         with tempfile.TemporaryDirectory() as folder:
             got = harvest.harvest(Recording(cameras, H36M_17, source), HarvestConfig(grid=32), Path(folder), threads=2)
             position, kept = np.array(got.position), np.array(got.kept)

@@ -45,7 +45,7 @@ VOTE = """
 import uuid
 from django.utils import timezone
 from labeling.models import Assignment, Campaign, CrowdRun, Pair, Participation, Session, Vote
-from labeling import aggregation
+from labeling.aggregation import aggregate
 from webapp import rows
 from webapp.accounts import people
 from webapp.jobs import run
@@ -63,7 +63,7 @@ Vote.objects.bulk_create(
     [Vote(key=uuid.uuid4(), assignment=a, pair_id=a.pair_id, closer=a.pair_id % 2, **said) for a in leases], batch_size=5000)
 Pair.objects.filter(campaign=campaign).update(taken=1, votes_counted=1)
 rows.refresh_statistics(Vote)
-run.perform(aggregation.start(None, campaign).pk)
+run.perform(aggregate.start(None, campaign).pk)
 """
 EXPORT = """
 from labeling.models import Campaign

@@ -25,18 +25,19 @@ from tests.site import Site
 
 BAR_AUC = 0.53
 MAKE = """
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.models import Dataset
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 from webapp.jobs import run
 ada = Account.objects.get(username="ada")
 dataset = Dataset.objects.select_related("skeleton").get(name="Sample people")
-plan = campaigns.CampaignPlan(name="alike", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=25, gold_share=0.2,
-    probe_share=0.125, pair_policy=campaigns.PairPolicy(per_person=40))
-campaign, job = campaigns.create(ada, dataset, plan)
+plan = CampaignPlan(name="alike", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=25, gold_share=0.2,
+    probe_share=0.125, pair_policy=PairPolicy(per_person=40))
+campaign, job = lifecycle.create(ada, dataset, plan)
 run.perform(job.pk)
-campaigns.move(ada, campaign, "open")
+lifecycle.move(ada, campaign, "open")
 print(campaign.uuid)
 for n in range({annotators}):
     account = people.create(None, username=f"alike-{{n}}", role="annotator", simulated=True)

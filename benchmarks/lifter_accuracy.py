@@ -24,9 +24,9 @@ from labeling.skeletons import H36M_17
 from training.lifter import experiments
 from training.lifter import fit as fitting
 from training.lifter.config import changed
-from training.lifter.simulate import label
 from training.poses.mocap import read_sequences
 from training.poses.views import Studio, photograph
+from training.simulation.annotators import label
 
 MEASURES = ("coded_scale_mm", "n_mpjpe_mm", "pa_mpjpe_mm", "mpjpe_mm", "true_error")
 SUPERVISED_PA, PA_RATIO, SCALE_RATIO, ORDER, FINE_TUNE = 34.0, 1.40, 1.45, 0.095, 0.30

@@ -23,9 +23,10 @@ from torch import nn
 
 from labeling.releasing.reading import Poses
 from labeling.skeletons import H36M_17
-from training.lifter import bones, simulate
+from training.lifter import bones
 from training.lifter.config import PAPER, PRESETS, LifterConfig, changed
 from training.lifter.fit import _Run, uses_bf16
+from training.simulation import annotators
 
 EQUAL, RECOMMENDED, GPU_EPOCH_S = 2.8, 10.0, 1.5
 H36M_POSES = 1_559_752
@@ -56,7 +57,7 @@ def synthetic(people: int, pairs: int = 1) -> Poses:
         focal_px=np.full((people, 2), 1145.0),
         principal_px=np.full((people, 2), 500.0),
     )
-    return simulate.label(poses, simulate.LabelConfig(pairs=pairs))
+    return annotators.label(poses, annotators.LabelConfig(pairs=pairs))
 
 
 class PerSample(torch.utils.data.Dataset):

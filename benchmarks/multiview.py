@@ -24,10 +24,11 @@ import torch
 from numpy.typing import NDArray
 
 from labeling.skeletons import H36M_17, Skeleton
-from training.multiview import calibration, harvest, report, selection, simulate, triangulation
+from training.multiview import calibration, harvest, report, selection, triangulation
 from training.multiview.config import HarvestConfig
 from training.multiview.harvest import Outcome
 from training.multiview.recording import Detections, Recording
+from training.simulation import recordings
 
 Array = NDArray[np.float64]
 TAKES = ("asf/01", "asf/02", "asf/03")
@@ -58,14 +59,14 @@ def clips(file: Path, seed: int, frames: int) -> list[Array]:
 
 
 def accuracy(
-    file: Path, detector: simulate.Detector, seed: int, frames: int, *, true_lengths: bool = False
+    file: Path, detector: recordings.Detector, seed: int, frames: int, *, true_lengths: bool = False
 ) -> dict[str, float]:
     rng = np.random.default_rng([seed, 1])
     errors: dict[str, list[Array]] = {k: [] for k in ("dlt", "weighted dlt", "ransac", "structures", "mean")}
     scores: dict[str, list[Array]] = {k: [] for k in ("determinant", "local", "confidence", "reprojection")}
     for poses in clips(file, seed, frames):
-        cameras = simulate.studio(rng)
-        views = simulate.SimulatedViews(simulate.detect(poses, cameras, H36M_17, detector, rng))
+        cameras = recordings.studio(rng)
+        views = recordings.SimulatedViews(recordings.detect(poses, cameras, H36M_17, detector, rng))
         recorded = Recording(cameras, H36M_17, views)
         lengths = None
         if true_lengths:
@@ -117,9 +118,9 @@ def show(title: str, rows: list[dict[str, float]]) -> dict[str, float]:
 def speed(device: str) -> dict[str, float]:
     """Milliseconds a frame of the whole way: triangulation, unary, marginals, moments; one thread a frame."""
     rng = np.random.default_rng(0)
-    cameras = simulate.studio(rng)
+    cameras = recordings.studio(rng)
     pose = 900.0 * rng.random((8, 17, 3)) - [450.0, 450.0, -450.0]
-    views = simulate.SimulatedViews(simulate.detect(pose, cameras, H36M_17, simulate.CLEAN, rng))
+    views = recordings.SimulatedViews(recordings.detect(pose, cameras, H36M_17, recordings.CLEAN, rng))
     recorded = Recording(cameras, H36M_17, views)
     lengths = [float(x) for x in (130, 440, 450, 130, 440, 450, 230, 250, 120, 110, 150, 280, 250, 150, 280, 250)]
     torch.set_num_threads(1)
@@ -155,15 +156,16 @@ ONE = """
 import json, resource, sys, tempfile, numpy as np
 from pathlib import Path
 from labeling.skeletons import H36M_17
-from training.multiview import harvest, simulate
+from training.multiview import harvest
+from training.simulation import recordings
 from training.multiview.config import HarvestConfig
 from training.multiview.recording import Detections, Recording
 frames, grid, threads = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
 rng = np.random.default_rng(0)
-cameras = simulate.studio(rng)
+cameras = recordings.studio(rng)
 walk = np.cumsum(rng.normal(0, 2, (frames, 1, 3)), axis=0) * [1, 1, 0] % 400
 body = 900.0 * rng.random((17, 3)) - [450.0, 450.0, -450.0]
-found = simulate.detect(body + walk, cameras, H36M_17, simulate.CLEAN, rng)
+found = recordings.detect(body + walk, cameras, H36M_17, recordings.CLEAN, rng)
 values = np.concatenate([found.pixels, found.score[..., None]], axis=-1).astype(np.float32)
 with tempfile.TemporaryDirectory() as folder:
     np.save(Path(folder) / "detections.npy", values)
@@ -239,13 +241,15 @@ def main() -> int:
     told: dict[str, Any] = {}
     if "accuracy" in asked.parts:
         seeds = range(asked.seeds)
-        hard = show("hard, simulated detector", [accuracy(asked.poses, simulate.HARD, s, asked.frames) for s in seeds])
+        hard = show(
+            "hard, simulated detector", [accuracy(asked.poses, recordings.HARD, s, asked.frames) for s in seeds]
+        )
         true = show(
             "hard, true limb lengths",
-            [accuracy(asked.poses, simulate.HARD, s, asked.frames, true_lengths=True) for s in seeds],
+            [accuracy(asked.poses, recordings.HARD, s, asked.frames, true_lengths=True) for s in seeds],
         )
         clean = show(
-            "clean, simulated detector", [accuracy(asked.poses, simulate.CLEAN, s, asked.frames) for s in seeds]
+            "clean, simulated detector", [accuracy(asked.poses, recordings.CLEAN, s, asked.frames) for s in seeds]
         )
         told["accuracy"] = {"hard": hard, "true lengths": true, "clean": clean}
         ours = hard["structures"]

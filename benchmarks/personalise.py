@@ -30,15 +30,15 @@ import torch
 from numpy.typing import NDArray
 
 from labeling.skeletons import H36M_17
-from training.heatmaps import dolls
 from training.heatmaps.fit import HeatmapConfig, fit, predict
 from training.heatmaps.network import STRIDE, HeatmapNetwork
-from training.multiview import harvest, simulate
-from training.multiview.cameras import Camera
+from training.multiview import harvest
 from training.multiview.config import HarvestConfig
 from training.multiview.harvest import Outcome
 from training.multiview.heatmaps import Maps
 from training.multiview.recording import Chunk, Recording
+from training.poses.cameras import Camera
+from training.simulation import people, recordings
 from training.video.smoothing import to_lengths
 
 Array = NDArray[np.float64]
@@ -77,11 +77,13 @@ def generic(takes: Takes) -> HeatmapNetwork:
     rng = np.random.default_rng([0, 0])
     pictures, points = [], []
     for _ in range(GENERIC_PEOPLE):
-        worn = dolls.dress(rng, H36M_17)
-        for camera in simulate.studio(rng):
+        worn = people.dress(rng, H36M_17)
+        for camera in recordings.studio(rng):
             poses = takes.train[rng.integers(len(takes.train), size=PICTURES_EACH // 4)]
             turn = rng.uniform(0, 2 * np.pi, len(poses))
-            picture, point, _ = dolls.photograph(turned(poses, turn), camera, H36M_17, worn, dolls.look(rng), rng, SIZE)
+            picture, point, _ = people.photograph(
+                turned(poses, turn), camera, H36M_17, worn, people.look(rng), rng, SIZE
+            )
             pictures.append(picture)
             points.append(point)
     torch.manual_seed(0)
@@ -103,9 +105,9 @@ class Filmed:
     """One person in four cameras; a source of heatmaps by whatever network is set."""
 
     def __init__(
-        self, poses: Array, cameras: Sequence[Camera], worn: dolls.Dress, looks: Sequence[dolls.Look], rng: Any
+        self, poses: Array, cameras: Sequence[Camera], worn: people.Dress, looks: Sequence[people.Look], rng: Any
     ) -> None:
-        shots = [dolls.photograph(poses, c, H36M_17, worn, look, rng, SIZE) for c, look in zip(cameras, looks)]
+        shots = [people.photograph(poses, c, H36M_17, worn, look, rng, SIZE) for c, look in zip(cameras, looks)]
         self.poses, self.frames = poses, len(poses)
         self.pictures = np.stack([s[0] for s in shots], axis=1)
         self.points, self.to_map = np.stack([s[1] for s in shots], axis=1), np.stack([s[2] for s in shots], axis=1)
@@ -151,9 +153,9 @@ def some(poses: Array, count: int) -> Array:
 
 def experiment(takes: Takes, network: HeatmapNetwork, seed: int) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng([seed, 1])
-    worn = dolls.dress(rng, H36M_17, LOOSE, VARY)
-    cameras = simulate.studio(rng, high_mm=rng.permutation(HEIGHTS_MM).tolist())
-    looks = [dolls.look(rng, HARSH) for _ in cameras]
+    worn = people.dress(rng, H36M_17, LOOSE, VARY)
+    cameras = recordings.studio(rng, high_mm=rng.permutation(HEIGHTS_MM).tolist())
+    looks = [people.look(rng, HARSH) for _ in cameras]
     bones = [np.linalg.norm(takes.train[:, a] - takes.train[:, b], axis=-1) for a, b in H36M_17.tree]
     body = np.median(bones, axis=1) * rng.uniform(0.93, 1.07)
     turn = rng.uniform(0, 2 * np.pi, FRAMES + HELD_OUT)

@@ -39,11 +39,12 @@ from training.lifter import fit as fitting
 from training.lifter.config import PRESETS, PseudoConfig, TuneConfig, changed
 from training.lifter.data import subset
 from training.lifter.pseudo import Pseudo
-from training.lifter.simulate import LabelConfig, label
 from training.poses.metrics import pa_mpjpe_mm
 from training.poses.mocap import read_sequences
 from training.poses.views import Studio, photograph
-from training.video import completion, confidence, filters, harvest, priors, simulate, smoothing
+from training.simulation import videos
+from training.simulation.annotators import LabelConfig, label
+from training.video import completion, confidence, filters, harvest, priors, smoothing
 from training.video.clips import Clip
 from training.video.config import CompletionConfig, SmoothConfig, VideoConfig
 from training.video.lifting import Ensemble, View
@@ -147,7 +148,7 @@ def corrupted(views: Poses, seed: int) -> Poses:
     ways = np.array([f"{n.rsplit('/', 2)[0]}/{n.rsplit('/', 1)[1]}" for n in views.names])
     for way in np.unique(ways):
         rows = np.flatnonzero(ways == way)
-        pixels[rows], score = simulate.detected(pixels[rows], H36M_17, simulate.HEAVY, rng)
+        pixels[rows], score = videos.detected(pixels[rows], H36M_17, videos.HEAVY, rng)
         state[rows] = np.where(score > 0, 2, 0)
     return replace(views, keypoints_px=pixels, state=state)
 
@@ -186,11 +187,11 @@ def filmed(some: list[Take], seed: int, moving: bool) -> Iterator[tuple[Array, A
     for number, take in enumerate(some):
         rng = np.random.default_rng([seed, number, 5])
         yaw = rng.choice([45, 135, 225, 315]) + rng.normal(0, 6)
-        truth = simulate.seen_from(take.poses, yaw) + [0, 0, rng.uniform(4600, 5400)]
+        truth = videos.seen_from(take.poses, yaw) + [0, 0, rng.uniform(4600, 5400)]
         pixels = FOCAL * truth[..., :2] / truth[..., 2:] + CENTRE
         if moving:
-            pixels = pixels + simulate.handheld(len(pixels), rng)
-        yield truth, pixels, *simulate.detected(pixels, H36M_17, simulate.HEAVY, rng)
+            pixels = pixels + videos.handheld(len(pixels), rng)
+        yield truth, pixels, *videos.detected(pixels, H36M_17, videos.HEAVY, rng)
 
 
 def controls(
@@ -426,8 +427,8 @@ def _alone(ensemble: Ensemble, seen: list[tuple[Array, Array, Array, Array]]) ->
 def simulated(file: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
     figures: dict[str, Any] = {}
     bars: dict[str, bool] = {}
-    worlds: dict[str, simulate.Stubborn | simulate.Correlated] = {"A": simulate.SHORT_LIVED, "B": simulate.STUBBORN}
-    worlds |= {str(rho): simulate.Correlated(rho) for rho in (0.5, 0.8, 0.95)}
+    worlds: dict[str, videos.Stubborn | videos.Correlated] = {"A": videos.SHORT_LIVED, "B": videos.STUBBORN}
+    worlds |= {str(rho): videos.Correlated(rho) for rho in (0.5, 0.8, 0.95)}
     for name, how in worlds.items():
         tuned = _cleaned(takes(file, "train")[::8], how, 100, paper=False)
         best = min(
@@ -455,17 +456,15 @@ def simulated(file: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
     return figures, bars
 
 
-def _cleaned(
-    some: list[Take], how: simulate.Stubborn | simulate.Correlated, seed: int, *, paper: bool
-) -> dict[str, float]:
+def _cleaned(some: list[Take], how: videos.Stubborn | videos.Correlated, seed: int, *, paper: bool) -> dict[str, float]:
     errors: dict[str, list[Array]] = {}
     for number, take in enumerate(some):
         rng = np.random.default_rng([seed, number])
-        truth = simulate.seen_from(take.poses, rng.choice([45, 135, 225, 315]) + rng.normal(0, 6))
-        if isinstance(how, simulate.Stubborn):
-            raw, score = simulate.stubborn(truth, H36M_17, how, rng)
+        truth = videos.seen_from(take.poses, rng.choice([45, 135, 225, 315]) + rng.normal(0, 6))
+        if isinstance(how, videos.Stubborn):
+            raw, score = videos.stubborn(truth, H36M_17, how, rng)
         else:
-            raw, score = simulate.correlated(truth, H36M_17, how, rng)
+            raw, score = videos.correlated(truth, H36M_17, how, rng)
         flat, three = raw.reshape(len(raw), -1), np.repeat(score, 3, axis=1)
         filled = filters.interpolated(flat, three > 0.7)
         found = {"raw": flat, "ours": smoothing.smooth(raw, score, SmoothConfig(), FPS, H36M_17).positions}

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from labeling.skeletons import H36M_17
 from tests.site import Site
-from training.video import simulate
+from training.simulation import videos
 
 FRAMES, FPS = 108_000, 30.0
 LIBRARY_S, JOB_S, CANCEL_S, GROWN_MIB = 180.0, 360.0, 5.0, 200.0
@@ -63,7 +63,7 @@ import numpy as np
 from labeling.skeletons import H36M_17
 from training.lifter import fit, export
 from training.lifter.config import PRESETS, changed
-from training.lifter.simulate import LabelConfig, label
+from training.simulation.annotators import LabelConfig, label
 from training.poses.mocap import Clip
 from training.poses.views import Studio, photograph
 motion = np.load(Path(sys.argv[1]) / "motion.npy")
@@ -100,12 +100,12 @@ START = """
 import io, sys
 from pathlib import Path
 from django.core.files.uploadedfile import SimpleUploadedFile
-from training import video_harvests
+from training.harvests import video_uploads
 from training.models import Model
 from webapp.accounts.models import Account
-plan = video_harvests.VideoPlan(name="hour", models=[m.uuid for m in Model.objects.all()])
+plan = video_uploads.VideoPlan(name="hour", models=[m.uuid for m in Model.objects.all()])
 found = SimpleUploadedFile("d.npz", (Path("{folder}") / "d.npz").read_bytes())
-harvest = video_harvests.receive(Account.objects.get(username="ada"), plan, found)
+harvest = video_uploads.receive(Account.objects.get(username="ada"), plan, found)
 print(harvest.uuid, harvest.job.uuid)
 """
 TOKEN = """
@@ -132,9 +132,9 @@ def recorded(motion: NDArray[np.floating], folder: Path) -> None:
     smooth = (np.roll(smooth, 1, axis=0) + smooth + np.roll(smooth, -1, axis=0)) / 3
     forth = np.concatenate([smooth, smooth[::-1]])
     rows = np.resize(np.arange(len(forth)), FRAMES)
-    truth = simulate.seen_from(forth[rows], 45.0) + [0, 0, 5000]
+    truth = videos.seen_from(forth[rows], 45.0) + [0, 0, 5000]
     pixels = 1145 * truth[..., :2] / truth[..., 2:] + 500
-    seen, score = simulate.detected(pixels, H36M_17, simulate.LIGHT, rng)
+    seen, score = videos.detected(pixels, H36M_17, videos.LIGHT, rng)
     people = np.concatenate([seen, score[..., None]], axis=-1).astype(np.float32)[:, None]
     np.save(folder / "people.npy", people)
     np.save(folder / "motion.npy", motion[:400].astype(np.float32))

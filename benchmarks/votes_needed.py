@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from labeling.crowd import depth, library, measures, selection
+from labeling.crowd import depth, measures, selection
 from labeling.crowd.config import DepthConfig, Rounds
+from labeling.crowd.question_models import library
 from labeling.crowd.votes import Votes
 from labeling.skeletons import LSP_14
 from training.poses import neighbours

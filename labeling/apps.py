@@ -5,8 +5,8 @@ class Labeling(AppConfig):
     name = "labeling"
 
     def ready(self) -> None:
-        from labeling import access, catalogs
+        from labeling import offers  # noqa: F401
+        from labeling.campaigns import participants
         from webapp.accounts import people
 
-        catalogs.list_job_kinds()
-        people.erased.connect(access.forget)
+        people.erased.connect(participants.forget)

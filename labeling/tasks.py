@@ -1,6 +1,7 @@
 """What the schedule rings for: expired leases and stale merges."""
 
-from labeling import aggregation, assignment
+from labeling.aggregation import aggregate
+from labeling.answering import assignment
 from webapp.jobs.bell import app
 
 
@@ -11,9 +12,9 @@ def return_expired_leases() -> int:
 
 @app.task
 def judge_open_campaigns() -> int:
-    return aggregation.judge_open_campaigns()
+    return aggregate.judge_open_campaigns()
 
 
 @app.task
 def aggregate_open_campaigns() -> int:
-    return aggregation.aggregate_open_campaigns()
+    return aggregate.aggregate_open_campaigns()

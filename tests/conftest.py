@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from labeling import assignment, campaigns, voting
+from labeling.answering import assignment, voting
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.importing import storing
 from labeling.models import Campaign, Dataset, Participation
 from tests.pictures import jpeg, people_json
@@ -68,17 +70,15 @@ class World:
 
     def campaign(self, dataset: Dataset | None = None, *, opened: bool = True, pairs: int = 3, **plan: Any) -> Campaign:
         plan = {"name": "campaign", "votes_per_pair": 2, "delay_ms": 0, "tutorial_questions": 0} | plan
-        policy = campaigns.PairPolicy(per_person=pairs, seed=4)
-        campaign, job = campaigns.create(
-            self.ada, dataset or self.dataset(), campaigns.CampaignPlan(pair_policy=policy, **plan)
-        )
+        policy = PairPolicy(per_person=pairs, seed=4)
+        campaign, job = lifecycle.create(self.ada, dataset or self.dataset(), CampaignPlan(pair_policy=policy, **plan))
         run.perform(job.pk)
-        return campaigns.move(self.ada, campaign, "open") if opened else campaign
+        return lifecycle.move(self.ada, campaign, "open") if opened else campaign
 
     def seat(self, account: Account, campaign: Campaign) -> Participation:
-        from labeling import access
+        from labeling.campaigns import participants
 
-        return access.participate(account, campaign, invited=True)
+        return participants.participate(account, campaign, invited=True)
 
     def lease(
         self, account: Account, campaign: Campaign, *, now: datetime = NOON, have: tuple[str, ...] = ()

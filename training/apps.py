@@ -5,6 +5,4 @@ class Training(AppConfig):
     name = "training"
 
     def ready(self) -> None:
-        from training import catalogs
-
-        catalogs.list_job_kinds()
+        from training import offers  # noqa: F401

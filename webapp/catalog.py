@@ -7,21 +7,11 @@ the libraries it needs; a worker loads it. Stdlib and pydantic only.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from pydantic import BaseModel, ConfigDict
-
-
-class Config(BaseModel):
-    """Base of every typed configuration: unknown fields are errors, values are frozen."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class NoOptions(Config):
-    """An offer without options."""
+from webapp.config import Config, NoOptions
 
 
 @dataclass(frozen=True)
@@ -33,40 +23,51 @@ class Offer:
     target: str
     config: type[Config] = NoOptions
     source: str = ""
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def load(self) -> Callable[..., Any]:
-        module, _, function = self.target.partition(":")
-        return getattr(import_module(module), function)
+        return load(self.target)
+
+
+def load(target: str) -> Callable[..., Any]:
+    """The function that 'module:function' names."""
+    module, _, function = target.partition(":")
+    return getattr(import_module(module), function)
 
 
 class UnknownOffer(LookupError):
     """A name that the catalogue does not hold; the message lists what it holds."""
 
 
-class Catalog:
-    """Offers of one kind by name."""
+O = TypeVar("O", bound=Offer)  # noqa: E741
 
-    def __init__(self, kind: str) -> None:
+
+class Catalog(Generic[O]):
+    """Offers of one kind by name. Made of `parts`, it also holds what those hold."""
+
+    def __init__(self, kind: str, *parts: Catalog[O]) -> None:
         self.kind = kind
-        self._offers: dict[str, Offer] = {}
+        self._parts = parts
+        self._own: dict[str, O] = {}
 
-    def add(self, offer: Offer) -> None:
-        if offer.name in self._offers:
+    def add(self, offer: O) -> None:
+        """Raises ValueError for a name that is there."""
+        if offer.name in self:
             raise ValueError(f"{self.kind} {offer.name!r} is offered twice")
-        self._offers[offer.name] = offer
+        self._own[offer.name] = offer
 
-    def __getitem__(self, name: str) -> Offer:
-        try:
-            return self._offers[name]
-        except KeyError:
-            raise UnknownOffer(f"{self.kind} {name!r} is not offered; there are: {', '.join(self._offers)}") from None
+    def __getitem__(self, name: str) -> O:
+        for offer in self:
+            if offer.name == name:
+                return offer
+        raise UnknownOffer(f"{self.kind} {name!r} is not offered; there are: {', '.join(self.names())}")
 
-    def __iter__(self) -> Iterator[Offer]:
-        return iter(self._offers.values())
+    def __iter__(self) -> Iterator[O]:
+        yield from self._own.values()
+        for part in self._parts:
+            yield from part
 
     def __contains__(self, name: object) -> bool:
-        return name in self._offers
+        return any(offer.name == name for offer in self)
 
     def names(self) -> list[str]:
-        return list(self._offers)
+        return [offer.name for offer in self]

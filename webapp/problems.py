@@ -13,7 +13,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from webapp.refusal import Invalid, NotAllowed, NotFound, Refusal, of_the_machine
+from webapp.errors import Invalid, NotAllowed, NotFound, Refusal, of_the_machine
 from webapp.typed import UNTEXT
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 
-from webapp.refusal import hide
+from webapp.errors import hide
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -120,7 +120,11 @@ WSGI_APPLICATION = "webapp.wsgi.application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "DIRS": [BASE_DIR / "webapp" / "templates"],
+        # Each room holds its own pages; webapp holds the base page and what every page is made of.
+        "DIRS": [
+            BASE_DIR / "webapp" / "templates",
+            *sorted(room for app in ("labeling", "training") for room in (BASE_DIR / app).glob("*/templates")),
+        ],
         "APP_DIRS": True,
         "OPTIONS": {
             "context_processors": [
@@ -334,7 +338,7 @@ REST_FRAMEWORK = {
         "rest_framework.parsers.MultiPartParser",
         "rest_framework.parsers.FormParser",
     ],
-    "DEFAULT_PAGINATION_CLASS": "webapp.pages.Pages",
+    "DEFAULT_PAGINATION_CLASS": "webapp.pagination.Pages",
     "PAGE_SIZE": 50,
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

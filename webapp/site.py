@@ -17,7 +17,7 @@ from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 
 from webapp.accounts.roles import Role
-from webapp.refusal import NotAllowed, of_the_machine
+from webapp.errors import NotAllowed, of_the_machine
 
 
 @login_required

@@ -10,7 +10,7 @@ from drf_spectacular.plumbing import ResolvedComponent
 from pydantic import BaseModel, ValidationError
 from rest_framework.parsers import JSONParser
 
-from webapp.refusal import Invalid
+from webapp.errors import Invalid
 
 M = TypeVar("M", bound=BaseModel)
 

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 
 from webapp.accounts.roles import Role
-from webapp.refusal import Invalid, Refusal, TooLarge
+from webapp.errors import Invalid, Refusal, TooLarge
 
 SMALL_BYTES = 1 << 20  # more than any form without files needs
 

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from labeling.importing.parts import BadInput, Limits
+from labeling.importing.parsed import BadInput, Limits
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 MOST_RATIO = 1000  # no picture compresses better than this; a bomb does

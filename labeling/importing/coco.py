@@ -8,7 +8,7 @@ from typing import Any
 from labeling import skeletons
 from labeling.importing.archive import Pictures
 from labeling.importing.jsonfile import load, questions_of
-from labeling.importing.parts import ABSENT, BadInput, Entry, Limits, Parsed, ParsedPerson, Report, number
+from labeling.importing.parsed import ABSENT, BadInput, Entry, Limits, Parsed, ParsedPerson, Report, number
 from labeling.skeletons import Skeleton
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, UnidentifiedImageError
 
-from labeling.importing.parts import BadInput, Limits
+from labeling.importing.parsed import BadInput, Limits
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked below, before anything is decoded
 SUFFIXES = {"JPEG": ".jpg", "PNG": ".png", "WEBP": ".webp"}

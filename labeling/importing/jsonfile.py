@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from labeling.importing.parts import BadInput, Limits, ParsedQuestion, Report, number
+from labeling.importing.parsed import BadInput, Limits, ParsedQuestion, Report, number
 
 
 def load(path: Path, limits: Limits) -> Any:

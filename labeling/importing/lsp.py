@@ -16,17 +16,7 @@ import numpy as np
 
 from labeling.importing.archive import Pictures
 from labeling.importing.matlab import load
-from labeling.importing.parts import (
-    ABSENT,
-    OCCLUDED,
-    VISIBLE,
-    BadInput,
-    Entry,
-    Limits,
-    Parsed,
-    ParsedPerson,
-    Report,
-)
+from labeling.importing.parsed import ABSENT, OCCLUDED, VISIBLE, BadInput, Entry, Limits, Parsed, ParsedPerson, Report
 from labeling.skeletons import LSP_14
 
 NUMBERED = re.compile(r"^(.*?)(\d+)(\.\w+)$")

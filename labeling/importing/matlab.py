@@ -11,7 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from labeling.importing.parts import BadInput, Limits
+from labeling.importing.parsed import BadInput, Limits
 
 MI_MATRIX, MI_COMPRESSED = 14, 15
 CELL, STRUCT, OBJECT, CHAR, SPARSE, FUNCTION, OPAQUE = 1, 2, 3, 4, 5, 16, 17

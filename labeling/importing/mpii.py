@@ -12,7 +12,7 @@ import numpy as np
 
 from labeling.importing.archive import Pictures
 from labeling.importing.matlab import load
-from labeling.importing.parts import (
+from labeling.importing.parsed import (
     ABSENT,
     OCCLUDED,
     VISIBLE,

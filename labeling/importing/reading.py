@@ -11,7 +11,7 @@ from pathlib import Path
 
 from labeling.importing.archive import Pictures, open_pictures
 from labeling.importing.images import Picture, check
-from labeling.importing.parts import BadInput, Entry, Limits, Parsed, Report, settle_keypoints
+from labeling.importing.parsed import BadInput, Entry, Limits, Parsed, Report, settle_keypoints
 
 Progress = Callable[[int, int, str], None]
 THREADS = min(4, os.cpu_count() or 1)

@@ -15,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from labeling.importing.parts import BadInput, Limits
+from labeling.importing.parsed import BadInput, Limits
 from labeling.importing.reading import inspect
 
 MEMORY_BYTES = 4 * 2**30

@@ -16,22 +16,23 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import IntegrityError, transaction
 from pydantic import Field
 
-from labeling import pairs
+from labeling.campaigns import pairs
 from labeling.catalogs import import_formats
 from labeling.importing import sandbox
 from labeling.importing.archive import open_pictures
 from labeling.importing.images import Picture
-from labeling.importing.parts import BadInput, Entry, Limits, Parsed, Report
+from labeling.importing.parsed import BadInput, Entry, Limits, Parsed, Report
 from labeling.importing.reading import Progress, checked_pictures, parse
 from labeling.models import Campaign, CrowdRun, Dataset, Image, Label, Pair, Person, SkeletonRow
 from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
-from webapp.catalog import Config, UnknownOffer
+from webapp.catalog import UnknownOffer
+from webapp.config import Config
+from webapp.errors import Conflict, Invalid, Refusal, TooLarge
 from webapp.jobs import run
 from webapp.jobs.leftovers import staged_by
 from webapp.jobs.models import Job, State
-from webapp.refusal import Conflict, Invalid, Refusal, TooLarge
 
 LOOKED_UP = 1000  # names in one query
 INSPECT_BYTES = 64 * 2**20  # uploads up to here are looked through before the request is answered

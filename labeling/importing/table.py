@@ -9,7 +9,7 @@ from typing import Any
 from labeling import skeletons
 from labeling.importing.archive import Pictures
 from labeling.importing.jsonfile import load, questions_of
-from labeling.importing.parts import (
+from labeling.importing.parsed import (
     ABSENT,
     OCCLUDED,
     VISIBLE,

@@ -21,11 +21,11 @@ from labeling.releasing.source import Source
 from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
-from webapp.catalog import Config
+from webapp.config import Config
+from webapp.errors import Conflict, Invalid
 from webapp.jobs import run
 from webapp.jobs.leftovers import staged_by
 from webapp.jobs.models import Job
-from webapp.refusal import Conflict, Invalid
 
 
 class NoLabels(Conflict):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from labeling.models.dataset import ABSENT, OCCLUDED
 from labeling.releasing.source import Source
-from webapp.refusal import Refusal
+from webapp.errors import Refusal
 
 MI_INT8, MI_INT32, MI_UINT32, MI_DOUBLE, MI_MATRIX = 1, 5, 6, 9, 14
 MX_DOUBLE = 6

@@ -24,7 +24,8 @@ SHOTS = os.environ.get("NEARER_SCREENSHOTS", "")
 
 CAMPAIGN = """
 import time
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.importing import storing
 from labeling.models import Campaign, Dataset
 from webapp.accounts.models import Account
@@ -33,13 +34,13 @@ ada = Account.objects.get(username="ada")
 plan = storing.ImportConfig(dataset="other pictures", format="json", annotations="{folder}/people.json", pictures="{folder}/pictures.zip")
 storing.store(ada, plan, lambda *_: None)
 dataset = Dataset.objects.select_related("skeleton").get(name="other pictures")
-campaign, job = campaigns.create(ada, dataset, campaigns.CampaignPlan(name="other pictures", delay_ms=100, tutorial_questions=0,
-    session_length=40, pair_policy=campaigns.PairPolicy(per_person=9, seed=1)))
+campaign, job = lifecycle.create(ada, dataset, CampaignPlan(name="other pictures", delay_ms=100, tutorial_questions=0,
+    session_length=40, pair_policy=PairPolicy(per_person=9, seed=1)))
 run.perform(job.pk)
 while not campaign.pair_count:  # the site's own worker may have taken the job before us
     time.sleep(0.2)
     campaign.refresh_from_db()
-campaigns.move(ada, campaign, "open")
+lifecycle.move(ada, campaign, "open")
 print(campaign.uuid)
 """
 VOTES = """

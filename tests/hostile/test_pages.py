@@ -14,7 +14,7 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from labeling.dashboard import campaign_form
+from labeling.campaigns import form
 from tests.conftest import World
 from tests.site import ROOT
 from webapp.accounts.models import Account
@@ -152,11 +152,11 @@ def test_every_address_by_every_role(world: World, known: dict[str, str]) -> Non
 def fields() -> list[str]:
     """Names of all fields of all page forms, from the templates and from what the pages read."""
     found: set[str] = set()
-    for path in (ROOT / "webapp" / "templates").glob("*.html"):
+    for path in ROOT.glob("*/**/templates/**/*.html"):
         found |= set(re.findall(r'name="([a-z_0-9]+)"', path.read_text()))
-    for path in (*ROOT.glob("*/dashboard/*.py"), *ROOT.glob("webapp/*/views.py")):
+    for path in ROOT.glob("*/*/pages.py"):
         found |= set(re.findall(r'(?:POST|post)(?:\.get|\.getlist)?[\[(]"([a-z_0-9]+)"', path.read_text()))
-    found |= {name.rpartition(".")[2] for name in campaign_form.names()} | {"policy"}
+    found |= {name.rpartition(".")[2] for name in form.names()} | {"policy"}
     return sorted(found - {"viewport", "csrfmiddlewaretoken"})
 
 

@@ -54,7 +54,7 @@ def test_the_corpus_is_large() -> None:
 
 @pytest.fixture
 def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
-    from labeling.api.views import Imports
+    from labeling.importing.api import Imports
 
     monkeypatch.setattr(Imports, "throttle_classes", [])
 

@@ -16,15 +16,18 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
-from labeling import access, aggregation, assignment, percepts, quality, voting
+from labeling.aggregation import aggregate, posteriors
+from labeling.answering import assignment, voting
+from labeling.campaigns import participants
 from labeling.crowd import anatomy, depth
 from labeling.models import Campaign, DepthPrior, Label, Pair, Participation, Percept, Person, PersonPrior, Vote
+from labeling.quality import forecast, report, suspicion, truth, wages
 from labeling.releasing import freeze
 from tests.conftest import NOON, SECOND, World
 from webapp.accounts import people
+from webapp.errors import Conflict, Invalid, NotFound
 from webapp.jobs import run
 from webapp.jobs.models import Job
-from webapp.refusal import Conflict, Invalid, NotFound
 
 
 def truthful(world: World, campaign: Campaign, account: object, most: int, *, start: int = 0) -> int:
@@ -54,7 +57,7 @@ def test_a_vote_moves_the_percept_and_an_undo_moves_it_back(world: World) -> Non
     percept.refresh_from_db()
     assert (percept.votes, percept.leased) == (1, 0)
     assert percept.risk < before[percept.pk].risk - 0.01
-    mean, _ = percepts.unpack(percept.seen)
+    mean, _ = posteriors.unpack(percept.seen)
     assert mean[lease.assignment.pair.first] < mean[lease.assignment.pair.second]  # 'first is closer'
     voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=NOON + SECOND)
     percept.refresh_from_db()
@@ -72,11 +75,11 @@ def test_following_votes_equals_fitting_them_together(world: World) -> None:
     )
     f, s, c, look = (np.array(column) for column in zip(*rows))
     votes = depth.PairVotes(
-        np.zeros(len(f), int), f, s, np.arange(len(f)), c == 1, len(f), np.array([percepts.LOOKS[x] for x in look])
+        np.zeros(len(f), int), f, s, np.arange(len(f)), c == 1, len(f), np.array([posteriors.LOOKS[x] for x in look])
     )
     pictures = depth.Pictures(np.zeros((1, 14)), anatomy.covariance(campaign.dataset.skeleton.plain), np.zeros(1, bool))
-    state = depth.fit(pictures, votes, percepts.LIVE, crowd=depth.Crowd(), belief=np.tile(depth.PRIOR, (len(f), 1)))
-    assert percepts.unpack(person.seen)[0] == pytest.approx(state.seen_mean[0], abs=0.01)
+    state = depth.fit(pictures, votes, posteriors.LIVE, crowd=depth.Crowd(), belief=np.tile(depth.PRIOR, (len(f), 1)))
+    assert posteriors.unpack(person.seen)[0] == pytest.approx(state.seen_mean[0], abs=0.01)
 
 
 def test_the_queue_spreads_first_and_asks_no_pair_of_one_person_twice(world: World) -> None:
@@ -117,14 +120,14 @@ def test_a_merge_labels_every_pair_and_learns_who_looks(world: World) -> None:
     campaign = world.campaign(world.dataset(8), mode="adaptive", most_votes=40, gold_share=0.2, session_length=500)
     for number, account in enumerate((world.ann, world.ben)):
         truthful(world, campaign, account, 60, start=100 * number)
-    job = aggregation.start(world.ada, campaign)
+    job = aggregate.start(world.ada, campaign)
     run.perform(job.pk)
     crowd_run = campaign.crowd_runs.get()
     assert crowd_run.model == "depth"
     labels = Label.objects.filter(run=crowd_run)
     assert labels.count() == campaign.pairs.count()
     assert labels.filter(votes_used=0).exists()
-    found = quality.label_truth(crowd_run)
+    found = truth.label_truth(crowd_run)
     assert found["voted"]["accuracy"] > 0.9
     assert found["all"]["accuracy"] > 0.6
     campaign.refresh_from_db()
@@ -133,7 +136,7 @@ def test_a_merge_labels_every_pair_and_learns_who_looks(world: World) -> None:
     honest = sum(b for b, kind in zip(seat.belief, depth.KINDS) if kind.name == "honest")
     assert honest > 0.9
     assert seat.flag == ""
-    again = aggregation.start(world.ada, campaign)
+    again = aggregate.start(world.ada, campaign)
     run.perform(again.pk)
     first, second = (dict(Label.objects.filter(run__number=n).values_list("pair_id", "p_first_closer")) for n in (1, 2))
     assert first == second  # a merge is deterministic
@@ -153,11 +156,11 @@ def test_a_prior_speaks_before_any_vote_but_not_in_the_control_arm(world: World)
     assert risk[False] < 0.3
     assert Percept.objects.filter(campaign=campaign, control=True).count() == 3
     truthful(world, campaign, world.ann, 30)
-    run.perform(aggregation.start(world.ada, campaign).pk)
-    found = quality.label_truth(campaign.crowd_runs.get())
+    run.perform(aggregate.start(world.ada, campaign).pk)
+    found = truth.label_truth(campaign.crowd_runs.get())
     assert found["test"]["accuracy"] > found["plain"]["accuracy"]
     assert found["test"]["accuracy"] > found["control"]["accuracy"]
-    assert 0 < len(quality.arms(campaign)) == 2
+    assert 0 < len(report.arms(campaign)) == 2
 
 
 def test_excluding_an_annotator_gives_the_votes_back_to_the_queue(world: World) -> None:
@@ -165,11 +168,11 @@ def test_excluding_an_annotator_gives_the_votes_back_to_the_queue(world: World) 
     for _ in range(5):
         world.vote(world.ann, world.lease(world.ann, campaign))
     seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
-    access.set_standing(world.ada, seat, "blocked", "clicks at random")
+    participants.set_standing(world.ada, seat, "blocked", "clicks at random")
     assert Pair.objects.filter(campaign=campaign, votes_counted=0, taken=0).count() == 15
     for _ in range(15):
         world.vote(world.ben, world.lease(world.ben, campaign))
-    access.set_standing(
+    participants.set_standing(
         world.ada, seat, "active", ""
     )  # a mistake: the answers count again, none is lost or counted twice
     assert Pair.objects.filter(campaign=campaign, votes_counted=2, votes_needed=2, taken=2).count() == 5
@@ -189,10 +192,10 @@ def test_the_forecast_counts_votes_and_money_to_go(world: World) -> None:
     for number in range(6):
         now = NOON + number * SECOND
         world.vote(world.ann, world.lease(world.ann, campaign, now=now), now=now)
-    found = quality.forecast(campaign, NOON + timedelta(hours=1))
+    found = forecast.forecast(campaign, NOON + timedelta(hours=1))
     assert (found.votes, found.money) == (24, pytest.approx(1.2))
     assert found.rate_per_day == pytest.approx(6 * 24, rel=0.01)
-    assert quality.wage(campaign, Participation.objects.get(campaign=campaign)) == pytest.approx(0.05 * 3600)
+    assert wages.wage(campaign, Participation.objects.get(campaign=campaign)) == pytest.approx(0.05 * 3600)
 
 
 def belief_of(**kinds: float) -> np.ndarray:
@@ -210,8 +213,8 @@ def test_automata_are_flagged() -> None:
         [np.cumsum(rng.gamma(4, 0.6, 60)), np.cumsum(rng.gamma(4, 0.6, 60)), np.cumsum(rng.normal(0.8, 0.02, 60))]
     )
     left = np.concatenate([rng.random(60) < 0.5, np.arange(60) % 2 == 0, rng.random(60) < 0.5]).astype(float)
-    recent = quality.Recent(np.repeat([1, 2, 4], 60), at, left)
-    said = quality.suspicions(750, np.array([1, 2, 3, 4]), belief, np.full(4, 60), recent)
+    recent = suspicion.Recent(np.repeat([1, 2, 4], 60), at, left)
+    said = suspicion.suspicions(750, np.array([1, 2, 3, 4]), belief, np.full(4, 60), recent)
     assert set(said) == {2, 3, 4}
     assert "in turn" in said[2][0] and said[2][1]
     assert "left" in said[3][0] and said[3][1]
@@ -223,20 +226,20 @@ def test_automata_are_flagged() -> None:
 def test_who_decides_while_waiting_and_presses_as_the_buttons_open_is_no_cheat(delay_ms: int) -> None:
     rng = np.random.default_rng(1)
     at = np.cumsum(rng.normal(delay_ms / 1000 + 0.2, 0.03, 60).clip(0.05))
-    recent = quality.Recent(np.ones(60, int), at, (rng.random(60) < 0.5).astype(float), np.full(60, delay_ms + 200.0))
-    assert quality.suspicions(delay_ms, np.array([1]), belief_of()[None], np.array([60]), recent) == {}
+    recent = suspicion.Recent(np.ones(60, int), at, (rng.random(60) < 0.5).astype(float), np.full(60, delay_ms + 200.0))
+    assert suspicion.suspicions(delay_ms, np.array([1]), belief_of()[None], np.array([60]), recent) == {}
     # The same pace with answers that are surely not looked at is certain, by the answers.
-    blind = quality.suspicions(delay_ms, np.array([1]), belief_of(random=0.9999)[None], np.array([60]), recent)
+    blind = suspicion.suspicions(delay_ms, np.array([1]), belief_of(random=0.9999)[None], np.array([60]), recent)
     assert blind[1][1]
 
 
 def test_answers_that_come_in_bursts_after_a_tunnel_are_timed_by_the_page() -> None:
     at = np.cumsum(np.tile([24.0, 0.78, 0.78], 20))  # three at once, as soon as there is a network again
     doubtful = belief_of(random=0.06)[None]
-    recent = quality.Recent(np.ones(60, int), at, np.tile([0.0, 1, 1], 20), np.full(60, 8000.0))
-    assert quality.suspicions(750, np.array([1]), doubtful, np.array([60]), recent) == {}
-    clicker = quality.Recent(np.ones(60, int), at, np.tile([0.0, 1, 1], 20), np.full(60, 780.0))
-    assert quality.suspicions(750, np.array([1]), doubtful, np.array([60]), clicker)[1][1] is False
+    recent = suspicion.Recent(np.ones(60, int), at, np.tile([0.0, 1, 1], 20), np.full(60, 8000.0))
+    assert suspicion.suspicions(750, np.array([1]), doubtful, np.array([60]), recent) == {}
+    clicker = suspicion.Recent(np.ones(60, int), at, np.tile([0.0, 1, 1], 20), np.full(60, 780.0))
+    assert suspicion.suspicions(750, np.array([1]), doubtful, np.array([60]), clicker)[1][1] is False
 
 
 @pytest.mark.parametrize(
@@ -261,12 +264,12 @@ def test_the_wage_counts_everything_that_was_answered(world: World, kind: str, e
         world.vote(world.ann, lease, "same" if kind == "same" and number % 2 else "first", now=now)
     seat = Participation.objects.get(campaign=campaign)
     assert seat.answer_count == 45
-    assert quality.wage(campaign, seat) == pytest.approx(each)
+    assert wages.wage(campaign, seat) == pytest.approx(each)
     if kind in ("gold", "probes"):
         asked = seat.gold_count + seat.probe_count
         assert asked > 3
         assert seat.vote_count == 45 - asked
-        found = quality.forecast(campaign, NOON + timedelta(hours=1))
+        found = forecast.forecast(campaign, NOON + timedelta(hours=1))
         assert found.answers == pytest.approx(found.votes * 45 / seat.vote_count, abs=1)
         assert found.money == pytest.approx(0.1 * found.answers)
 
@@ -275,16 +278,16 @@ def test_an_annotator_reads_the_reason_and_appeals(world: World) -> None:
     campaign = world.campaign()
     seat = world.seat(world.ann, campaign)
     with pytest.raises(Conflict, match="nothing to appeal"):
-        access.appeal(world.ann, campaign.uuid, "why?")
-    access.set_standing(world.ada, seat, "paused", "always left")
+        participants.appeal(world.ann, campaign.uuid, "why?")
+    participants.set_standing(world.ada, seat, "paused", "always left")
     page = world.client(world.ann).get("/work/").content.decode()
     assert "always left" in page
     sent = world.client(world.ann).post(f"/annotate/{campaign.uuid}/appeal/", {"text": "I am left-handed"})
     assert sent.status_code == 302
     assert "left-handed" in world.client(world.ada).get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
     with pytest.raises(NotFound):
-        access.appeal(world.eve, campaign.uuid, "me too")
-    access.set_standing(world.ada, seat, "active", "")
+        participants.appeal(world.eve, campaign.uuid, "me too")
+    participants.set_standing(world.ada, seat, "active", "")
     seat.refresh_from_db()
     assert seat.appeal == ""
 
@@ -295,7 +298,7 @@ def test_the_quality_page_shows_plots_arms_and_people_in_few_queries(
     campaign = world.campaign(world.dataset(6), mode="adaptive", control_share=0.34, most_votes=12, session_length=500)
     truthful(world, campaign, world.ann, 30)
     truthful(world, campaign, world.ben, 30, start=100)
-    run.perform(aggregation.start(world.ada, campaign).pk)
+    run.perform(aggregate.start(world.ada, campaign).pk)
     client = world.client(world.ada)
     with django_assert_max_num_queries(32):  # type: ignore[operator]
         page = client.get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
@@ -314,12 +317,12 @@ def test_the_quality_page_shows_plots_arms_and_people_in_few_queries(
 def test_reliability_of_a_release_is_one_command(world: World) -> None:
     campaign = world.campaign(world.dataset(6), mode="adaptive", most_votes=20, session_length=500)
     truthful(world, campaign, world.ann, 60)
-    run.perform(aggregation.start(world.ada, campaign).pk)
+    run.perform(aggregate.start(world.ada, campaign).pk)
     release = freeze.freeze(world.ada, campaign)
     out = io.StringIO()
     call_command("reliability", str(release.uuid), "--json", stdout=out)
     found = json.loads(out.getvalue())
-    again = quality.label_truth(campaign.crowd_runs.get())["all"]
+    again = truth.label_truth(campaign.crowd_runs.get())["all"]
     assert found["labels"] == again["labels"] == campaign.pairs.count()
     assert found["accuracy"] == pytest.approx(again["accuracy"], abs=1e-6)
     with pytest.raises(CommandError, match="there is no"):
@@ -348,31 +351,31 @@ def test_the_planner_says_what_votes_will_buy_and_cost(world: World) -> None:
 
 def test_the_schedule_looks_at_annotators_of_adaptive_campaigns_without_writing_labels(world: World) -> None:
     campaign = world.campaign(mode="adaptive", session_length=500)
-    assert aggregation.judge_open_campaigns() == 0
+    assert aggregate.judge_open_campaigns() == 0
     truthful(world, campaign, world.ann, 12)
-    assert aggregation.judge_open_campaigns() == 1
-    assert aggregation.judge_open_campaigns() == 0  # it waits already
+    assert aggregate.judge_open_campaigns() == 1
+    assert aggregate.judge_open_campaigns() == 0  # it waits already
     run.perform(Job.objects.get(kind="aggregate").pk)
     assert Job.objects.get(kind="aggregate").state == "done"
-    assert aggregation.judge_open_campaigns() == 0  # nothing new
+    assert aggregate.judge_open_campaigns() == 0  # nothing new
     assert Label.objects.count() == 0
-    assert aggregation.aggregate_open_campaigns() == 0  # that one is for fixed campaigns
+    assert aggregate.aggregate_open_campaigns() == 0  # that one is for fixed campaigns
     assert len(Participation.objects.get(campaign=campaign, annotator=world.ann).belief) == len(depth.KINDS)
     truthful(world, campaign, world.ben, 1, start=100)
-    assert aggregation.judge_open_campaigns() == 1
+    assert aggregate.judge_open_campaigns() == 1
 
 
 def test_who_is_certainly_not_looking_is_paused_once_and_an_admin_has_the_last_word(world: World) -> None:
     campaign = world.campaign(guard="pause")
     seat = world.seat(world.ann, campaign)
-    nobody = quality.Recent(np.zeros(0, int), np.zeros(0), np.zeros(0))
+    nobody = suspicion.Recent(np.zeros(0, int), np.zeros(0), np.zeros(0))
     kinds = np.array([kind.name for kind in depth.KINDS])
 
     def judged(left: float) -> Participation:
         belief = np.where(
             kinds == "always-left", left, (1 - left) * depth.PRIOR / depth.PRIOR[kinds != "always-left"].sum()
         )
-        quality.judge(campaign, np.array([seat.pk]), belief[None] / belief.sum(), np.array([40]), nobody)
+        suspicion.judge(campaign, np.array([seat.pk]), belief[None] / belief.sum(), np.array([40]), nobody)
         return Participation.objects.get(pk=seat.pk)
 
     assert (judged(0.1).flag, judged(0.1).standing) == ("", "active")
@@ -381,7 +384,7 @@ def test_who_is_certainly_not_looking_is_paused_once_and_an_admin_has_the_last_w
     paused = judged(0.9999)
     assert paused.standing == "paused"
     assert "almost always answers left" in paused.standing_reason
-    access.set_standing(world.ada, paused, "active", "")
+    participants.set_standing(world.ada, paused, "active", "")
     assert judged(0.9999).standing == "active"
 
 
@@ -426,7 +429,7 @@ def test_the_least_known_people_come_with_their_contradictions(world: World) -> 
     """Forty true answers and thirty wrong ones of somebody else: circles equal a count over triples, wrong votes surprise."""
     campaign = world.campaign(world.dataset(1), mode="adaptive", most_votes=90, session_length=500)
     truthful(world, campaign, world.ann, 40)
-    clean = quality.riskiest(campaign)[0]
+    clean = report.riskiest(campaign)[0]
     assert (clean.circles, clean.surprising) == (0, 0)
     for number in range(30):
         now = NOON + (100 + number) * SECOND
@@ -445,7 +448,7 @@ def test_the_least_known_people_come_with_their_contradictions(world: World) -> 
         for b in range(a)
         for c in range(b)
     )
-    found = quality.riskiest(campaign)[0]
+    found = report.riskiest(campaign)[0]
     assert found.circles == circles > 0
     assert found.surprising > 0
     page = world.client(world.ada).get(f"/campaigns/{campaign.uuid}/quality/").content.decode()

@@ -14,11 +14,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from labeling import access, aggregation, assignment, campaigns, reports, voting
+from labeling.aggregation import aggregate
+from labeling.aggregation.snapshot import counted_votes, standing_votes
+from labeling.answering import assignment, reports, voting
+from labeling.campaigns import lifecycle, participants
 from labeling.models import Assignment, GoldAnswer, Pair, Participation, ProbeAnswer, Vote
-from labeling.snapshot import counted_votes, standing_votes
 from tests.conftest import NOON, World
-from webapp.refusal import Refusal
+from webapp.errors import Refusal
 
 WHO = st.sampled_from(["ann", "ben", "eve"])
 
@@ -75,7 +77,7 @@ def machine(world: World, dataset: Any, mode: str) -> type[RuleBasedStateMachine
             have = frozenset(self.held[who])
             lease = self.tried(
                 lambda: (
-                    access.participate(account, self.campaign)
+                    participants.participate(account, self.campaign)
                     and assignment.next_pair(account, self.campaign.uuid, now=self.now, rng=self.rng, have=have)
                 )
             )
@@ -136,7 +138,7 @@ def machine(world: World, dataset: Any, mode: str) -> type[RuleBasedStateMachine
 
         @rule(to=st.sampled_from(["open", "open", "open", "pause", "close"]))
         def move(self, to: str) -> None:
-            if self.tried(lambda: campaigns.move(world.ada, self.campaign, to)) is None:
+            if self.tried(lambda: lifecycle.move(world.ada, self.campaign, to)) is None:
                 return
             live = Assignment.objects.filter(campaign=self.campaign, state="leased", expires_at__gt=self.now)
             self.may_still = None if to == "open" else set(live.values_list("pk", flat=True))
@@ -145,7 +147,7 @@ def machine(world: World, dataset: Any, mode: str) -> type[RuleBasedStateMachine
         def decide(self, who: str, standing: str) -> None:
             seat = Participation.objects.filter(campaign=self.campaign, annotator=self.people[who]).first()
             if seat is not None:
-                self.tried(lambda: access.set_standing(world.ada, seat, standing, "because"))
+                self.tried(lambda: participants.set_standing(world.ada, seat, standing, "because"))
 
         @rule(who=WHO, role=st.sampled_from(["annotator", "annotator", "annotator", "researcher"]))
         def change_role(self, who: str, role: str) -> None:
@@ -179,7 +181,7 @@ def machine(world: World, dataset: Any, mode: str) -> type[RuleBasedStateMachine
                 assert pair.taken <= pair.votes_needed
             finished = Pair.objects.filter(campaign=self.campaign, votes_counted=F("votes_needed")).count()
             if mode == "fixed":
-                progress = aggregation.progress_of(self.campaign)
+                progress = aggregate.progress_of(self.campaign)
                 assert progress["pairs_finished"] == finished
                 assert progress["votes_counted"] == sum(counted.values())
                 assert progress["leased"] == sum(leased.values())

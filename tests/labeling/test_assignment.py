@@ -12,10 +12,11 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from labeling import access, assignment, known, voting
+from labeling.answering import assignment, voting
+from labeling.campaigns import participants, reference_questions
 from labeling.models import Assignment, GoldAnswer, Pair, Participation, Person, Vote
 from tests.conftest import NOON, SECOND, World
-from webapp.refusal import Conflict, Invalid, NotAllowed, NotFound
+from webapp.errors import Conflict, Invalid, NotAllowed, NotFound
 
 
 def test_the_same_unanswered_question_comes_again_after_a_reload(world: World) -> None:
@@ -185,7 +186,7 @@ def test_eve_cannot_answer_anns_question(world: World) -> None:
 def test_a_closed_door_is_closed(world: World) -> None:
     campaign = world.campaign(access="invite")
     with pytest.raises(NotFound):
-        access.participate(world.eve, campaign)
+        participants.participate(world.eve, campaign)
 
 
 def test_a_blocked_annotator_gets_the_reason_and_no_question(world: World) -> None:
@@ -193,8 +194,8 @@ def test_a_blocked_annotator_gets_the_reason_and_no_question(world: World) -> No
     world.vote(world.ann, world.lease(world.ann, campaign))
     seat = Participation.objects.get(annotator=world.ann)
     with pytest.raises(NotAllowed):
-        access.set_standing(world.eve, seat, "blocked", "because")
-    access.set_standing(world.rea, seat, "blocked", "always says left")
+        participants.set_standing(world.eve, seat, "blocked", "because")
+    participants.set_standing(world.rea, seat, "blocked", "always says left")
     with pytest.raises(NotAllowed, match="always says left"):
         world.lease(world.ann, campaign)
 
@@ -202,7 +203,7 @@ def test_a_blocked_annotator_gets_the_reason_and_no_question(world: World) -> No
 def test_who_saw_the_answers_cannot_answer(world: World) -> None:
     campaign = world.campaign()
     world.seat(world.rea, campaign)
-    access.note_answers_seen(world.rea, campaign)
+    participants.note_answers_seen(world.rea, campaign)
     with pytest.raises(NotAllowed, match="seen"):
         world.lease(world.rea, campaign)
 
@@ -233,7 +234,7 @@ def test_gold_questions_are_as_many_and_as_varied_as_ordinary_ones(world: World)
     campaign = world.campaign(data, gold_share=0.2, pairs=20)
     gold = list(campaign.known_questions.filter(use="gold"))
     assert len(gold) == 60 * 20 * 0.2 / 0.8  # with as many people asked, none is asked more often than an ordinary pair
-    assert all(g.gap_mm >= known.GOLD_GAP_MM for g in gold)
+    assert all(g.gap_mm >= reference_questions.GOLD_GAP_MM for g in gold)
     of_person = Counter(g.person_id for g in gold)
     # 5 a person and 3.3 a pair of keypoints on the average. The draw differs from campaign to campaign: drawn
     # independently, each of these bounds breaks less often than once in ten thousand campaigns.

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from labeling import campaigns
-from labeling.campaigns import CampaignPlan
-from labeling.dashboard import campaign_form
+from labeling.campaigns import form
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.models import Campaign
 from tests.conftest import World
 from webapp.accounts.models import AuditEntry
@@ -109,8 +108,8 @@ def test_a_campaign_that_could_never_work_is_refused_at_once(world: World, plan:
 
 def test_the_form_has_every_field_of_a_campaign_and_keeps_what_was_typed_after_an_error(world: World) -> None:
     fields = set(CampaignPlan.model_fields) - {"pair_policy"} | {"dataset"}
-    fields |= {f"pair_policy.{name}" for name in campaigns.PairPolicy.model_fields}
-    assert set(campaign_form.names()) == fields
+    fields |= {f"pair_policy.{name}" for name in PairPolicy.model_fields}
+    assert set(form.names()) == fields
     data, client = world.dataset(3), world.client(world.ada)
     typed = {
         "name": "LSPET night",

@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import digamma
 
-from labeling.catalogs import crowd_models
-from labeling.crowd import chosen, ease, measures, paper, twocoin
+from labeling.catalogs import question_models
+from labeling.crowd import measures
 from labeling.crowd.config import ChosenConfig, EaseConfig, PaperConfig, TwoCoinConfig
+from labeling.crowd.question_models import ease, model_selection, paper, two_coin
 from labeling.crowd.votes import BadVotes, CrowdResult, Votes, agreement
 
 QUIET = {"gold": None, "previous": None, "progress": lambda *_: None}
@@ -28,13 +29,13 @@ def simulated(questions: int = 60, annotators: int = 9, per: int = 5, seed: int 
     return Votes(question, annotator, truth[question] == right, questions, annotators), truth
 
 
-QUESTION_LEVEL = [offer.name for offer in crowd_models if not offer.extra.get("whole_pictures")]
+QUESTION_LEVEL = question_models.names()
 
 
 @pytest.mark.parametrize("name", QUESTION_LEVEL)
 class TestEveryModel:
     def fit(self, name: str, votes: Votes) -> np.ndarray:
-        offer = crowd_models[name]
+        offer = question_models[name]
         return offer.load()(votes, offer.config(), **QUIET).p_second
 
     def test_finds_planted_truth(self, name: str) -> None:
@@ -118,7 +119,7 @@ def test_swapping_the_two_joints_swaps_the_answer() -> None:
 @pytest.mark.parametrize("name", ["two-coin", "ease", "calibrated"])
 class TestOurModels:
     def fit(self, name: str, votes: Votes, gold: np.ndarray | None = None) -> CrowdResult:
-        offer = crowd_models[name]
+        offer = question_models[name]
         return offer.load()(votes, offer.config(), **{**QUIET, "gold": gold})
 
     def test_swapping_the_two_joints_swaps_the_answer(self, name: str) -> None:
@@ -144,12 +145,12 @@ class TestOurModels:
 
 def test_the_first_round_of_two_coin_equals_its_equations_written_plainly() -> None:
     votes, _ = simulated(questions=7, annotators=5, per=3)
-    found = twocoin.fit(votes, TwoCoinConfig(rounds=1))
+    found = two_coin.fit(votes, TwoCoinConfig(rounds=1))
     start = [
         (sum(z) + 0.5) / (len(z) + 1)
         for z in ([v for q, v in zip(votes.question, votes.second) if q == i] for i in range(7))
     ]
-    counts = np.tile(twocoin.START, (5, 1, 1))
+    counts = np.tile(two_coin.START, (5, 1, 1))
     for q, w, z in zip(votes.question, votes.annotator, votes.second):
         counts[w, 0, 0 if z else 1] += start[q]
         counts[w, 1, 0 if z else 1] += 1 - start[q]
@@ -186,10 +187,10 @@ def test_ease_is_chosen_where_questions_differ_and_is_calibrated() -> None:
     question, annotator = np.repeat(np.arange(3000), 5), rng.integers(0, 60, 15_000)
     logit = rng.normal(1.3, 0.4, 60)[annotator] * easy[question] * np.where(truth[question], 1, -1)
     votes = Votes(question, annotator, rng.random(15_000) < 1 / (1 + np.exp(-logit)), 3000, 60)
-    found = chosen.fit(votes, ChosenConfig())
+    found = model_selection.fit(votes, ChosenConfig())
     assert found.notes["model"] == "ease"
     assert measures.ece(found.p_second, truth) < 0.03
-    assert measures.ece(twocoin.fit(votes, TwoCoinConfig()).p_second, truth) > 0.05
+    assert measures.ece(two_coin.fit(votes, TwoCoinConfig()).p_second, truth) > 0.05
 
 
 @pytest.mark.parametrize("name", ["two-coin", "ease"])
@@ -200,7 +201,7 @@ def test_a_posterior_follows_single_votes_and_takes_them_back(name: str) -> None
     votes = Votes(made.question, made.annotator, made.second, 3000, 60, shown)
     disputed = np.flatnonzero(np.isin(made.second.reshape(-1, 5).sum(axis=1), (2, 3)))[:4]
     late = np.isin(np.arange(len(shown)), [*(5 * disputed), *range(len(shown) - 5, len(shown))])
-    offer = crowd_models[name]
+    offer = question_models[name]
     before = offer.load()(votes.only(~late), offer.config(), **QUIET)
     after = offer.load()(votes, offer.config(), **QUIET)
     live = before.live

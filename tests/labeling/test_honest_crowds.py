@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labeling import quality
 from labeling.crowd import anatomy, depth
 from labeling.crowd.config import DepthConfig
+from labeling.quality import suspicion
 from labeling.skeletons import LSP_14
 
 PEOPLE, ANSWERS, PICTURES, DELAY_MS = 300, 60, 500, 750
@@ -46,12 +46,12 @@ def test_no_honest_person_is_certain_to_be_a_cheat(seed: int) -> None:
     before = depth.Pictures(np.zeros((PICTURES, joints)), sigma, np.zeros(PICTURES, bool))
     state = depth.fit(before, votes, DepthConfig(rounds=15))
     clocks = [times(person % 3, rng) for person in range(PEOPLE)]
-    recent = quality.Recent(
+    recent = suspicion.Recent(
         who,
         np.concatenate([at for at, _ in clocks]),
         np.where(look & 2, ~closer, closer).astype(float),
         np.concatenate([took for _, took in clocks]),
     )
-    said = quality.suspicions(DELAY_MS, np.arange(PEOPLE), state.belief, np.full(PEOPLE, ANSWERS), recent)
+    said = suspicion.suspicions(DELAY_MS, np.arange(PEOPLE), state.belief, np.full(PEOPLE, ANSWERS), recent)
     assert [text for text, certain in said.values() if certain] == []
     assert len(said) <= 0.03 * PEOPLE  # few are even shown

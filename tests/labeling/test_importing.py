@@ -13,7 +13,7 @@ from scipy.io import loadmat, savemat
 from labeling.importing import storing
 from labeling.models import Dataset, Image, Person
 from tests.conftest import World, jpeg, write_dataset
-from webapp.refusal import Refusal
+from webapp.errors import Refusal
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "lspet_400"
 

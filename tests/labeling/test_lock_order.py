@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from labeling import access, aggregation, assignment, campaigns, voting
+from labeling.aggregation import aggregate
+from labeling.answering import assignment, voting
+from labeling.campaigns import lifecycle, participants
 from labeling.models import Participation
 from labeling.releasing import freeze
 from tests.conftest import NOON, SECOND, World
@@ -98,11 +100,11 @@ def test_every_verb_locks_in_the_one_order(world: World, mode: str) -> None:
         assert assignment.return_expired(later + timedelta(days=1)) > 0
     seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
     with recorded():
-        access.set_standing(world.ada, seat, "blocked", "wrong")
-        access.set_standing(world.ada, seat, "active", "")
+        participants.set_standing(world.ada, seat, "blocked", "wrong")
+        participants.set_standing(world.ada, seat, "active", "")
     with recorded():
-        run.perform(aggregation.start(world.ada, campaign).pk)
+        run.perform(aggregate.start(world.ada, campaign).pk)
         run.perform(freeze.start(world.ada, campaign).pk)
-        campaigns.move(world.ada, campaign, "pause")
-        campaigns.move(world.ada, campaign, "close")
+        lifecycle.move(world.ada, campaign, "pause")
+        lifecycle.move(world.ada, campaign, "close")
     assert campaign.crowd_runs.count() >= 1

@@ -11,13 +11,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.importing import storing
 from labeling.models import Assignment, Campaign, CrowdRun, Dataset, Image, Label, Pair, Person
 from tests.conftest import World, write_dataset
+from webapp.errors import Conflict, Invalid
 from webapp.jobs import leftovers, run
 from webapp.jobs.models import Job, State
-from webapp.refusal import Conflict, Invalid
 
 
 def uploaded(world: World, folder: Path, name: str, count: int = 4) -> Job:
@@ -144,7 +145,7 @@ def test_a_campaign_of_seventy_thousand_pairs_is_deleted_by_a_job(world: World) 
     Label.objects.bulk_create(
         Label(run=labels, pair=pair, p_first_closer=0.5, risk=0.5, votes_used=0) for pair in campaign.pairs.all()[:100]
     )
-    job = campaigns.delete(world.ada, campaign)
+    job = lifecycle.delete(world.ada, campaign)
     campaign.refresh_from_db()
     assert campaign.state == Campaign.State.CLOSED  # nobody is asked while it goes
     run.perform(job.pk)
@@ -157,14 +158,14 @@ def test_a_campaign_of_seventy_thousand_pairs_is_deleted_by_a_job(world: World) 
 def test_a_campaign_with_votes_is_not_deleted_nor_one_that_got_them_meanwhile(world: World) -> None:
     campaign = world.campaign()
     lease = world.lease(world.ann, campaign)
-    job = campaigns.delete(world.ada, campaign)
+    job = lifecycle.delete(world.ada, campaign)
     world.vote(world.ann, lease)  # handed out before, so it counts
     run.perform(job.pk)
     job.refresh_from_db()
     assert (job.state, job.error["code"]) == (State.FAILED, "conflict")
     assert Assignment.objects.filter(campaign=campaign).count() == 1
     with pytest.raises(Conflict, match="never deleted"):
-        campaigns.delete(world.ada, campaign)
+        lifecycle.delete(world.ada, campaign)
 
 
 def test_a_preparation_that_was_stopped_starts_anew(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,13 +175,13 @@ def test_a_preparation_that_was_stopped_starts_anew(world: World, monkeypatch: p
         raise Invalid("stopped here")
 
     with monkeypatch.context() as patch:
-        patch.setattr("labeling.known.make_tutorial", stopped)
-        plan = campaigns.CampaignPlan(name="twice", gold_share=0.2, pair_policy=campaigns.PairPolicy(per_person=4))
-        campaign, job = campaigns.create(world.ada, data, plan)
+        patch.setattr("labeling.campaigns.reference_questions.make_tutorial", stopped)
+        plan = CampaignPlan(name="twice", gold_share=0.2, pair_policy=PairPolicy(per_person=4))
+        campaign, job = lifecycle.create(world.ada, data, plan)
         run.perform(job.pk)
     assert campaign.pairs.count() == 24
     with pytest.raises(Conflict, match="no pairs yet"):
-        campaigns.move(world.ada, campaign, "open")
+        lifecycle.move(world.ada, campaign, "open")
     run.retry(world.ada, job)
     run.perform(job.pk)
     job.refresh_from_db()

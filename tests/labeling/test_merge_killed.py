@@ -21,26 +21,29 @@ pytestmark = pytest.mark.skipif("DATABASE_URL" in os.environ, reason="one databa
 PREPARE = """
 import random
 from django.utils import timezone
-from labeling import access, aggregation, assignment, campaigns, voting
+from labeling.campaigns import participants, lifecycle
+from labeling.campaigns.plan import CampaignPlan
+from labeling.aggregation import aggregate
+from labeling.answering import assignment, voting
 from labeling.models import Campaign, Dataset
 from webapp.accounts import people
 from webapp.accounts.models import Account
 from webapp.jobs import run
 import uuid
 admin = Account.objects.get(username="ada")
-plan = campaigns.CampaignPlan(name="killed", mode="adaptive", delay_ms=0, tutorial_questions=0, session_length=500)
-campaign, job = campaigns.create(admin, Dataset.objects.select_related("skeleton").get(name="Sample people"), plan)
+plan = CampaignPlan(name="killed", mode="adaptive", delay_ms=0, tutorial_questions=0, session_length=500)
+campaign, job = lifecycle.create(admin, Dataset.objects.select_related("skeleton").get(name="Sample people"), plan)
 run.perform(job.pk)
-campaigns.move(admin, campaign, "open")
+lifecycle.move(admin, campaign, "open")
 account = people.create(None, username="simulated-1", role="annotator", simulated=True)
-access.participate(account, campaign)
+participants.participate(account, campaign)
 rng = random.Random(0)
 for n in range(120):
     lease = assignment.next_pair(account, campaign.uuid, now=timezone.now(), rng=rng)
     voting.accept(account, lease.token, closer=rng.choice(["first", "second"]), key=uuid.uuid4(), now=timezone.now())
-run.perform(aggregation.start(admin, campaign, "depth").pk)
+run.perform(aggregate.start(admin, campaign, "depth").pk)
 slow = {"rounds": 500, "tolerance": 1e-9, "damping": 0.02}
-print(aggregation.start(admin, campaign, "depth", slow).pk)
+print(aggregate.start(admin, campaign, "depth", slow).pk)
 """
 LOOK = """
 import hashlib, json

@@ -10,8 +10,9 @@ import pytest
 from django.db import IntegrityError, transaction
 from PIL import Image
 
-from labeling import assignment, pictures, voting
-from labeling.annotate.questions import Question, question, turned
+from labeling import pictures
+from labeling.answering import assignment, voting
+from labeling.answering.questions import Question, question, turned
 from labeling.models import Assignment, Campaign, Participation, ProbeAnswer, Vote
 from labeling.skeletons import LSP_14, twin_of
 from tests.conftest import NOON, SECOND, World

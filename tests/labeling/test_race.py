@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import requests
 
-from labeling.assignment import NOTHING_LEFT_FOR
+from labeling.answering.assignment import NOTHING_LEFT_FOR
 from tests.site import Site
 
 pytestmark = [
@@ -32,16 +32,17 @@ MAKE = """
 from webapp.accounts import people, tokens
 from labeling.models import Campaign, Pair
 admin = people.create(None, username="root", role="admin")
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.models import Dataset
 dataset = Dataset.objects.select_related("skeleton").get(name="Sample people")
-plan = campaigns.CampaignPlan(name="race", votes_per_pair=5, delay_ms=0, tutorial_questions=0, lease_s=3, session_length=40,
-                              pair_policy=campaigns.PairPolicy(per_person=3, seed=1))
-campaign, job = campaigns.create(admin, dataset, plan)
+plan = CampaignPlan(name="race", votes_per_pair=5, delay_ms=0, tutorial_questions=0, lease_s=3, session_length=40,
+                              pair_policy=PairPolicy(per_person=3, seed=1))
+campaign, job = lifecycle.create(admin, dataset, plan)
 from webapp.jobs import run
 run.perform(job.pk)
 Pair.objects.filter(campaign=campaign, pk__in=list(campaign.pairs.order_by("-rank").values_list("pk", flat=True)[:100])).delete()
-campaigns.move(admin, campaign, "open")
+lifecycle.move(admin, campaign, "open")
 print(campaign.uuid)
 for n in range(32):
     account = people.create(None, username=f"racer-{n}", role="annotator")

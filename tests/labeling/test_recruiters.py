@@ -9,12 +9,12 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.test import Client
 
-from labeling import access, campaigns, tutorial
+from labeling.campaigns import lifecycle, participants, tutorial
 from labeling.models import Campaign, Participation
 from tests.conftest import NOON, SECOND, World
 from webapp.accounts import people, throttle, tokens
 from webapp.accounts.models import Account, AuditEntry
-from webapp.refusal import Conflict, NotAllowed
+from webapp.errors import Conflict, NotAllowed
 
 PID, DONE = "5f3c" * 6, "https://recruiter.example/complete?cc=SECRET42"
 
@@ -120,9 +120,9 @@ def test_entries_are_limited_per_address(study: Campaign) -> None:
 def test_each_way_to_end_has_words_and_an_address_of_its_own(world: World, study: Campaign) -> None:
     client, _ = enter(study)
     assert ending(client, study)["kind"] == "nothing_left"
-    campaigns.move(world.ada, study, "pause")
+    lifecycle.move(world.ada, study, "pause")
     assert (ending(client, study)["kind"], ending(client, study)["url"]) == ("paused", "")
-    campaigns.move(world.ada, study, "close")
+    lifecycle.move(world.ada, study, "close")
     assert (ending(client, study)["kind"], ending(client, study)["url"]) == ("closed", f"{DONE}-none")
     late, there = enter(study, PROLIFIC_PID="ab" * 12)
     assert there.status_code == 302  # also who comes too late is told, and sent back
@@ -151,7 +151,7 @@ def test_a_failed_tutorial_screens_out(world: World) -> None:
         token = tutorial.token_of(step, NOON)
         tutorial.answer(account, study.uuid, question=step.position, closer=wrong, token=token, now=NOON + SECOND)
     assert (ending(client, study)["kind"], ending(client, study)["url"]) == ("tutorial_failed", f"{DONE}-out")
-    assert access.ending_of(account, study.uuid).again is False
+    assert participants.ending_of(account, study.uuid).again is False
 
 
 @pytest.mark.parametrize(("access", "door"), [("recruiter", "enter"), ("invite", "join")])

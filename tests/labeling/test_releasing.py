@@ -13,13 +13,14 @@ import pytest
 from django.conf import settings
 from scipy.io import loadmat
 
-from labeling import aggregation, assignment
+from labeling.aggregation import aggregate
+from labeling.answering import assignment
 from labeling.importing import storing
 from labeling.models import Campaign, CrowdRun, GoldAnswer, Label, Person, Release
 from labeling.releasing import freeze, reading, tables
 from tests.conftest import NOON, World
+from webapp.errors import NotAllowed
 from webapp.jobs import run
-from webapp.refusal import NotAllowed
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def labelled(world: World) -> Campaign:
             pair = lease.assignment.pair
             z = [pair.first_person.truth_mm[j][2] for j in (pair.first, pair.second)]
             world.vote(account, lease, "first" if z[0] < z[1] else "second")
-    job = aggregation.start(world.ada, campaign, "paper")
+    job = aggregate.start(world.ada, campaign, "paper")
     run.perform(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
@@ -82,7 +83,7 @@ def test_annotators_are_pseudonymous_in_the_votes(world: World, labelled: Campai
 
 def test_freezing_twice_without_new_labels_gives_the_same_release(world: World, labelled: Campaign) -> None:
     assert frozen(world, labelled).pk == frozen(world, labelled).pk
-    run.perform(aggregation.start(world.ada, labelled, "dawid-skene").pk)
+    run.perform(aggregate.start(world.ada, labelled, "dawid-skene").pk)
     assert frozen(world, labelled).number == 2
 
 
@@ -119,8 +120,8 @@ def test_only_admins_release(world: World, labelled: Campaign, name: str) -> Non
 
 def test_a_merge_without_votes_is_refused_and_runs_are_numbered(world: World, labelled: Campaign) -> None:
     empty = world.campaign(labelled.dataset, name="empty")
-    with pytest.raises(aggregation.Conflict, match="no votes"):
-        aggregation.start(world.ada, empty)
+    with pytest.raises(aggregate.Conflict, match="no votes"):
+        aggregate.start(world.ada, empty)
     assert CrowdRun.objects.get().number == 1
 
 
@@ -130,7 +131,7 @@ def test_a_release_holds_the_answers_that_quality_was_measured_on_and_says_how_w
     for n in range(18):
         rng = random.Random(n)
         world.vote(world.ann, assignment.next_pair(world.ann, campaign.uuid, now=NOON, rng=rng, have=frozenset()))
-    run.perform(aggregation.start(world.ada, campaign, "paper").pk)
+    run.perform(aggregate.start(world.ada, campaign, "paper").pk)
     release = frozen(world, campaign)
     folder = Path(settings.MEDIA_ROOT) / release.folder
     with (folder / "known_answers.csv").open() as file:

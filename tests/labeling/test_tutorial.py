@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from labeling import access, aggregation, assignment, known, tutorial
+from labeling.aggregation import aggregate
+from labeling.answering import assignment
+from labeling.answering.voting import TooEarly
+from labeling.campaigns import participants, reference_questions, tutorial
 from labeling.models import Campaign, KnownQuestion, Person, TutorialAnswer
 from labeling.skeletons import BUILT_IN
-from labeling.voting import TooEarly
 from tests.conftest import NOON, SECOND, World
-from webapp.refusal import Conflict, Invalid, NotAllowed
+from webapp.errors import Conflict, Invalid, NotAllowed
 
 
 def _answer_all(world: World, campaign: Campaign, right: bool) -> tutorial.Feedback:
@@ -122,24 +124,24 @@ def test_the_viewing_time_holds_for_every_tutorial_question(world: World) -> Non
 def test_an_admin_sees_who_failed_and_grants_a_try(world: World, campaign: Campaign) -> None:
     seat = world.seat(world.ann, campaign)
     with pytest.raises(Conflict, match="tries left"):
-        access.grant_try(world.ada, seat)
+        participants.grant_try(world.ada, seat)
     for _ in range(2):
         _answer_all(world, campaign, right=False)
-    row = aggregation.annotator_rows(campaign, list(aggregation.annotators(campaign)))[0]
+    row = aggregate.annotator_rows(campaign, list(aggregate.annotators(campaign)))[0]
     assert row["tutorial"] == "failed"
     client = world.client(world.ada)
     assert "Grant a try" in client.get(f"/campaigns/{campaign.uuid}/").content.decode()
     client.post(f"/campaigns/{campaign.uuid}/act/", {"do": "grant-try", "seat": str(seat.pseudonym)})
     assert _answer_all(world, campaign, right=True).step.passed
     with pytest.raises(NotAllowed):
-        access.grant_try(world.ben, seat)
+        participants.grant_try(world.ben, seat)
 
 
 @pytest.mark.parametrize("skeleton", sorted(BUILT_IN))
 def test_only_left_and_right_of_the_same_part_are_called_twins(skeleton: str) -> None:
     names = list(BUILT_IN[skeleton].keypoints)
     person = Person(keypoints=[[0.0, 0.0, 2]] * len(names), truth_mm=[[0.0, 0.0, 300.0 * n] for n in range(len(names))])
-    for c in known.candidates(person, names, set(names)):
+    for c in reference_questions.candidates(person, names, set(names)):
         mirrored = {
             a.replace("left", "right") if "left" in a else a.replace("right", "left") for a in (names[c.first],)
         }

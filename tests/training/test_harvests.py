@@ -18,12 +18,14 @@ from labeling.releasing import freeze
 from labeling.skeletons import H36M_17
 from tests.conftest import World
 from tests.training.test_multiview import scene
-from training import harvests
-from training.harvests import HarvestPlan, PublishPlan, Rule
+from training.harvests import frames, publication, review, uploads
+from training.harvests.publication import PublishPlan
+from training.harvests.review import Rule
+from training.harvests.uploads import HarvestPlan
 from training.models import Harvest, PseudoLabel, Review
 from training.multiview import calibration
+from webapp.errors import Conflict, Invalid, NotAllowed
 from webapp.jobs import run as jobs
-from webapp.refusal import Conflict, Invalid, NotAllowed
 
 FRAMES = 12
 
@@ -61,7 +63,7 @@ def upload(tmp_path: Path, *, views: bool = True, frames: int = FRAMES) -> dict[
 def harvested(world: World, tmp_path: Path, **options: Any) -> Harvest:
     files = upload(tmp_path, **options)
     plan = HarvestPlan(name="walk", options={"grid": 24})
-    harvest = harvests.receive(world.ada, plan, files["calibration"], files["detections"], files.get("views"))
+    harvest = uploads.receive(world.ada, plan, files["calibration"], files["detections"], files.get("views"))
     jobs.perform(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
@@ -78,13 +80,13 @@ def test_a_recording_becomes_pseudo_labels_files_and_pictures(world: World, tmp_
     page = client.get(f"/harvests/{harvest.uuid}/").content.decode()
     assert "left wrist" in page
     assert "cam1 ends early" in page
-    for name in harvests.FILES:
+    for name in review.FILES:
         assert len(b"".join(client.get(f"/api/v1/harvests/{harvest.uuid}/files/{name}/").streaming_content)) > 1000
     frame = client.get(f"/api/v1/harvests/{harvest.uuid}/frames/3/").json()
     label = PseudoLabel.objects.filter(frame=3).first()
     assert frame["joints"][label.joint]["verdict"] == "waiting"
     seen = frame["views"][2]["joints"][label.joint]
-    camera = harvests.cameras_of(harvest)[2]
+    camera = frames.cameras_of(harvest)[2]
     np.testing.assert_allclose(seen["at"], camera.project(np.array([label.x_mm, label.y_mm, label.z_mm])), atol=0.11)
     picture = client.get(f"/api/v1/harvests/{harvest.uuid}/views/2/3/")
     assert picture["Content-Type"] == "image/jpeg"
@@ -99,7 +101,7 @@ def test_projected_covariances_equal_the_spread_of_projected_points(world: World
     root = rng.normal(0, 6, (3, 3))
     middle = np.array([[150.0, -80.0, 1100.0]])
     many = middle + rng.normal(size=(200_000, 3)) @ root.T
-    found = harvests.projected_covariance(camera, middle, (root @ root.T)[None])[0]
+    found = frames.projected_covariance(camera, middle, (root @ root.T)[None])[0]
     np.testing.assert_allclose(found, np.cov(camera.project(many).T), rtol=0.03, atol=0.05)
 
 
@@ -107,20 +109,20 @@ def test_decisions_are_counted_kept_and_undone_in_order(world: World, tmp_path: 
     harvest = harvested(world, tmp_path, views=False)
     frame = PseudoLabel.objects.first().frame
     here = PseudoLabel.objects.filter(frame=frame).count()
-    first = harvests.decide(world.rea, harvest, "accepted", Rule(frame=frame))
+    first = review.decide(world.rea, harvest, "accepted", Rule(frame=frame))
     assert first.labels == here
     neck = PseudoLabel.objects.filter(joint=H36M_17.index("neck")).count()
-    second = harvests.decide(world.ada, harvest, "rejected", Rule(joint="neck"))
+    second = review.decide(world.ada, harvest, "rejected", Rule(joint="neck"))
     assert second.labels == neck
     with pytest.raises(Conflict):
-        harvests.decide(world.ada, harvest, "rejected", Rule(joint="neck"))
-    assert harvests.undo(world.rea, harvest) == second
+        review.decide(world.ada, harvest, "rejected", Rule(joint="neck"))
+    assert review.undo(world.rea, harvest) == second
     verdicts = set(PseudoLabel.objects.filter(joint=H36M_17.index("neck")).values_list("frame", "verdict"))
     assert all(v == ("accepted" if f == frame else "waiting") for f, v in verdicts)
-    assert harvests.undo(world.rea, harvest) == first
+    assert review.undo(world.rea, harvest) == first
     assert set(PseudoLabel.objects.values_list("verdict", flat=True)) == {"waiting"}
     with pytest.raises(Conflict):
-        harvests.undo(world.rea, harvest)
+        review.undo(world.rea, harvest)
     history = world.client(world.rea).get(f"/api/v1/harvests/{harvest.uuid}/reviews/").json()
     assert [(h["reviewer"], h["undone_by"]) for h in history] == [("ada", "rea"), ("rea", "rea")]
 
@@ -128,22 +130,22 @@ def test_decisions_are_counted_kept_and_undone_in_order(world: World, tmp_path: 
 def test_rules_choose_by_certainty_error_joint_and_frames(world: World, tmp_path: Path) -> None:
     harvest = harvested(world, tmp_path, views=False)
     each = round(0.7 * FRAMES)
-    assert harvests.matching(harvest, Rule(surest=0.5)).count() == 17 * round(0.5 * each)
-    sure = harvests.matching(harvest, Rule(surest=0.5, joint="head"))
+    assert review.matching(harvest, Rule(surest=0.5)).count() == 17 * round(0.5 * each)
+    sure = review.matching(harvest, Rule(surest=0.5, joint="head"))
     rest = PseudoLabel.objects.filter(joint=H36M_17.index("head")).exclude(pk__in=sure)
     assert max(sure.values_list("uncertainty", flat=True)) <= min(rest.values_list("uncertainty", flat=True))
     middle = sorted(PseudoLabel.objects.values_list("error_px", flat=True))[50]
-    assert harvests.matching(harvest, Rule(most_error_px=middle)).count() == 51
-    both = harvests.matching(harvest, Rule(most_error_px=middle, least_error_px=middle)).count()
+    assert review.matching(harvest, Rule(most_error_px=middle)).count() == 51
+    both = review.matching(harvest, Rule(most_error_px=middle, least_error_px=middle)).count()
     assert both == 1
-    worst = {c["name"]: harvests.matching(harvest, Rule(camera=c["name"])).count() for c in harvest.cameras}
+    worst = {c["name"]: review.matching(harvest, Rule(camera=c["name"])).count() for c in harvest.cameras}
     assert sum(worst.values()) == PseudoLabel.objects.count()
     assert min(worst.values()) > 0
-    frames = set(harvests.matching(harvest, Rule(frame=2, last_frame=4)).values_list("frame", flat=True))
+    frames = set(review.matching(harvest, Rule(frame=2, last_frame=4)).values_list("frame", flat=True))
     assert frames <= {2, 3, 4}
     for rule, field in ((Rule(joint="tail"), "joint"), (Rule(camera="cam9"), "camera"), (Rule(last_frame=3), "frame")):
         with pytest.raises(Invalid) as refused:
-            harvests.matching(harvest, rule)
+            review.matching(harvest, rule)
         assert refused.value.field == field
 
 
@@ -153,17 +155,17 @@ def test_accepted_joints_become_a_data_set_with_ordinal_pairs_that_can_be_releas
     harvest = harvested(world, tmp_path)
     plan = PublishPlan(dataset="harvested", pairs_per_person=10, least_joints=3)
     with pytest.raises(Conflict, match="accepted"):
-        harvests.publish(world.ada, harvest, plan)
-    harvests.decide(world.rea, harvest, "accepted", Rule())
+        publication.publish(world.ada, harvest, plan)
+    review.decide(world.rea, harvest, "accepted", Rule())
     with pytest.raises(NotAllowed):
-        harvests.publish(world.rea, harvest, plan)
-    job = harvests.publish(world.ada, harvest, plan)
+        publication.publish(world.rea, harvest, plan)
+    job = publication.publish(world.ada, harvest, plan)
     jobs.perform(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
     dataset = Dataset.objects.get(name="harvested")
     assert str(harvest.uuid) in dataset.description
-    frame, camera = 5, harvests.cameras_of(harvest)[1]
+    frame, camera = 5, frames.cameras_of(harvest)[1]
     person = Person.objects.get(image__dataset=dataset, image__name=f"{camera.name}/{frame:06d}.jpg")
     assert person.image.source == f"harvest {harvest.uuid}, {camera.name}, frame {frame}"
     assert set(dataset.images.values_list("split", flat=True)) == {"train", "test"}
@@ -185,14 +187,14 @@ def test_accepted_joints_become_a_data_set_with_ordinal_pairs_that_can_be_releas
         ]
         assert (row.p_first_closer > 0.5) == (gap[0] < gap[1])
     with pytest.raises(Invalid, match="of this name"):
-        harvests.publish(world.ada, harvest, plan)
+        publication.publish(world.ada, harvest, plan)
 
 
 def test_nobody_else_sees_or_decides(world: World, tmp_path: Path) -> None:
     files = upload(tmp_path)
     for account in (world.rea, world.resi, world.ann, world.eve):
         with pytest.raises(NotAllowed):
-            harvests.receive(account, HarvestPlan(name="x"), files["calibration"], files["detections"])
+            uploads.receive(account, HarvestPlan(name="x"), files["calibration"], files["detections"])
     harvest = harvested(world, tmp_path)
     for account in (world.resi, world.ann, world.eve):
         client = world.client(account)
@@ -200,8 +202,8 @@ def test_nobody_else_sees_or_decides(world: World, tmp_path: Path) -> None:
         assert client.get(f"/harvests/{harvest.uuid}/review/").status_code == 403
         for path in ("", "frames/1/", "strip/", "reviews/", "files/poses.trc/", "views/1/1/"):
             assert client.get(f"/api/v1/harvests/{harvest.uuid}/{path}").status_code in (403, 404)
-        for verb in (harvests.decide, harvests.undo):
-            arguments = ("accepted", Rule()) if verb is harvests.decide else ()
+        for verb in (review.decide, review.undo):
+            arguments = ("accepted", Rule()) if verb is review.decide else ()
             with pytest.raises(NotAllowed):
                 verb(account, harvest, *arguments)
     assert not Review.objects.exists()
@@ -253,7 +255,7 @@ def test_a_recording_that_does_not_fit_is_explained_on_its_page(world: World, tm
     out = io.BytesIO()
     np.savez(out, **arrays)
     swapped = SimpleUploadedFile("d.npz", out.getvalue())
-    harvest = harvests.receive(
+    harvest = uploads.receive(
         world.ada, HarvestPlan(name="swapped", options={"grid": 24}), files["calibration"], swapped
     )
     jobs.perform(harvest.job.pk)
@@ -277,7 +279,7 @@ def test_a_zip_of_openpose_folders_is_harvested_in_the_order_of_camera_names(wor
                 archive.writestr(f"json/cam{v + 1}/{f:04d}_keypoints.json", json.dumps({"people": people}))
     zipped = SimpleUploadedFile("d.zip", out.getvalue())
     plan = HarvestPlan(name="json", skeleton="h36m-17", options={"grid": 24})
-    harvest = harvests.receive(world.ada, plan, files["calibration"], zipped)
+    harvest = uploads.receive(world.ada, plan, files["calibration"], zipped)
     jobs.perform(harvest.job.pk)
     harvest = Harvest.objects.get()
     assert harvest.job.state == "done", harvest.job.error
@@ -290,7 +292,7 @@ def test_a_zip_that_leads_out_of_its_folder_is_refused(world: World, tmp_path: P
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("../../evil.json", "{}")
     zipped = SimpleUploadedFile("d.zip", out.getvalue())
-    harvest = harvests.receive(world.ada, HarvestPlan(name="evil", skeleton="h36m-17"), files["calibration"], zipped)
+    harvest = uploads.receive(world.ada, HarvestPlan(name="evil", skeleton="h36m-17"), files["calibration"], zipped)
     jobs.perform(harvest.job.pk)
     harvest.job.refresh_from_db()
     assert harvest.job.state == "failed"

@@ -14,10 +14,11 @@ from PIL import Image
 
 from labeling.skeletons import H36M_17
 from tests.training.test_multiview import scene
-from training.heatmaps import dolls, files
+from training.heatmaps import files
 from training.heatmaps.fit import HeatmapConfig, _varied, fit, gaussians, predict
 from training.heatmaps.network import HeatmapNetwork, to_cells
 from training.multiview import calibration, harvest
+from training.simulation import people
 
 TWINS = [(H36M_17.index(a), H36M_17.index(b)) for a, b in H36M_17.twins]
 
@@ -87,8 +88,8 @@ def test_nothing_selected_leaves_the_network_as_it_was() -> None:
 def test_a_small_network_learns_the_joints_of_one_person() -> None:
     recorded, world = scene(24)
     rng = np.random.default_rng(0)
-    worn, seen_as = dolls.dress(rng, H36M_17), dolls.look(rng)
-    pictures, points, to_map = dolls.photograph(world, recorded.cameras[0], H36M_17, worn, seen_as, rng, 32)
+    worn, seen_as = people.dress(rng, H36M_17), people.look(rng)
+    pictures, points, to_map = people.photograph(world, recorded.cameras[0], H36M_17, worn, seen_as, rng, 32)
     assert pictures.shape == (24, 3, 32, 32)
     assert 0 <= pictures.min() <= pictures.max() <= 1
     right = recorded.cameras[0].project(world) * to_map[:, None, :2] + to_map[:, None, 2:]
@@ -139,14 +140,14 @@ def test_a_harvest_teaches_a_network_whose_heatmaps_are_harvested_again(tmp_path
     """The whole way on files: detections -> harvest -> network -> heatmaps -> harvest; simulated person, drawn pictures."""
     recorded, world = scene(12)
     rng = np.random.default_rng(3)
-    worn = dolls.dress(rng, H36M_17)
+    worn = people.dress(rng, H36M_17)
     calibration.write(recorded.cameras, tmp_path / "rig.toml", "toml")
     chunk = recorded.source.read(range(12))
     names = [c.name for c in recorded.cameras]
     keypoints = np.concatenate([chunk.pixels, chunk.score[..., None]], axis=-1)
     np.savez(tmp_path / "d.npz", keypoints=keypoints, joint_names=np.array(H36M_17.keypoints), camera_names=names)
     for camera in recorded.cameras:
-        drawn, _, to_map = dolls.photograph(world, camera, H36M_17, worn, dolls.look(rng), rng, 128)
+        drawn, _, to_map = people.photograph(world, camera, H36M_17, worn, people.look(rng), rng, 128)
         (tmp_path / "views" / camera.name).mkdir(parents=True)
         for n, picture in enumerate(drawn):  # put back where the camera saw it
             s, c = to_map[n, :2], to_map[n, 2:]

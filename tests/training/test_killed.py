@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif("DATABASE_URL" in os.environ, reason="killed on 
 RELEASE = """
 from django.utils import timezone
 import uuid
-from labeling import aggregation
+from labeling.aggregation import aggregate
 from labeling.models import Assignment, Campaign, Pair, Participation, Session, Vote
 from labeling.releasing import freeze
 from webapp.accounts import people
@@ -41,15 +41,15 @@ said = dict(campaign=campaign, participation=seat, number=1, leased_at=now, rece
 Vote.objects.bulk_create(
     [Vote(key=uuid.uuid4(), assignment=a, pair_id=a.pair_id, closer=n % 3 == 0, **said) for n, a in enumerate(leases)])
 Pair.objects.filter(campaign=campaign).update(taken=1, votes_counted=1)
-run.perform(aggregation.start(admin, campaign).pk)
+run.perform(aggregate.start(admin, campaign).pk)
 print(freeze.freeze(admin, campaign).uuid)
 """
 START = """
 from labeling.models import Release
-from training import runs
+from training.runs import launch
 from webapp.accounts.models import Account
 release = Release.objects.select_related("campaign__dataset__skeleton").get(uuid="{release}")
-run = runs.start(Account.objects.get(username="ada"), release, options=dict(epochs=240, hidden=384, batch=16, seed=11))
+run = launch.start(Account.objects.get(username="ada"), release, options=dict(epochs=240, hidden=384, batch=16, seed=11))
 print(run.uuid)
 """
 LOOK = """

@@ -13,13 +13,14 @@ import torch
 
 from labeling.releasing.reading import Poses
 from labeling.skeletons import BUILT_IN, H36M_17, LSP_14
-from training.lifter import bones, data, evaluate, export, foreshortening, losses, network, objectives, simulate
+from training.lifter import bones, data, evaluate, export, foreshortening, losses, network, objectives
 from training.lifter import fit as fitting
 from training.lifter import predict as predicting
 from training.lifter.batches import Batches
 from training.lifter.config import PAPER, LifterConfig
 from training.lifter.network import tree_path
 from training.lifter.predict import BadModel, load, predict
+from training.simulation import annotators
 
 SMALL = LifterConfig(hidden=32, epochs=6, batch=8, dropout=0.2)
 
@@ -377,33 +378,33 @@ def test_the_guard_names_what_died(values: dict, depth: float, says: str) -> Non
 
 class TestSimulatedLabels:
     def test_every_pair_of_a_pose_is_another_and_clean_labels_are_true(self) -> None:
-        found = simulate.label(poses(40), simulate.LabelConfig(pairs=6, noise="none"))
+        found = annotators.label(poses(40), annotators.LabelConfig(pairs=6, noise="none"))
         assert len(found.pose) == 240
         assert len({(n, *sorted((a, b))) for n, a, b in zip(found.pose, found.first, found.second)}) == 240
-        gap = simulate.depth_gap(found, found.pose, found.first, found.second)
+        gap = annotators.depth_gap(found, found.pose, found.first, found.second)
         assert np.array_equal(found.p_second == 1, gap > 0)
 
     def test_annotators_are_right_as_often_as_the_authors_line_says(self) -> None:
-        found = simulate.label(poses(3000), simulate.LabelConfig(pairs="all"))
+        found = annotators.label(poses(3000), annotators.LabelConfig(pairs="all"))
         assert len(found.pose) == 3000 * 91
-        gap = simulate.depth_gap(found, found.pose, found.first, found.second)
+        gap = annotators.depth_gap(found, found.pose, found.first, found.second)
         right = (found.p_second == 1) == (gap > 0)
         for low, high in ((0, 50), (150, 250), (400, 9000)):
             inside = (np.abs(gap) >= low) & (np.abs(gap) < high)
-            expected = simulate.correct_probability(gap[inside]).mean()
+            expected = annotators.correct_probability(gap[inside]).mean()
             assert right[inside].mean() == pytest.approx(expected, abs=0.01)
 
     def test_flips_ties_noise_and_pitch(self) -> None:
-        clean = simulate.LabelConfig(noise="none")
+        clean = annotators.LabelConfig(noise="none")
         p = poses(500)
-        turned = simulate.label(p, clean.model_copy(update={"flipped": 1.0}))
-        assert (turned.p_second == 1 - simulate.label(p, clean).p_second).all()
-        ties = simulate.label(p, clean.model_copy(update={"tie_below_mm": 100.0}))
-        gap = simulate.depth_gap(ties, ties.pose, ties.first, ties.second)
+        turned = annotators.label(p, clean.model_copy(update={"flipped": 1.0}))
+        assert (turned.p_second == 1 - annotators.label(p, clean).p_second).all()
+        ties = annotators.label(p, clean.model_copy(update={"tie_below_mm": 100.0}))
+        gap = annotators.depth_gap(ties, ties.pose, ties.first, ties.second)
         assert np.array_equal(ties.p_second == 0.5, np.abs(gap) <= 100)
-        noisy = simulate.label(p, clean.model_copy(update={"pixel_sd": 3.0}))
+        noisy = annotators.label(p, clean.model_copy(update={"pixel_sd": 3.0}))
         assert (noisy.keypoints_px - p.keypoints_px).std() == pytest.approx(3, rel=0.05)
-        level = simulate.label(p, clean.model_copy(update={"pitch_deg": 90.0}))
+        level = annotators.label(p, clean.model_copy(update={"pitch_deg": 90.0}))
         y = p.truth_mm[..., 1]
         assert np.array_equal(level.p_second == 1, y[level.pose, level.first] < y[level.pose, level.second])
 
@@ -447,7 +448,7 @@ def test_a_learned_pitch_tilts_the_axis_by_which_labels_are_judged() -> None:
         depth = objectives.toward_camera(lifter, batch, pose)
     assert torch.allclose(depth, math.cos(0.3) * pose[..., 2] - math.sin(0.3) * pose[..., 1], atol=1e-5)
     # The same axis as simulated annotators who do not see that the camera looks down by 0.3 rad.
-    level = simulate.depth_gap(
+    level = annotators.depth_gap(
         replace(poses(9), truth_mm=pose.numpy().astype(float)), *(np.array([v]) for v in (4, 2, 7)), math.degrees(0.3)
     )
     assert level[0] == pytest.approx(float(depth[4, 2] - depth[4, 7]), abs=1e-5)

@@ -18,14 +18,14 @@ from labeling.skeletons import LSP_14
 from tests.conftest import World
 from tests.training.test_lifter import SMALL, poses
 from tests.training.test_runs import QUICK, release  # noqa: F401
-from training import lifts, runs
 from training.lifter import export, keypoints
 from training.lifter import fit as fitting
 from training.lifter.predict import load, predict
 from training.models import Model
+from training.runs import launch, lifts
+from webapp.errors import Invalid, NotAllowed
 from webapp.jobs import run as jobs
 from webapp.jobs.models import Job
-from webapp.refusal import Invalid, NotAllowed
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(world: World, release) -> Model:  # noqa: F811
-    run = runs.start(world.resi, release, options=QUICK)
+    run = launch.start(world.resi, release, options=QUICK)
     jobs.perform(run.job.pk)
     return Model.objects.get()
 
@@ -183,7 +183,7 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from training.lifter.predict import load
-from training.lifts import lift_file
+from training.runs.lifts import lift_file
 weights = load(Path(sys.argv[1]))
 for source in sys.argv[2:]:
     lift_file(weights, Path(source), Path(source).with_suffix(".out.csv"))

@@ -24,15 +24,15 @@ from training.multiview import (
     pictorial,
     report,
     selection,
-    simulate,
     triangulation,
 )
 from training.multiview.archives import bounded
-from training.multiview.cameras import BadCamera, Camera, checked, distorted, rotation_of, vector_of
 from training.multiview.config import HarvestConfig
 from training.multiview.formats import detections, poses
 from training.multiview.harvest import Outcome
 from training.multiview.recording import BadRecording, Detections, HeatmapFiles, Recording
+from training.poses.cameras import BadCamera, Camera, checked, distorted, rotation_of, vector_of
+from training.simulation import recordings
 
 REAL = (
     Path(os.environ.get("NEARER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
@@ -51,7 +51,9 @@ def camera(seed: int = 0, name: str = "cam", bent: float = 1.0, skew: float = 0.
     return Camera(name, (1024, 768), matrix, lens, turn, rng.normal(0, 900, 3) + [0, 0, 4000])
 
 
-def scene(frames: int = 6, detector: simulate.Detector = simulate.CLEAN, seed: int = 0) -> tuple[Recording, np.ndarray]:
+def scene(
+    frames: int = 6, detector: recordings.Detector = recordings.CLEAN, seed: int = 0
+) -> tuple[Recording, np.ndarray]:
     """A made-up person who stands and leans, in four simulated cameras."""
     rng = np.random.default_rng(seed)
     up = {"mid_hip": 900, "mid_spine": 1150, "neck": 1400, "chin": 1500, "head": 1650}
@@ -64,9 +66,9 @@ def scene(frames: int = 6, detector: simulate.Detector = simulate.CLEAN, seed: i
         joints[n] = [side * out, 40 * (part == "wrist"), up.get(name, height)]
     angles = rng.normal(0, 0.25, (frames, 3)) * [0.4, 0.4, 2]
     world = np.stack([joints @ rotation_of(a).T for a in angles]) + np.array([80.0, -60.0, 20.0])
-    cameras = simulate.studio(rng)
+    cameras = recordings.studio(rng)
     return Recording(
-        cameras, H36M_17, simulate.SimulatedViews(simulate.detect(world, cameras, H36M_17, detector, rng))
+        cameras, H36M_17, recordings.SimulatedViews(recordings.detect(world, cameras, H36M_17, detector, rng))
     ), world
 
 
@@ -184,7 +186,7 @@ def test_a_centre_and_a_translation_together_are_ambiguous(tmp_path: Path) -> No
 
 
 def test_exact_detections_give_exact_points_however_they_are_weighted() -> None:
-    rig = simulate.studio(np.random.default_rng(0), 3)
+    rig = recordings.studio(np.random.default_rng(0), 3)
     world = np.random.default_rng(1).uniform(-500, 500, (4, 5, 3)) + [0, 0, 900]
     pixels = np.stack([c.project(world) for c in rig], axis=1)
     score = np.random.default_rng(2).uniform(0.4, 1, pixels.shape[:3])
@@ -198,7 +200,7 @@ def test_exact_detections_give_exact_points_however_they_are_weighted() -> None:
 
 
 def test_ransac_leaves_the_view_that_is_wrong_out_and_two_views_are_needed() -> None:
-    rig = simulate.studio(np.random.default_rng(0), 4)
+    rig = recordings.studio(np.random.default_rng(0), 4)
     world = np.array([[[100.0, -50.0, 1200.0], [0.0, 0.0, 800.0]]])
     pixels = np.stack([c.project(world) for c in rig], axis=1)
     pixels[0, 2, 0] += 200
@@ -329,7 +331,7 @@ def test_moments_equal_sums_written_out() -> None:
 
 
 def test_float32_differs_from_float64_by_less_than_a_hundredth_on_realistic_frames() -> None:
-    recorded, _ = scene(2, simulate.HARD)
+    recorded, _ = scene(2, recordings.HARD)
     chunk = recorded.source.read([0, 1])
     lengths = limbs.from_points(triangulation.ransac(recorded.cameras, chunk.pixels, chunk.score), H36M_17).tolist()
     found = {}
@@ -366,7 +368,7 @@ def test_a_clean_recording_is_found_to_a_few_centimetres_and_better_than_triangu
 
 
 def test_a_harvest_that_was_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    recorded, _ = scene(10, simulate.HARD)
+    recorded, _ = scene(10, recordings.HARD)
     config = HarvestConfig(grid=24, frames_at_once=3)
     whole = harvest.harvest(recorded, config, tmp_path / "whole", threads=2)
 
@@ -458,14 +460,14 @@ def test_the_report_exposes_a_camera_that_is_off_and_one_that_is_late(tmp_path: 
     _, world = scene(1)
     walk = np.stack([np.linspace(-700, 700, 120), 300 * np.sin(np.arange(120) / 6), np.zeros(120)], axis=-1)
     moving = world + walk[:, None]
-    cameras = simulate.studio(rng)
+    cameras = recordings.studio(rng)
     bias = np.zeros((4, 17, 2))
     bias[1] = [9.0, -4.0]
-    seen = simulate.detect(moving, cameras, H36M_17, simulate.CLEAN, rng, bias)
-    late = simulate.detect(np.roll(moving, 3, axis=0), cameras, H36M_17, simulate.CLEAN, rng)
+    seen = recordings.detect(moving, cameras, H36M_17, recordings.CLEAN, rng, bias)
+    late = recordings.detect(np.roll(moving, 3, axis=0), cameras, H36M_17, recordings.CLEAN, rng)
     seen.peaks[3:, 3] = late.peaks[3:, 3]
     seen.right_px[3:, 3] = late.right_px[3:, 3]
-    recorded = Recording(cameras, H36M_17, simulate.SimulatedViews(seen), 30.0)
+    recorded = Recording(cameras, H36M_17, recordings.SimulatedViews(seen), 30.0)
     told = report.report(recorded, harvest.harvest(recorded, PREVIEW, tmp_path), inlier_px=15.0)
     off = {c["name"]: c["systematic"] for c in told["cameras"]}
     assert off["cam2"]
@@ -542,11 +544,11 @@ def test_people_of_several_views_are_told_apart(tmp_path: Path) -> None:
     rng = np.random.default_rng(5)
     _, world = scene(6)
     other = world + [900.0, 300.0, 0.0]
-    cameras = simulate.studio(rng)
+    cameras = recordings.studio(rng)
     people = np.zeros((6, 4, 2, 17, 3), np.float32)
     truth = np.zeros((6, 4, 17, 3), np.float32)
     for n, body in enumerate((world, other)):
-        seen = simulate.detect(body, cameras, H36M_17, simulate.CLEAN, rng)
+        seen = recordings.detect(body, cameras, H36M_17, recordings.CLEAN, rng)
         values = np.concatenate([seen.pixels, seen.score[..., None]], axis=-1)
         for f in range(6):
             for v in range(4):

@@ -9,11 +9,11 @@ from labeling.crowd import selection
 from labeling.models import Campaign, DepthPrior, KnownQuestion, Percept, Person, PersonPrior
 from labeling.skeletons import COCO_17, LSP_14
 from tests.conftest import World
-from training import priors
 from training.poses import neighbours
 from training.poses.neighbours import Library, PoorLibrary, expected_depths, look_at
+from training.priors import depth_priors
+from webapp.errors import Invalid, NotAllowed
 from webapp.jobs import run as jobs
-from webapp.refusal import Invalid, NotAllowed
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +103,11 @@ def test_a_prior_of_similar_poses_is_made_before_any_vote_and_starts_a_campaign(
     dataset = world.dataset(6)
     for account in (world.resi, world.ann, world.eve):
         with pytest.raises(NotAllowed):
-            priors.start_from_poses(account, dataset)
+            depth_priors.start_from_poses(account, dataset)
     with pytest.raises(Invalid) as refused:
-        priors.start_from_poses(world.ada, dataset, seed=-1)
+        depth_priors.start_from_poses(world.ada, dataset, seed=-1)
     assert refused.value.field == "seed"
-    job = priors.start_from_poses(world.ada, dataset, "similar")
+    job = depth_priors.start_from_poses(world.ada, dataset, "similar")
     jobs.perform(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
@@ -125,7 +125,7 @@ def test_gold_says_how_much_further_off_similar_poses_are(world: World) -> None:
     campaign: Campaign = world.campaign(dataset, opened=False)
     people = {p.pk: p for p in Person.objects.filter(image__dataset=dataset)}
     library = Library.authored()
-    plain = priors.from_poses(None, dataset, library)
+    plain = depth_priors.from_poses(None, dataset, library)
     mean = dict(PersonPrior.objects.filter(prior=plain).values_list("person_id", "mean"))
     found = {}
     for right in (True, False):
@@ -137,7 +137,7 @@ def test_gold_says_how_much_further_off_similar_poses_are(world: World) -> None:
                 KnownQuestion.objects.create(
                     campaign=campaign, use="gold", position=10 * pk + n, second_closer=second, **about
                 )
-        found[right] = priors.from_poses(None, dataset, library)
+        found[right] = depth_priors.from_poses(None, dataset, library)
     assert found[True].evidence["right"] == 1.0
     assert found[False].evidence["right"] == 0.0
     assert found[True].evidence["errors_by_gold"] == 1.0  # easy gold never makes anybody surer

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from labeling import aggregation
+from labeling.aggregation import aggregate
 from labeling.crowd import anatomy, selection
 from labeling.models import DepthPrior, Percept, Person, PersonPrior
 from labeling.releasing import freeze, reading
 from labeling.skeletons import LSP_14
 from tests.conftest import World
-from training import priors
+from training.priors import depth_priors
+from webapp.errors import Invalid, NotAllowed
 from webapp.jobs import run as jobs
-from webapp.refusal import Invalid, NotAllowed
 
 
 def test_nobody_is_predicted_by_a_lifter_that_saw_the_picture() -> None:
@@ -32,7 +32,7 @@ def test_nobody_is_predicted_by_a_lifter_that_saw_the_picture() -> None:
         np.zeros(0),
         np.zeros((40, 14, 3)),
     )
-    fold = priors.folds_of(poses, 4, 0)
+    fold = depth_priors.folds_of(poses, 4, 0)
     assert set(fold[split == "test"]) == {-1}
     assert set(fold[split == "train"]) == {0, 1, 2, 3}
     two = fold.reshape(20, 2)
@@ -49,7 +49,7 @@ def test_calibration_finds_how_far_a_lifter_is_off(noise: float) -> None:
     lifted = 3.0 * (z + noise * rng.multivariate_normal(np.zeros(14), sigma, 4000))
     first, second = (a[None].repeat(4000, 0).ravel() for a in selection.pairs_of(14))
     pose = np.arange(4000).repeat(91)
-    factor, error, _ = priors.calibrated(
+    factor, error, _ = depth_priors.calibrated(
         lifted, sigma, first, second, pose, (z[pose, first] > z[pose, second]).astype(float)
     )
     assert factor == pytest.approx(1 / 3 / (1 + noise**2), rel=0.1)
@@ -61,9 +61,9 @@ def test_a_prior_is_made_by_its_job_and_starts_a_campaign(world: World) -> None:
     campaign = world.campaign(dataset, votes_per_pair=1, session_length=100)
     for n in range(36):
         world.vote(world.ann, world.lease(world.ann, campaign), "first" if n % 2 else "second")
-    jobs.perform(aggregation.start(world.ada, campaign).pk)
+    jobs.perform(aggregate.start(world.ada, campaign).pk)
     release = freeze.freeze(world.ada, campaign)
-    job = priors.start(world.ada, release, {"folds": 2, "epochs": 3, "name": "quick"})
+    job = depth_priors.start(world.ada, release, {"folds": 2, "epochs": 3, "name": "quick"})
     jobs.perform(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
@@ -80,12 +80,12 @@ def test_a_prior_is_made_by_its_job_and_starts_a_campaign(world: World) -> None:
 def test_wrong_wishes_are_named_and_only_admins_make_priors(world: World) -> None:
     campaign = world.campaign(votes_per_pair=1)
     world.vote(world.ann, world.lease(world.ann, campaign))
-    jobs.perform(aggregation.start(world.ada, campaign).pk)
+    jobs.perform(aggregate.start(world.ada, campaign).pk)
     release = freeze.freeze(world.ada, campaign)
     for options, field in (({"folds": 1}, "folds"), ({"preset": "nope"}, "preset"), ({"fold": 3}, "fold")):
         with pytest.raises(Invalid) as refused:
-            priors.start(world.ada, release, options)
+            depth_priors.start(world.ada, release, options)
         assert refused.value.field == field
     for account in (world.resi, world.ann, world.eve):
         with pytest.raises(NotAllowed):
-            priors.start(account, release, {})
+            depth_priors.start(account, release, {})

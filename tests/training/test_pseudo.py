@@ -15,9 +15,9 @@ from training.lifter import export, fit
 from training.lifter.config import PRESETS, PseudoConfig, TuneConfig, changed
 from training.lifter.predict import load, predict
 from training.lifter.pseudo import Pseudo, clip_lengths, consistency, fidelity, steady_bones, weights_of
-from training.lifter.simulate import LabelConfig, label
 from training.poses.mocap import Clip
 from training.poses.views import Studio, photograph
+from training.simulation.annotators import LabelConfig, label
 
 
 def test_joints_above_tau_count_fully_and_others_by_their_confidence() -> None:

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
-from labeling import aggregation
+from labeling.aggregation import aggregate
 from labeling.releasing import freeze
 from tests.conftest import World
-from training import runs
 from training.lifter.config import LifterConfig
 from training.models import Model, Point, Run
+from training.runs import launch
+from webapp.errors import Invalid, NotAllowed
 from webapp.jobs import run as jobs
-from webapp.refusal import Invalid, NotAllowed
 
 QUICK = {"hidden": 16, "epochs": 4, "batch": 4}
 
@@ -26,12 +26,12 @@ def release(world: World):
     campaign = world.campaign(world.dataset(12), votes_per_pair=1, session_length=100)
     for n in range(36):
         world.vote(world.ann, world.lease(world.ann, campaign), "first" if n % 2 else "second")
-    jobs.perform(aggregation.start(world.ada, campaign).pk)
+    jobs.perform(aggregate.start(world.ada, campaign).pk)
     return freeze.freeze(world.ada, campaign)
 
 
 def test_a_run_ends_with_curves_measures_and_a_model_with_its_checksum(world: World, release) -> None:
-    run = runs.start(world.resi, release, options=QUICK)
+    run = launch.start(world.resi, release, options=QUICK)
     jobs.perform(run.job.pk)
     run.refresh_from_db()
     run.job.refresh_from_db()
@@ -41,7 +41,7 @@ def test_a_run_ends_with_curves_measures_and_a_model_with_its_checksum(world: Wo
     assert run.job.result["metrics"] == run.metrics
     model = Model.objects.get()
     assert (Path(settings.MEDIA_ROOT) / model.path).stat().st_size == model.bytes
-    tuned = runs.start(world.resi, release, options=QUICK, start_from=model.uuid)
+    tuned = launch.start(world.resi, release, options=QUICK, start_from=model.uuid)
     jobs.perform(tuned.job.pk)
     assert Model.objects.count() == 2
 
@@ -53,14 +53,14 @@ def test_wrong_options_are_named(world: World, release) -> None:
         ({"skeleton_weight": 50}, "skeleton_weight"),
     ):
         with pytest.raises(Invalid) as refused:
-            runs.start(world.resi, release, options=options)
+            launch.start(world.resi, release, options=options)
         assert refused.value.field == field
 
 
 def test_annotators_and_reviewers_do_not_train(world: World, release) -> None:
     for account in (world.eve, world.rea):
         with pytest.raises(NotAllowed):
-            runs.start(account, release)
+            launch.start(account, release)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_release_that_cannot_be_learned_from_is_explained_on_the_runs_page(
     manifest["files"]["ordinal.json"]["sha256"] = hashlib.sha256((folder / "ordinal.json").read_bytes()).hexdigest()
     (folder / "manifest.json").chmod(0o644)
     (folder / "manifest.json").write_text(json.dumps(manifest))
-    run = runs.start(world.resi, release, options=QUICK)
+    run = launch.start(world.resi, release, options=QUICK)
     jobs.perform(run.job.pk)
     run.job.refresh_from_db()
     assert run.job.state == "failed"
@@ -110,8 +110,8 @@ def test_the_form_offers_every_option_and_names_a_wrong_one(world: World, releas
 
 
 def test_runs_are_compared_by_what_differs(world: World, release) -> None:
-    first = runs.start(world.resi, release, name="wide", options=QUICK)
-    second = runs.start(world.resi, release, name="slow", options=QUICK | {"learning_rate": 0.0005})
+    first = launch.start(world.resi, release, name="wide", options=QUICK)
+    second = launch.start(world.resi, release, name="slow", options=QUICK | {"learning_rate": 0.0005})
     for run in (first, second):
         jobs.perform(run.job.pk)
     page = (
@@ -124,7 +124,7 @@ def test_runs_are_compared_by_what_differs(world: World, release) -> None:
 
 
 def test_a_models_files_card_and_details_are_fetched_by_researchers_only(world: World, release) -> None:
-    run = runs.start(world.resi, release, options=QUICK | {"epochs": 10})
+    run = launch.start(world.resi, release, options=QUICK | {"epochs": 10})
     jobs.perform(run.job.pk)
     model = Model.objects.get()
     client = world.client(world.resi)

@@ -12,7 +12,8 @@ from scipy.optimize import minimize, minimize_scalar
 
 from labeling.skeletons import H36M_17
 from tests.training.dense_completion import complete_dense
-from training.video import completion, filters, priors, simulate, smoothing, tracks
+from training.simulation import videos
+from training.video import completion, filters, priors, smoothing, tracks
 from training.video.completion import Factored
 from training.video.config import CompletionConfig, SmoothConfig, TrackConfig
 from training.video.priors import PosePrior
@@ -383,10 +384,10 @@ def test_tracks_of_a_few_frames_or_of_nobody_stay_finite(frames: int) -> None:
 # simulators
 
 
-@pytest.mark.parametrize("how", [simulate.SHORT_LIVED, simulate.STUBBORN])
-def test_the_first_simulator_makes_errors_of_the_papers_size(how: simulate.Stubborn) -> None:
-    truth = np.tile(simulate.seen_from(walk(300, 17, seed=16), 45.0), (4, 1, 1))
-    found, score = simulate.stubborn(truth, H36M_17, how, np.random.default_rng(17))
+@pytest.mark.parametrize("how", [videos.SHORT_LIVED, videos.STUBBORN])
+def test_the_first_simulator_makes_errors_of_the_papers_size(how: videos.Stubborn) -> None:
+    truth = np.tile(videos.seen_from(walk(300, 17, seed=16), 45.0), (4, 1, 1))
+    found, score = videos.stubborn(truth, H36M_17, how, np.random.default_rng(17))
     error = np.linalg.norm(found - truth, axis=-1)[:, 1:]
     assert 60 < error.mean() < 140
     assert 0.75 < (score[:, 1:] > 0.7).mean() < 0.95
@@ -395,8 +396,8 @@ def test_the_first_simulator_makes_errors_of_the_papers_size(how: simulate.Stubb
 
 
 def test_correlation_of_the_second_simulator_is_as_asked() -> None:
-    truth = simulate.seen_from(walk(4000, 17, seed=18), 45.0)
-    plain = simulate.Correlated(0.9, bursts=0.0, turn_deg=0.0, size_sd=0.0)
-    found, _ = simulate.correlated(truth, H36M_17, plain, np.random.default_rng(19))
+    truth = videos.seen_from(walk(4000, 17, seed=18), 45.0)
+    plain = videos.Correlated(0.9, bursts=0.0, turn_deg=0.0, size_sd=0.0)
+    found, _ = videos.correlated(truth, H36M_17, plain, np.random.default_rng(19))
     off = (found - truth)[:, 1:]
     assert float((off[1:] * off[:-1]).mean() / (off**2).mean()) == pytest.approx(0.9, abs=0.03)

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from labeling.skeletons import COCO_17, H36M_17, LSP_14, Skeleton
 from tests.training.test_video import walk
 from training.multiview.recording import BadRecording
-from training.video import confidence, harvest, report, simulate
+from training.simulation import videos
+from training.video import confidence, harvest, report
 from training.video.clips import Clip, alone, follow
 from training.video.confidence import Calibration, Signs
 from training.video.config import ClipConfig, SmoothConfig, VideoConfig
@@ -362,7 +363,7 @@ def test_predictions_of_3d_are_smoothed_without_a_lifter(tmp_path: Path) -> None
 
 def test_detections_simulated_for_the_benchmarks_are_as_said() -> None:
     pixels = np.repeat(seen(person(1), noise=0)[:, 0, :, :2], 4000, axis=0)
-    found, score = simulate.detected(pixels, H36M_17, simulate.LIGHT, np.random.default_rng(8))
+    found, score = videos.detected(pixels, H36M_17, videos.LIGHT, np.random.default_rng(8))
     fine = np.abs(found - pixels)[score > 0.6]
     assert 3 < np.median(fine) / 0.6745 < 8
     assert score.min() >= 0

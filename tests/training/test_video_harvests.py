@@ -19,20 +19,22 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from labeling import aggregation
+from labeling.aggregation import aggregate
 from labeling.models import Dataset, Release
 from labeling.releasing import freeze
 from labeling.skeletons import H36M_17, LSP_14
 from tests.conftest import World
 from tests.training.test_video_harvest import person, seen
-from training import fine_tunes, harvests, runs, video_harvests
-from training.fine_tunes import TunePlan
-from training.harvests import PublishPlan, Rule
+from training.harvests import frames, publication, review, video_uploads
+from training.harvests.publication import PublishPlan
+from training.harvests.review import Rule
+from training.harvests.video_uploads import VideoPlan
 from training.lifter.predict import load
 from training.models import Harvest, Model, PseudoLabel, Run
-from training.video_harvests import VideoPlan
+from training.runs import fine_tunes, launch
+from training.runs.fine_tunes import TunePlan
+from webapp.errors import Conflict, Invalid, NotAllowed
 from webapp.jobs import run as jobs
-from webapp.refusal import Conflict, Invalid, NotAllowed
 
 FRAMES = 60
 QUICK = {"hidden": 16, "epochs": 3, "batch": 4}
@@ -66,8 +68,8 @@ def model(world: World) -> Model:
     campaign = world.campaign(world.dataset(12), votes_per_pair=1, session_length=100)
     for n in range(36):
         world.vote(world.ann, world.lease(world.ann, campaign), "first" if n % 2 else "second")
-    jobs.perform(aggregation.start(world.ada, campaign).pk)
-    run = runs.start(world.resi, freeze.freeze(world.ada, campaign), options=QUICK)
+    jobs.perform(aggregate.start(world.ada, campaign).pk)
+    run = launch.start(world.resi, freeze.freeze(world.ada, campaign), options=QUICK)
     jobs.perform(run.job.pk)
     return Model.objects.get()
 
@@ -75,7 +77,7 @@ def model(world: World) -> Model:
 def harvested(world: World, model: Model, *, people: Any = None, video: bool = True, **plan: Any) -> Harvest:
     told = VideoPlan(name="walk", models=[model.uuid], focal_px=1145, **plan)
     found = npz(seen(person(FRAMES)) if people is None else people)
-    harvest = video_harvests.receive(world.ada, told, found, film() if video else None)
+    harvest = video_uploads.receive(world.ada, told, found, film() if video else None)
     jobs.perform(harvest.job.pk)
     return Harvest.objects.select_related("job").get(pk=harvest.pk)
 
@@ -84,14 +86,14 @@ def test_a_video_becomes_pseudo_labels_curves_files_and_pictures(world: World, m
     harvest = harvested(world, model)
     assert harvest.job.state == "done", harvest.job.error
     assert (harvest.source, harvest.frames, harvest.fps) == ("video", FRAMES, 10.0)
-    assert harvests.skeleton_of(harvest).keypoints == LSP_14.keypoints
+    assert frames.skeleton_of(harvest).keypoints == LSP_14.keypoints
     assert harvest.report["kept"] == harvest.pseudo_labels.count() == round(0.7 * FRAMES) * 14
     assert any("brought to lsp-14 by the joints' names" in f for f in harvest.report["findings"])
     client = world.client(world.rea)
     page = client.get(f"/harvests/{harvest.uuid}/").content.decode()
     assert "Clips" in page
     assert "Fine-tune" not in page
-    for name in harvests.FILES:
+    for name in review.FILES:
         assert len(b"".join(client.get(f"/api/v1/harvests/{harvest.uuid}/files/{name}/").streaming_content)) > 1000
     line = client.get(f"/api/v1/harvests/{harvest.uuid}/timeline/?points=20").json()
     assert (line["frames"], len(line["at"]), len(line["curves"]["expected_mm"])) == (FRAMES, 20, 20)
@@ -110,11 +112,11 @@ def test_a_video_becomes_pseudo_labels_curves_files_and_pictures(world: World, m
 
 def test_a_stretch_is_accepted_and_becomes_a_data_set_with_ordinal_pairs(world: World, model: Model) -> None:
     harvest = harvested(world, model)
-    done = harvests.decide(world.rea, harvest, "accepted", Rule(frame=10, last_frame=29))
+    done = review.decide(world.rea, harvest, "accepted", Rule(frame=10, last_frame=29))
     assert done.labels == PseudoLabel.objects.filter(frame__gte=10, frame__lte=29).count() > 50
-    harvests.undo(world.rea, harvest)
-    harvests.decide(world.rea, harvest, "accepted", Rule(surest=0.8))
-    job = harvests.publish(world.ada, harvest, PublishPlan(dataset="walkers", least_joints=3))
+    review.undo(world.rea, harvest)
+    review.decide(world.rea, harvest, "accepted", Rule(surest=0.8))
+    job = publication.publish(world.ada, harvest, PublishPlan(dataset="walkers", least_joints=3))
     jobs.perform(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
@@ -131,9 +133,9 @@ def test_two_people_in_one_picture_are_two_people_of_the_data_set(world: World, 
     harvest = harvested(world, model, people=both)
     assert [c["first_frame"] for c in harvest.report["clips"]] == [0, 0]
     assert harvest.frames == 2 * FRAMES
-    assert harvests.picture_of(harvest, FRAMES + 7) == 7
-    harvests.decide(world.rea, harvest, "accepted", Rule())
-    job = harvests.publish(world.ada, harvest, PublishPlan(dataset="both", least_joints=3))
+    assert frames.picture_of(harvest, FRAMES + 7) == 7
+    review.decide(world.rea, harvest, "accepted", Rule())
+    job = publication.publish(world.ada, harvest, PublishPlan(dataset="both", least_joints=3))
     jobs.perform(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
@@ -146,7 +148,7 @@ def test_a_lifter_is_fine_tuned_on_accepted_pseudo_labels(world: World, model: M
     plan = TunePlan(start_from=model.uuid, options={"epochs": 2})
     with pytest.raises(Conflict, match="accepted pseudo-label"):
         fine_tunes.start(world.ada, harvest, plan)
-    harvests.decide(world.rea, harvest, "accepted", Rule(frame=0, last_frame=39))
+    review.decide(world.rea, harvest, "accepted", Rule(frame=0, last_frame=39))
     client = world.client(world.ada)
     form = {"start_from": str(model.uuid), "learn_from": "accepted", "epochs": "2", "bones_weight": "0.2"}
     assert "/runs/" in client.post(f"/harvests/{harvest.uuid}/tune/", form)["Location"]
@@ -175,13 +177,13 @@ def test_a_lifter_is_fine_tuned_on_accepted_pseudo_labels(world: World, model: M
 
 
 def test_automatic_labels_count_by_their_confidence(world: World, model: Model, tmp_path: Path) -> None:
-    from training import fine_tuning
+    from training.runs import fine_tune_job
 
     harvest = harvested(world, model, video=False)
-    harvests.decide(world.rea, harvest, "accepted", Rule(joint="left_wrist"))
-    harvests.decide(world.rea, harvest, "rejected", Rule(joint="right_wrist"))
-    fine_tuning.freeze(harvest, "unrejected", tmp_path / "p.npz")
-    pseudo = fine_tuning.read(tmp_path / "p.npz", LSP_14)
+    review.decide(world.rea, harvest, "accepted", Rule(joint="left_wrist"))
+    review.decide(world.rea, harvest, "rejected", Rule(joint="right_wrist"))
+    fine_tune_job.freeze(harvest, "unrejected", tmp_path / "p.npz")
+    pseudo = fine_tune_job.read(tmp_path / "p.npz", LSP_14)
     assert set(np.unique(pseudo.score[:, LSP_14.index("left_wrist")])) <= {0.0, 1.0}
     assert (pseudo.score[:, LSP_14.index("right_wrist")] == 0).all()
     rest = pseudo.score[:, LSP_14.index("left_knee")]
@@ -236,7 +238,7 @@ def test_predictions_of_3d_need_no_model(world: World) -> None:
     out = io.BytesIO()
     poses = person(40) - [0, 0, 5000]
     np.savez(out, poses_mm=poses.astype(np.float32), joint_names=np.array(H36M_17.keypoints), fps=np.array(25.0))
-    harvest = video_harvests.receive(world.ada, VideoPlan(name="3d"), SimpleUploadedFile("p.npz", out.getvalue()))
+    harvest = video_uploads.receive(world.ada, VideoPlan(name="3d"), SimpleUploadedFile("p.npz", out.getvalue()))
     jobs.perform(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
@@ -256,7 +258,7 @@ def test_a_zip_of_openpose_frames_and_one_of_pictures_are_read(world: World, mod
     with zipfile.ZipFile(pictures, "w") as archive:
         for f in range(20):
             archive.writestr(f"video/{f:04d}.jpg", jpeg(f))
-    harvest = video_harvests.receive(
+    harvest = video_uploads.receive(
         world.ada,
         VideoPlan(name="zip", models=[model.uuid], skeleton="h36m-17", fps=10),
         SimpleUploadedFile("d.zip", packed.getvalue()),
@@ -271,16 +273,16 @@ def test_a_zip_of_openpose_frames_and_one_of_pictures_are_read(world: World, mod
 def test_a_video_of_an_unknown_codec_is_a_finding_and_an_empty_one_is_refused(world: World, model: Model) -> None:
     broken = SimpleUploadedFile("walk.mp4", b"\0\0\0\x18ftypisom" + b"no video at all" * 50)
     plan = VideoPlan(name="broken", models=[model.uuid])
-    harvest = video_harvests.receive(world.ada, plan, npz(seen(person(20))), broken)
+    harvest = video_uploads.receive(world.ada, plan, npz(seen(person(20))), broken)
     jobs.perform(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
     assert any("cannot be read: unknown codec or broken file" in f for f in harvest.report["findings"])
     assert harvest.report["shown"] == []
     with pytest.raises(Conflict, match="no videos or pictures"):
-        harvests.publish(world.ada, harvest, PublishPlan(dataset="none"))
+        publication.publish(world.ada, harvest, PublishPlan(dataset="none"))
     with pytest.raises(Invalid) as refused:
-        video_harvests.receive(world.ada, plan, npz(seen(person(20))), SimpleUploadedFile("walk.mp4", b""))
+        video_uploads.receive(world.ada, plan, npz(seen(person(20))), SimpleUploadedFile("walk.mp4", b""))
     assert refused.value.field == "video"
 
 
@@ -322,7 +324,7 @@ def test_bad_uploads_are_refused_at_the_door_and_leave_nothing(
 
 def test_fine_tuning_names_what_does_not_fit(world: World, model: Model) -> None:
     harvest = harvested(world, model, video=False)
-    harvests.decide(world.rea, harvest, "accepted", Rule())
+    review.decide(world.rea, harvest, "accepted", Rule())
     with pytest.raises(Invalid) as refused:
         fine_tunes.start(world.ada, harvest, TunePlan(start_from=uuid.uuid4()))
     assert refused.value.field == "start_from"
@@ -334,7 +336,7 @@ def test_fine_tuning_names_what_does_not_fit(world: World, model: Model) -> None
         fine_tunes.start(world.ada, harvest, TunePlan(start_from=model.uuid))
     release = Release.objects.get()
     with pytest.raises(Invalid) as refused:
-        runs.start(world.ada, release, method="fine-tune")
+        launch.start(world.ada, release, method="fine-tune")
     assert refused.value.field == "method"
 
 
@@ -342,7 +344,7 @@ def test_nobody_else_harvests_tunes_or_looks(world: World, model: Model) -> None
     harvest = harvested(world, model, video=False)
     for account in (world.rea, world.resi, world.ann, world.eve):
         with pytest.raises(NotAllowed):
-            video_harvests.receive(account, VideoPlan(name="x", models=[model.uuid]), npz(seen(person(5))))
+            video_uploads.receive(account, VideoPlan(name="x", models=[model.uuid]), npz(seen(person(5))))
         with pytest.raises(NotAllowed):
             fine_tunes.start(account, harvest, TunePlan(start_from=model.uuid))
         assert world.client(account).get("/harvests/video/").status_code == 403

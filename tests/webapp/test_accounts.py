@@ -21,7 +21,7 @@ from tests.conftest import World
 from webapp import clock
 from webapp.accounts import people, throttle, tokens
 from webapp.accounts.models import Account, Attempts, AuditEntry
-from webapp.refusal import Conflict, Invalid, NotAllowed, NotFound
+from webapp.errors import Conflict, Invalid, NotAllowed, NotFound
 
 GOOD = "a-long-Password-7"
 

@@ -10,7 +10,7 @@ from django.db import OperationalError, connection
 
 from labeling.models import Vote
 from tests.conftest import World
-from webapp.refusal import Away, DiskFull, of_the_machine, without_paths
+from webapp.errors import Away, DiskFull, of_the_machine, without_paths
 
 
 @pytest.mark.django_db(transaction=True)

@@ -15,10 +15,12 @@ from django.utils import timezone
 
 from tests.conftest import World
 from tests.site import ROOT
-from webapp.catalog import Catalog, NoOptions, Offer, UnknownOffer
+from webapp.catalog import Catalog, Offer, UnknownOffer
+from webapp.config import NoOptions
+from webapp.errors import Conflict, NotAllowed
 from webapp.jobs import folder, run
+from webapp.jobs.kinds import JobKind
 from webapp.jobs.models import Job
-from webapp.refusal import Conflict, NotAllowed
 
 seen: list[Any] = []
 
@@ -49,7 +51,7 @@ def broken(work: run.Work, config: NoOptions) -> None:
 def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
     catalog = Catalog("job kind")
     for function in (count, cancelled_from_outside, overtaken, broken):
-        catalog.add(Offer(name=function.__name__, title=function.__name__, target=f"{__name__}:{function.__name__}"))
+        catalog.add(JobKind(name=function.__name__, title=function.__name__, target=f"{__name__}:{function.__name__}"))
     monkeypatch.setattr(run, "job_kinds", catalog)
     seen.clear()
 
@@ -120,6 +122,7 @@ import os, threading
 from django.core.management import call_command
 call_command("migrate", verbosity=0)
 from webapp.jobs import folder, run
+from webapp.jobs.kinds import JobKind
 thread = threading.Thread(target=lambda: run.enqueue(None, "release", {"campaign": "none"}))
 thread.start(); thread.join()
 """

@@ -63,7 +63,9 @@ print("written")
 NOW = """
 import json
 from django.db.models import F
-from labeling import aggregation, assignment, tutorial
+from labeling.aggregation import aggregate
+from labeling.answering import assignment
+from labeling.campaigns import tutorial
 from labeling.models import Campaign, CrowdRun, Pair, Participation, TutorialTry, Vote
 from webapp.accounts.models import Account
 from webapp.jobs import run
@@ -71,10 +73,10 @@ from webapp.jobs.models import Job
 campaign = Campaign.objects.get(name="old")
 seats = list(Participation.objects.order_by("pk").values_list("answer_count", "vote_count", "gold_count", "gold_right", "response_ms_sum"))
 finished = Pair.objects.filter(votes_counted=F("votes_needed")).count()
-progress = aggregation.progress_of(campaign)
+progress = aggregate.progress_of(campaign)
 mary = [Account.objects.get_by_natural_key(name).username for name in ("Mary", "mary", "MARY")]
 fresh = Job.objects.filter(subject=str(campaign.uuid)).count()
-run.perform(aggregation.start(Account.objects.get(username="ada"), campaign).pk)
+run.perform(aggregate.start(Account.objects.get(username="ada"), campaign).pk)
 print(json.dumps(dict(votes=Vote.objects.count(), of_campaign=Vote.objects.filter(campaign=campaign).count(), seats=seats, finished=finished,
     progress=progress, mary=mary, role=Account.objects.get(username="prolific-1").role, runs=list(CrowdRun.objects.order_by("number").values_list("number", flat=True)),
     drawn=len(TutorialTry.objects.first().drawn), length=campaign.tutorial_length, jobs=fresh)))

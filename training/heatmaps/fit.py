@@ -13,20 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from training.heatmaps.network import HeatmapNetwork, to_cells
+from webapp.config import Config
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 Progress = Callable[[int, int, str], None]
 
 
-class HeatmapConfig(BaseModel):
+class HeatmapConfig(Config):
     """How a heatmap network is trained; the defaults are those of personalising."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     epochs: int = Field(4, ge=1, le=10_000)
     batch: int = Field(4, ge=1, le=4096)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from webapp.catalog import Config
+from webapp.config import Config
 
 
 class LifterConfig(Config):

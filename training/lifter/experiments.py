@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from labeling.releasing.reading import Poses
-from training.lifter import evaluate, simulate
+from training.lifter import evaluate
 from training.lifter import fit as fitting
 from training.lifter.config import PAPER, PRESETS, LifterConfig, changed
 from training.lifter.data import subset
-from training.lifter.simulate import LabelConfig
+from training.simulation import annotators
+from training.simulation.annotators import LabelConfig
 
 CLEAN_PAIR = LabelConfig(pairs=1, noise="none")
 
@@ -111,7 +112,10 @@ def run(
     test = subset(views, views.split == "test")
     train = subset(train, train.split == "train")
     fitted = fitting.fit(
-        simulate.label(train, experiment.labels.model_copy(update={"seed": seed})), config, device=device, curves=False
+        annotators.label(train, experiment.labels.model_copy(update={"seed": seed})),
+        config,
+        device=device,
+        curves=False,
     )
     if experiment.test_pixel_sd:
         noise = experiment.test_pixel_sd * np.random.default_rng(seed + 1).standard_normal(test.keypoints_px.shape)

@@ -12,8 +12,8 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.multiview.cameras import Camera
 from training.multiview.triangulation import linear
+from training.poses.cameras import Camera
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]

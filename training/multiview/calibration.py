@@ -29,7 +29,7 @@ from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
 from training.multiview.archives import bounded
-from training.multiview.cameras import BadCamera, Camera, checked, rotation_of, vector_of
+from training.poses.cameras import BadCamera, Camera, checked, rotation_of, vector_of
 
 Array = NDArray[np.float64]
 MOST_BYTES, MOST_CAMERAS = 4 << 20, 200

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from webapp.config import Config
 
 
-class HarvestConfig(BaseModel):
+class HarvestConfig(Config):
     """How 3D joints are found and which of them are kept. Lengths in millimetres unless they say otherwise."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     grid: Literal[16, 24, 32, 48, 64, 80, 96] = Field(
         64, description="voxels along an edge of the cube; 32 is a preview"

@@ -23,10 +23,10 @@ import torch
 from numpy.typing import NDArray
 
 from training.multiview import heatmaps, limbs, pictorial, recording, selection, triangulation
-from training.multiview.cameras import Camera
 from training.multiview.config import HarvestConfig
 from training.multiview.recording import BadRecording, Chunk, Recording
 from training.multiview.triangulation import Points
+from training.poses.cameras import Camera
 
 Array = NDArray[np.float64]
 Progress = Callable[[int, int, str], None]

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
 
-from training.multiview.cameras import Camera
+from training.poses.cameras import Camera
 
 Array = NDArray[np.float64]
 Tree = Sequence[tuple[int, int]]  # (parent, child), parents first

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
 from training.multiview.archives import bounded
-from training.multiview.cameras import Camera
 from training.multiview.heatmaps import Maps
+from training.poses.cameras import Camera
 
 Array = NDArray[np.float64]
 MOST_UNPACKED = 2 << 30  # of one file of heatmaps, which is read whole

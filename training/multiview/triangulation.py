@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from training.multiview.cameras import Camera
+from training.poses.cameras import Camera
 
 Array = NDArray[np.float64]
 METRE = 1000.0

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from webapp.config import Config
 
 
-class CompletionConfig(BaseModel):
+class CompletionConfig(Config):
     """Trajectory completion by augmented Lagrangian (Li et al. 2019, eq. 1). The weight of the trajectory's nuclear norm is 1."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     equality: Literal["hard", "soft"] = Field(
         "hard", description="confident joints stay as predicted, or are weighted by score"
@@ -39,10 +39,8 @@ class CompletionConfig(BaseModel):
         return self
 
 
-class SmoothConfig(BaseModel):
+class SmoothConfig(Config):
     """Our estimator of 3D trajectories: low rank, smooth motion and heavy-tailed noise that depends on the score, in one convex problem."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rank: float = Field(
         4.0, ge=0, description="weight of the nuclear norm at 300 frames; grows with the root of the length"
@@ -73,10 +71,8 @@ class SmoothConfig(BaseModel):
     )
 
 
-class TrackConfig(BaseModel):
+class TrackConfig(Config):
     """Cleaning of 2D tracks before they are lifted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     stiffness: float = Field(0.3, ge=0, description="weight of squared second differences at 10 frames a second")
     gross: float = Field(0.05, gt=0, description="residuals of this share of the person's height count half (Cauchy)")
@@ -98,10 +94,8 @@ class TrackConfig(BaseModel):
     )
 
 
-class ClipConfig(BaseModel):
+class ClipConfig(Config):
     """Following people and cutting clips."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     gap_s: float = Field(0.5, gt=0, le=60, description="a person not seen for longer begins a new clip")
     jump: float = Field(0.35, gt=0, description="a body moves at most this share of its size between two frames")
@@ -113,10 +107,8 @@ class ClipConfig(BaseModel):
     least_s: float = Field(0.3, ge=0, le=60, description="shorter clips are left out, unless all are")
 
 
-class VideoConfig(BaseModel):
+class VideoConfig(Config):
     """How a video is harvested and which joints become pseudo-labels."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     window_s: float = Field(20.0, gt=0, le=600, description="long clips are solved in windows of this length")
     fade_s: float = Field(1.0, gt=0, le=60, description="windows overlap and are faded into each other")

@@ -23,8 +23,8 @@ from threadpoolctl import threadpool_limits
 
 from labeling.skeletons import Skeleton
 from training.multiview import selection
-from training.multiview.cameras import Camera
 from training.multiview.recording import BadRecording
+from training.poses.cameras import Camera
 from training.video import confidence, filters, priors, smoothing, tracks
 from training.video.clips import Clip
 from training.video.confidence import Calibration, Signs

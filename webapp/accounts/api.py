@@ -17,7 +17,7 @@ from webapp.accounts import people, tokens
 from webapp.accounts.models import Account, ApiToken, AuditEntry
 from webapp.accounts.roles import Role, require
 from webapp.accounts.tokens import ScopeByMethod
-from webapp.refusal import NotAllowed
+from webapp.errors import NotAllowed
 from webapp.typed import read
 
 

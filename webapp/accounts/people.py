@@ -24,7 +24,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from webapp import audit
 from webapp.accounts.models import Account, canonical
 from webapp.accounts.roles import Role, require
-from webapp.refusal import Conflict, Invalid, NotFound
+from webapp.errors import Conflict, Invalid, NotFound
 
 erased = Signal()  # `account`: whoever keeps words of a person elsewhere deletes them
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.db.models import TextChoices
 
-from webapp.refusal import NotAllowed
+from webapp.errors import NotAllowed
 
 if TYPE_CHECKING:
     from webapp.accounts.models import Account
@@ -20,6 +20,7 @@ class Role(TextChoices):
 
 
 STAFF = (Role.ADMIN, Role.REVIEWER)
+READERS = (*STAFF, Role.RESEARCHER)  # of campaigns, releases, runs and models
 
 
 def require(actor: Account, *roles: str) -> None:

@@ -14,7 +14,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from webapp import audit
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
-from webapp.refusal import Conflict, Invalid
+from webapp.errors import Conflict, Invalid
 
 WAITING = "second_factor"  # in the session: whose password was right, and when
 WAITS_S = 300

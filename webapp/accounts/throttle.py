@@ -23,7 +23,7 @@ from rest_framework.throttling import BaseThrottle
 
 from webapp import clock
 from webapp.accounts.models import Account, Attempts, canonical
-from webapp.refusal import Refusal
+from webapp.errors import Refusal
 
 
 class TooOften(Refusal):

@@ -18,8 +18,8 @@ from rest_framework.request import Request
 from webapp import audit
 from webapp.accounts.models import Account, ApiToken
 from webapp.accounts.roles import require
+from webapp.errors import Invalid, NotAllowed, Refusal
 from webapp.prepared import Select, Slot
-from webapp.refusal import Invalid, NotAllowed, Refusal
 
 SCOPES = ("read", "write", "annotate")
 LAST_USED_GRAIN = timedelta(minutes=1)

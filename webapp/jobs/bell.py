@@ -30,8 +30,8 @@ def _refuse_another_folder(**_: object) -> None:
     """Nothing of ours may be imported before Django is set up, which Celery has done by now."""
     from django.db import DatabaseError, connection
 
+    from webapp.errors import Conflict
     from webapp.jobs import folder
-    from webapp.refusal import Conflict
 
     try:
         folder.check()

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from django.conf import settings
 
+from webapp.errors import Conflict
 from webapp.jobs.models import Folder
-from webapp.refusal import Conflict
 
 
 def _mark() -> str:

@@ -24,13 +24,13 @@ from django.db.models.functions import Greatest, Now
 
 from webapp import audit, clock
 from webapp.accounts.models import Account
-from webapp.catalog import Catalog, Offer
+from webapp.catalog import load
+from webapp.errors import Conflict, DiskFull, NotAllowed, Refusal, of_the_machine, without_paths
 from webapp.jobs import leftovers
+from webapp.jobs.kinds import JobKind, job_kinds
 from webapp.jobs.models import FINISHED, Job, JobLine, State
-from webapp.refusal import Conflict, DiskFull, NotAllowed, Refusal, of_the_machine, without_paths
 
 log = logging.getLogger(__name__)
-job_kinds = Catalog("job kind")
 BEAT_S = 2.0
 REPORT_S = 0.25  # progress is written at most so often
 ENDING_S = 60.0  # how long the end of a job waits for a database that is away
@@ -163,7 +163,7 @@ def enqueue(
     job = Job.objects.create(
         kind=kind,
         title=title[:200] or offer.title,
-        queue=offer.extra.get("queue", "light"),
+        queue=offer.queue,
         subject=str(subject or config.get("campaign") or ""),
         config=config,
         created_by=actor,
@@ -300,7 +300,7 @@ def _ring_next(queue: str) -> None:
         ring(waiting)
 
 
-def _explain(error: Exception, offer: Offer) -> dict[str, Any]:
+def _explain(error: Exception, offer: JobKind) -> dict[str, Any]:
     if isinstance(error, Refusal):
         return error.as_dict()
     if isinstance(of_the_machine(error), DiskFull):
@@ -310,7 +310,7 @@ def _explain(error: Exception, offer: Offer) -> dict[str, Any]:
             "detail": "The disk of this site is full. Nothing of this step was saved.",
             "fix": fix,
         }
-    if offer.extra.get("explains") and isinstance(error, ValueError | RuntimeError):
+    if offer.explains and isinstance(error, ValueError | RuntimeError):
         log.warning("job failed", exc_info=error)
         return {"code": "failed", "status": 500, "detail": without_paths(str(error))}
     log.error("job failed", exc_info=error)
@@ -355,7 +355,7 @@ def _write_end(work: Work, state: str, result: Any, error: Any) -> None:
 
 
 def _tell(job: Job) -> None:
-    """Let the owner of the kind tidy up after an end that was not 'done'."""
-    after: str = job_kinds[job.kind].extra.get("after", "")
+    """Let the owner of the kind tidy up after a job has ended."""
+    after = job_kinds[job.kind].after
     if after and job.state in FINISHED:
-        Offer(name=job.kind, title="", target=after).load()(Job.objects.get(pk=job.pk))
+        load(after)(Job.objects.get(pk=job.pk))

@@ -10,8 +10,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.catalogs import import_formats
 from labeling.importing import storing
-from labeling.importing.parts import BadInput
-from webapp.refusal import Refusal
+from labeling.importing.parsed import BadInput
+from webapp.errors import Refusal
 
 FORMATS_BY_SUFFIX = {".csv": "csv", ".json": "json"}
 

@@ -6,11 +6,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.models import Dataset
 from webapp.accounts.models import Account
+from webapp.errors import Refusal
 from webapp.jobs import run
-from webapp.refusal import Refusal
 
 
 class Command(BaseCommand):
@@ -31,15 +32,15 @@ class Command(BaseCommand):
         if dataset is None or admin is None:
             raise CommandError(f"no such {'data set' if dataset is None else 'account'}")
         try:
-            plan = campaigns.CampaignPlan(
+            plan = CampaignPlan(
                 name=options["name"],
                 votes_per_pair=options["votes"],
                 delay_ms=options["delay_ms"],
-                pair_policy=campaigns.PairPolicy(per_person=options["pairs"], seed=options["seed"]),
+                pair_policy=PairPolicy(per_person=options["pairs"], seed=options["seed"]),
             )
-            campaign, job = campaigns.create(admin, dataset, plan)
+            campaign, job = lifecycle.create(admin, dataset, plan)
             run.perform(job.pk)
-            campaigns.move(admin, campaign, "open")
+            lifecycle.move(admin, campaign, "open")
         except (Refusal, ValueError) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"campaign {campaign.uuid}: {campaign.pairs.count()} pairs")

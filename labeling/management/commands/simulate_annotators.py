@@ -20,7 +20,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections, connection
 
-from labeling.annotate.questions import Closer, as_stored
+from labeling.answering.questions import Closer, as_stored
 from labeling.models import Assignment, Campaign, KnownQuestion, Person, TutorialTry
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account

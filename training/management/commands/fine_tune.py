@@ -7,13 +7,13 @@ from typing import Any
 from django.core.exceptions import ValidationError as BadValue
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from training import fine_tunes
 from training.lifter.config import TuneConfig
 from training.management.commands.train_lifter import follow
 from training.models import Harvest
+from training.runs import fine_tunes
 from webapp.accounts.models import Account
+from webapp.errors import Refusal
 from webapp.jobs import run as jobs
-from webapp.refusal import Refusal
 from webapp.typed import read
 
 OWN = ("harvest", "learn_from")

@@ -11,10 +11,10 @@ from pydantic import ValidationError
 
 from labeling.skeletons import BUILT_IN
 from training.multiview import association, calibration
-from training.multiview.cameras import BadCamera, Camera
 from training.multiview.config import HarvestConfig
 from training.multiview.formats import detections
 from training.multiview.recording import BadRecording, Detections, HeatmapFiles, Recording
+from training.poses.cameras import BadCamera, Camera
 
 
 class Command(BaseCommand):

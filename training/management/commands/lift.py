@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from training import lifts
 from training.lifter import keypoints
 from training.lifter.predict import BadModel, load
 from training.models import Model
+from training.runs import lifts
 
 
 class Command(BaseCommand):

@@ -7,7 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from labeling import campaigns
+from labeling.campaigns import lifecycle
+from labeling.campaigns.plan import CampaignPlan
 from labeling.importing import storing
 from labeling.models import Campaign, Dataset
 from training.management.commands.serve import make_logins
@@ -39,13 +40,13 @@ class Command(BaseCommand):
             storing.store(admin, plan, lambda *_: None)
         if not Campaign.objects.filter(name="Sample campaign").exists():
             dataset = Dataset.objects.select_related("skeleton").get(name=SAMPLE)
-            plan_of = campaigns.CampaignPlan(
+            plan_of = CampaignPlan(
                 name="Sample campaign",
                 votes_per_pair=3,
                 gold_share=0.1,
                 instructions="These people are rendered: their true depth is known.",
             )
-            campaign, job = campaigns.create(admin, dataset, plan_of)
+            campaign, job = lifecycle.create(admin, dataset, plan_of)
             run.perform(job.pk)
-            campaigns.move(admin, campaign, "open")
+            lifecycle.move(admin, campaign, "open")
         self.stdout.write("The sample campaign is loaded.")

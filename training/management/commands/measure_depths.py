@@ -23,8 +23,8 @@ class Command(BaseCommand):
         parser.add_argument("--seed", type=int, default=7, help="another seed than the sample pictures'")
 
     def handle(self, **options: Any) -> None:
-        from training.poses.body import pose_body
-        from training.poses.keyposes import draw
+        from training.simulation.body import pose_body
+        from training.simulation.keyposes import draw
 
         rng = np.random.default_rng(options["seed"])
         depths = []

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from labeling.skeletons import BUILT_IN, Skeleton
 from training.multiview import calibration, footage, heatmaps
-from training.multiview.cameras import BadCamera, Camera
+from training.poses.cameras import BadCamera, Camera
 
 AT_ONCE = 100
 SCRATCH = (

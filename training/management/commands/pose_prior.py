@@ -10,10 +10,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from labeling.models import Dataset
-from training import priors
 from training.poses import neighbours, sources
 from training.poses.mocap import BadMotion
-from webapp.refusal import Invalid
+from training.priors import depth_priors
+from webapp.errors import Invalid
 
 
 class Command(BaseCommand):
@@ -34,7 +34,7 @@ class Command(BaseCommand):
         try:
             library = _library(options["poses"], options["seed"])
             with transaction.atomic():
-                prior = priors.from_poses(None, dataset, library, name=options["name"], seed=options["seed"])
+                prior = depth_priors.from_poses(None, dataset, library, name=options["name"], seed=options["seed"])
         except (BadMotion, neighbours.PoorLibrary, Invalid) as error:
             raise CommandError(str(error)) from None
         self.stdout.write(f"{prior.uuid}: {prior.name}; errors of {prior.evidence['error_mm']} mm expected")

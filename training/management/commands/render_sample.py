@@ -21,7 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--out", type=Path, default=settings.BASE_DIR / "labeling" / "sample")
 
     def handle(self, **options: Any) -> None:
-        from training.poses.render import shoot
+        from training.simulation.render import shoot
 
         out: Path = options["out"]
         (out / "images").mkdir(parents=True, exist_ok=True)

@@ -9,12 +9,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser, OutputWrapper
 
 from labeling.models import Release
-from training import runs
 from training.lifter.config import PRESETS, LifterConfig
 from training.models import Run
+from training.runs import launch
 from webapp.accounts.models import Account
+from webapp.errors import Refusal
 from webapp.jobs import run as jobs
-from webapp.refusal import Refusal
 
 
 class Command(BaseCommand):
@@ -41,7 +41,7 @@ class Command(BaseCommand):
             raise CommandError(f"no such {'release' if release is None else 'account'}")
         given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
         try:
-            run = runs.start(
+            run = launch.start(
                 actor,
                 release,
                 name=options["name"],

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
-from training.multiview.cameras import Camera
 from training.multiview.harvest import Harvest, Outcome
 from training.multiview.triangulation import reprojected
+from training.poses.cameras import Camera
 
 Array = NDArray[np.float64]
 METRE = 1000.0

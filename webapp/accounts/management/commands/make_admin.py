@@ -8,7 +8,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webapp.accounts import people
-from webapp.refusal import Refusal
+from webapp.errors import Refusal
 
 
 class Command(BaseCommand):

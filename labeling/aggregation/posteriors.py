@@ -1,0 +1,476 @@
+"""Percepts in tables: made when a campaign is prepared, followed after each vote, refitted with the whole crowd.
+
+The numbers are `crowd.depth`'s. One person's posterior is followed inside the transaction of the vote (a few ms); annotators
+are judged only by `refit`, from all votes, so a vote never changes what is thought of its own annotator at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from django.db import transaction
+from django.db.models import BigIntegerField, BinaryField, BooleanField, F, FloatField, IntegerField, QuerySet
+from numpy.typing import NDArray
+
+from labeling.aggregation.snapshot import LOOKS, Snapshot, counted_votes
+from labeling.crowd import anatomy, depth, measures, selection
+from labeling.crowd.config import DepthConfig
+from labeling.crowd.votes import CONDITIONS, Progress
+from labeling.models import Campaign, Pair, Participation, Percept, PersonPrior, Vote
+from labeling.models.vote import SAME, SECOND
+from webapp import rows
+from webapp.prepared import Select, Slot, Update
+
+Array = NDArray[np.float64]
+LIVE = DepthConfig(rounds=12, tolerance=0.02)
+HALVED = 0.5  # a lease that is out makes the next one on the same person worth so much less
+AT_ONCE = 5000  # people whose percepts are made together
+FAIR = 10.0  # bits added while a person has fewer votes than each is promised
+
+
+def pack(mean: Array, covariance: Array) -> bytes:
+    return np.concatenate([mean.ravel(), covariance.ravel()]).astype("<f4").tobytes()
+
+
+def unpack(seen: bytes) -> tuple[Array, Array]:
+    values = np.frombuffer(bytes(seen), "<f4").astype(np.float64)
+    joints = int((np.sqrt(1 + 4 * len(values)) - 1) / 2)
+    return values[:joints], values[joints:].reshape(joints, joints)
+
+
+def crowd_of(campaign: Campaign) -> depth.Crowd:
+    """What the last merge learned about all annotators, or what is assumed before it."""
+    known = campaign.crowd or {}
+    if len(known.get("shares", [])) != len(depth.KINDS):
+        return depth.Crowd()
+    return depth.Crowd(np.array(known["shares"]), known["shared_mm"], known["slant"])
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Depths before any vote of N people: `mean` N x J; `covariance` J x J of all who have a mean, `plain` of the others."""
+
+    mean: Array
+    known: NDArray[np.bool_]
+    covariance: Array
+    plain: Array
+
+    def pictures(self, with_prior: bool = True, known: NDArray[np.bool_] | None = None) -> depth.Pictures:
+        use = (self.known if known is None else known & self.known) & with_prior
+        mean = np.where(use[:, None], self.mean, 0.0)
+        if not use.any():
+            return depth.Pictures(mean, self.plain, np.zeros(len(mean), bool))
+        if use.all():
+            return depth.Pictures(mean, self.covariance, np.zeros(len(mean), bool))
+        both = np.where(use[:, None, None], self.covariance, self.plain)
+        return depth.Pictures(mean, both, np.zeros(len(mean), bool))
+
+
+def expected(campaign: Campaign, people: NDArray[np.int64]) -> Expected:
+    """Prior of some people of a campaign, in the given order."""
+    plain = anatomy.covariance(campaign.dataset.skeleton.plain)
+    joints = len(plain)
+    mean, known, covariance = np.zeros((len(people), joints)), np.zeros(len(people), bool), plain
+    if campaign.mode == Campaign.Mode.PRIOR and campaign.prior is not None:
+        covariance = np.array(campaign.prior.covariance)
+        wanted = PersonPrior.objects.filter(prior=campaign.prior_id)
+        if len(people) < 500:
+            wanted = wanted.filter(person__in=people.tolist())
+        place = {pk: n for n, pk in enumerate(people.tolist())}
+        for person, values in wanted.values_list("person_id", "mean").iterator(chunk_size=2000):
+            if person in place:
+                mean[place[person]], known[place[person]] = values, True
+    return Expected(mean, known, covariance, plain)
+
+
+def prepare(campaign: Campaign, control: set[int], between: Callable[[], None] = lambda: None) -> int:
+    """Write the percepts of a campaign that starts: everybody who has a pair with himself, some hundreds in a transaction.
+
+    `control`: people of that arm; `between` is called after each transaction.
+    """
+    people = np.array(
+        sorted(
+            set(
+                Pair.objects.filter(campaign=campaign, first_person=F("second_person")).values_list(
+                    "first_person_id", flat=True
+                )
+            )
+        ),
+        dtype=np.int64,
+    )
+    if not len(people):
+        return 0
+    with rows.snapshot():
+        pairs = _pairs_by_person(campaign)
+    none = np.zeros(0, np.int64)
+    votes = depth.PairVotes(none, none, none, none, none.astype(bool), 0)
+    for start in range(0, len(people), AT_ONCE):
+        some = people[start : start + AT_ONCE]
+        apart = np.array([pk not in control for pk in some.tolist()])
+        before = expected(campaign, some).pictures(known=apart)
+        state = depth.fit(before, votes, LIVE, crowd=crowd_of(campaign), belief=np.zeros((0, 0)))
+        first, last = np.searchsorted(pairs[:, 0], some[0]), np.searchsorted(pairs[:, 0], some[-1], side="right")
+        risk, gain = _worth(state, some, pairs[first:last])
+        made = [
+            Percept(campaign=campaign, person_id=pk, control=pk in control, seen=pack(m, c), risk=r, gain=g)
+            for pk, m, c, r, g in zip(
+                some.tolist(), state.seen_mean, state.seen_covariance, risk.tolist(), gain.tolist()
+            )
+        ]
+        for percept in made:
+            percept.priority = priority(campaign, percept)
+        Percept.objects.bulk_create(made, batch_size=500)
+        between()
+    return len(people)
+
+
+def _pairs_by_person(campaign: Campaign) -> NDArray[np.int64]:
+    """(person, first, second) of all pairs within one person, N x 3, person by person."""
+    table = [
+        np.array(batch, dtype=np.int64)
+        for batch in rows.read(
+            Pair.objects.filter(campaign=campaign, first_person=F("second_person"))
+            .order_by()
+            .values_list("first_person_id", "first", "second")
+        )
+    ]
+    every = np.concatenate(table) if table else np.zeros((0, 3), np.int64)
+    return every[every[:, 0].argsort(kind="stable")]
+
+
+def _worth(state: depth.Percept, people: NDArray[np.int64], pairs: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Mean risk of each person's pairs (person, first, second), and the bits that the best next vote would give."""
+    place = np.searchsorted(people, pairs[:, 0])
+    first, second = pairs[:, 1], pairs[:, 2]
+    p = state.p_second(place, first, second)
+    count = np.maximum(np.bincount(place, minlength=len(people)), 1)
+    risk = np.bincount(place, weights=np.minimum(p, 1 - p), minlength=len(people)) / count
+    gap, variance = depth.difference(state.seen_mean, state.seen_covariance, place, first, second)
+    gain = np.zeros(len(people))
+    np.maximum.at(gain, place, selection.information(gap, variance, depth.noise_of(state.crowd.shares)))
+    return np.minimum(risk, 0.5), gain
+
+
+def wanted(campaign: Campaign, votes: int, risk: float) -> bool:
+    """The stop rule: at least the promised votes, then until the mean risk is low enough or the most votes are given."""
+    if votes < campaign.least_votes:
+        return True
+    return votes < campaign.most_votes and risk > campaign.stop_risk
+
+
+def priority(campaign: Campaign, percept: Percept) -> float:
+    """Place in the queue: expected bits, halved per lease; people below the promised votes come first."""
+    fair = FAIR if percept.votes + percept.leased < campaign.least_votes else 0.0
+    if percept.control:  # the uniform arm: whoever has the fewest votes
+        return fair + 1.0 / (1.0 + percept.votes + percept.leased)
+    return float(fair + percept.gain * HALVED**percept.leased)
+
+
+_LOCKED = Select(
+    lambda: (
+        Percept.objects.select_for_update(no_key=True)
+        .defer("seen")
+        .filter(campaign=Slot("campaign", BigIntegerField()), person=Slot("person", BigIntegerField()))
+        .order_by()
+    )
+)
+
+
+def _votes_on() -> QuerySet[Vote]:
+    campaign, person = Slot("campaign", BigIntegerField()), Slot("person", BigIntegerField())
+    return (
+        counted_votes(campaign)
+        .exclude(closer=SAME)
+        .filter(pair__campaign=campaign, pair__first_person=person, pair__second_person=person)
+        .annotate(first=F("pair__first"), second=F("pair__second"), belief=F("participation__belief"))
+        .only("closer", "side_seen")
+        .order_by("pk")
+    )
+
+
+_VOTES_ON = Select(_votes_on)
+_PAIRS_OF = Select(
+    lambda: (
+        Pair.objects.filter(
+            campaign=Slot("campaign", BigIntegerField()),
+            first_person=Slot("person", BigIntegerField()),
+            second_person=F("first_person"),
+        )
+        .only("first", "second")
+        .order_by("first", "second")
+    )
+)
+_FOLLOWED = Update(
+    lambda: (
+        Percept.objects.filter(pk=Slot("percept", BigIntegerField())),
+        {
+            "seen": Slot("seen", BinaryField()),
+            "votes": Slot("votes", IntegerField()),
+            "leased": Slot("leased", IntegerField()),
+            "risk": Slot("risk", FloatField()),
+            "gain": Slot("gain", FloatField()),
+            "open": Slot("open", BooleanField()),
+            "priority": Slot("priority", FloatField()),
+        },
+    )
+)
+
+
+_CAMPAIGN = Select(
+    lambda: (
+        Campaign.objects.select_related("dataset__skeleton", "prior")
+        .defer("instructions", "pair_policy", "keypoints")
+        .filter(pk=Slot("campaign", BigIntegerField()))
+        .order_by()
+    )
+)
+_PAIR = Select(lambda: Pair.objects.only("first_person").filter(pk=Slot("pair", BigIntegerField())).order_by())
+
+
+def after(campaign: Campaign, pair_pk: int, leases: int) -> None:
+    """Follow what happened to a pair of an adaptive campaign; a fixed one waits for its next merge.
+
+    Call it before the pair's own row is changed: whoever chooses a question locks the percept first and the pair then, and two
+    orders would be a deadlock.
+    """
+    if campaign.mode == Campaign.Mode.FIXED:
+        return
+    whole, pair = _CAMPAIGN.first(campaign=campaign.pk), _PAIR.first(pair=pair_pk)
+    if whole is not None and pair is not None:
+        follow(whole, pair.first_person_id, leases)
+
+
+def follow(campaign: Campaign, person: int, leases: int = 0) -> Percept | None:
+    """Bring one person's posterior up to date with its votes; `leases`: change in the number of leases that are out.
+
+    Call inside a transaction. None where the campaign keeps no percept of this person.
+    """
+    percept = _LOCKED.first(campaign=campaign.pk, person=person)
+    if percept is None:
+        return None
+    given = [
+        (v.first, v.second, v.closer, v.side_seen, json.loads(v.belief) if isinstance(v.belief, str) else v.belief)
+        for v in _VOTES_ON.rows(campaign=campaign.pk, person=person)
+    ]
+    crowd = crowd_of(campaign)
+    belief = np.array([b if len(b) == len(depth.KINDS) else crowd.shares for *_, b in given]).reshape(
+        -1, len(depth.KINDS)
+    )
+    table = np.array(
+        [(f, s, c == SECOND, LOOKS.get(look, CONDITIONS)) for f, s, c, look, _ in given], dtype=np.int64
+    ).reshape(-1, 4)
+    count = len(given)
+    votes = depth.PairVotes(
+        np.zeros(count, np.int64), table[:, 0], table[:, 1], np.arange(count), table[:, 2] == 1, count, table[:, 3]
+    )
+    before = expected(campaign, np.array([person])).pictures(with_prior=not percept.control)
+    state = depth.fit(before, votes, LIVE, crowd=crowd, belief=belief)
+    asked = _PAIRS_OF.rows(campaign=campaign.pk, person=person)
+    pairs = np.array([(person, p.first, p.second) for p in asked], dtype=np.int64).reshape(-1, 3)
+    risk, gain = _worth(state, np.array([person]), pairs)
+    percept.seen = pack(state.seen_mean[0], state.seen_covariance[0])
+    percept.votes, percept.risk, percept.gain = count, float(risk[0]), float(gain[0])
+    percept.leased = max(0, percept.leased + leases)
+    percept.open = wanted(campaign, percept.votes + percept.leased, percept.risk)
+    percept.priority = priority(campaign, percept)
+    _FOLLOWED.run(
+        percept=percept.pk,
+        **{name: getattr(percept, name) for name in ("seen", "votes", "leased", "risk", "gain", "open", "priority")},
+    )
+    return percept
+
+
+@dataclass(frozen=True)
+class Refit:
+    """All votes of a campaign through the depth model. `pair_ids` are its pairs within one person; `p_first`, `plain`
+    (without a prior; None if none was used) and `votes_used` follow them; `belief`, `made` and `agreement` follow
+    `seat_ids`; `people` have `risk`, `gain`, `votes` and a percept in `seen_mean` and `seen_covariance`."""
+
+    pair_ids: NDArray[np.int64]
+    p_first: Array
+    plain: Array | None
+    votes_used: NDArray[np.int64]
+    seat_ids: NDArray[np.int64]
+    made: NDArray[np.int64]
+    belief: Array
+    agreement: Array
+    votes: int
+    last_vote: int
+    surprising: int
+    contradicted: int
+    crowd: depth.Crowd
+    rounds: int
+    people: NDArray[np.int64]
+    people_votes: NDArray[np.int64]
+    risk: Array
+    gain: Array
+    seen_mean: Array
+    seen_covariance: Array
+
+
+def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Progress) -> Refit | None:
+    """Fit the depth model to all votes and gold answers; None if no pair lies within one person. Writes nothing.
+
+    Call it outside of transactions: it may count for minutes.
+    """
+    inside = read.alone
+    people = np.unique(read.first_person[inside])
+    if not len(people):
+        return None
+    of_person = np.searchsorted(people, read.first_person).astype(np.int32)  # wrong for other pairs, which are left out
+    mine = inside[read.pair]
+    order = np.flatnonzero(mine)
+    order = order[
+        np.argsort(of_person[read.pair[order]], kind="stable")
+    ]  # picture by picture: read.vote stays ascending
+    pair = read.pair[order]
+    gold = read.gold
+    gold_people, gold_place = np.unique(gold.person, return_inverse=True)
+    seat_ids = np.union1d(read.seat_ids[np.unique(read.seat[order])], gold.seat)
+    seat_of = np.searchsorted(seat_ids, read.seat_ids)
+    votes = depth.PairVotes(
+        np.concatenate([of_person[pair], (len(people) + gold_place).astype(np.int32)]),
+        np.concatenate([read.first[pair], gold.first]),
+        np.concatenate([read.second[pair], gold.second]),
+        np.concatenate([seat_of[read.seat[order]], np.searchsorted(seat_ids, gold.seat)]).astype(np.int32),
+        np.concatenate([read.second_closer[order], gold.second_closer]),
+        len(seat_ids),
+        np.concatenate([read.look[order], gold.look]),
+    )
+    count = len(order)
+    before = expected(campaign, people)
+    apart = np.array([pk not in read.control for pk in people.tolist()], dtype=bool)
+    truth = {pk: read.truth_mm[pk] for pk in gold_people.tolist()}
+    state = depth.fit(_with_gold(before.pictures(known=apart), truth), votes, config, progress=progress, keep=False)
+    pairs = np.flatnonzero(inside)
+    place, first, second = of_person[pairs], read.first[pairs], read.second[pairs]
+    p_second = state.p_second(place, first, second)
+    plain = None
+    if before.known.any():
+        bare = _with_gold(before.pictures(with_prior=False), truth)
+        alone = depth.fit(bare, votes, config, progress=progress, keep=False)
+        plain = 1 - alone.p_second(place, first, second)
+        del alone
+    risk, gain = _worth(state, people, np.column_stack([people[place], first, second]))
+    same = np.concatenate(
+        [
+            (state.p_second(votes.picture[part], votes.first[part], votes.second[part]) > 0.5)
+            == votes.second_closer[part]
+            for start in range(0, max(len(votes), 1), 1 << 18)
+            for part in [slice(start, start + (1 << 18))]
+        ]
+    )
+    made = np.bincount(votes.annotator, minlength=len(seat_ids))
+    circles = measures.cycles(
+        *(votes.picture[:count], votes.first[:count], votes.second[:count], votes.second_closer[:count]),
+        *(len(people), state.mean.shape[1]),
+    )
+    size = len(people)
+    return Refit(
+        pair_ids=read.pair_id[pairs],
+        p_first=1 - p_second,
+        plain=plain,
+        votes_used=np.bincount(read.pair, minlength=len(read.pair_id))[pairs],
+        seat_ids=seat_ids,
+        made=made,
+        belief=state.belief,
+        agreement=np.bincount(votes.annotator, weights=same, minlength=len(seat_ids)) / np.maximum(made, 1),
+        votes=count,
+        last_vote=int(read.vote[order].max(initial=0)),
+        surprising=int((state.expected[:count] < 0.05).sum()),
+        contradicted=int((circles > 0).sum()),
+        crowd=state.crowd,
+        rounds=state.rounds,
+        people=people,
+        people_votes=np.bincount(votes.picture[:count], minlength=size),
+        risk=risk,
+        gain=gain,
+        seen_mean=state.seen_mean[:size],
+        seen_covariance=state.seen_covariance[:size],
+    )
+
+
+def _with_gold(pictures: depth.Pictures, truth_mm: dict[int, list[float]]) -> depth.Pictures:
+    """The same pictures, then those whose depths are known."""
+    if not truth_mm:
+        return pictures
+    known = np.array(list(truth_mm.values()), dtype=np.float64)
+    known -= known.mean(axis=1, keepdims=True)
+    covariance = pictures.covariance
+    if covariance.ndim == 3:
+        covariance = np.concatenate([covariance, np.tile(np.eye(known.shape[1]), (len(known), 1, 1))])
+    return depth.Pictures(
+        np.concatenate([pictures.mean, known]), covariance, np.concatenate([pictures.gold, np.ones(len(known), bool)])
+    )
+
+
+def store(campaign: Campaign, fit: Refit, between: Callable[[], None] = lambda: None) -> None:
+    """Put a refit into force in short steps: beliefs, percepts, then the crowd. Percepts with newer votes keep what
+    followed those. `between` is called between the steps and raises where no more may be written.
+
+    Each step is a state that the queue can work with: what one annotator is believed to be, what one person's depths are.
+    """
+    seats = zip(fit.seat_ids.tolist(), fit.belief.round(5).tolist())
+    for _ in rows.change_in_steps(Participation, ("belief",), [(json.dumps(belief), pk) for pk, belief in seats]):
+        between()
+    place = {pk: n for n, pk in enumerate(fit.people.tolist())}
+    keys = list(Percept.objects.filter(campaign=campaign).order_by("pk").values_list("pk", "person_id"))
+    for start in range(0, len(keys), STORED):
+        step = {pk: place[person] for pk, person in keys[start : start + STORED] if person in place}
+        with transaction.atomic():
+            _store_percepts(campaign, fit, step)
+        between()
+    crowd = fit.crowd
+    campaign.crowd = {
+        "shares": crowd.shares.round(6).tolist(),
+        "shared_mm": round(crowd.shared_mm, 3),
+        "slant": round(crowd.slant, 6),
+        "last_vote": fit.last_vote,
+    }
+    Campaign.objects.filter(pk=campaign.pk).update(crowd=campaign.crowd)
+
+
+STORED = 1000  # percepts written in one transaction
+
+
+def _store_percepts(campaign: Campaign, fit: Refit, step: dict[int, int]) -> None:
+    """Write some percepts, of (key, place in the fit), whose votes the fit has all seen."""
+    changed = []
+    locked = Percept.objects.filter(pk__in=list(step)).defer("seen").order_by("pk").select_for_update(no_key=True)
+    for percept in locked:
+        n = step[percept.pk]
+        if percept.votes > fit.people_votes[n]:
+            continue
+        percept.votes, percept.risk, percept.gain = int(fit.people_votes[n]), float(fit.risk[n]), float(fit.gain[n])
+        is_open = wanted(campaign, percept.votes + percept.leased, percept.risk)
+        seen = pack(fit.seen_mean[n], fit.seen_covariance[n])
+        changed.append(
+            (seen, percept.votes, percept.risk, percept.gain, priority(campaign, percept), is_open, percept.pk)
+        )
+    rows.change(Percept, ("seen", "votes", "risk", "gain", "priority", "open"), changed)
+
+
+def most_informative(
+    campaign: Campaign, percept: Percept, seat: Participation, open_pairs: list[tuple[int, int, int, int]], rng: Any
+) -> int:
+    """Key of the pair to ask this annotator about this person, of (key, first, second, taken): the most informative one, or
+    in the control arm any of those asked least."""
+    table = np.array(open_pairs, dtype=np.int64)
+    if percept.control:
+        return int(rng.choice(table[table[:, 3] == table[:, 3].min(), 0].tolist()))
+    mean, covariance = unpack(percept.seen)
+    belief = np.array(seat.belief) if len(seat.belief) == len(depth.KINDS) else crowd_of(campaign).shares
+    nobody = np.zeros(len(table), np.int64)
+    gap, variance = depth.difference(mean[None], covariance[None], nobody, table[:, 1], table[:, 2])
+    gain = selection.information(gap, variance, depth.noise_of(belief))
+    return int(table[gain.argmax(), 0])
+
+
+def queue(campaign: Any, control: Any) -> QuerySet[Percept]:
+    """Open people, the one whose next answer teaches most first; rows that others hold are skipped."""
+    found = Percept.objects.filter(campaign=campaign, control=control, open=True)
+    return found.select_for_update(skip_locked=True, no_key=True).order_by("-priority")

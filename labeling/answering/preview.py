@@ -1,0 +1,97 @@
+"""What annotators see, for staff who only want to look: real questions of the campaign, no seat, and nothing is counted."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from typing import Any
+from uuid import UUID
+
+from django.db.models import Max, Min
+from django.http import HttpResponse
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from labeling import pictures
+from labeling.answering import questions as wire
+from labeling.answering.assignment import Lease
+from labeling.campaigns import participants
+from labeling.models import Assignment, Campaign, Pair
+from webapp.accounts.roles import STAFF, require
+from webapp.accounts.tokens import ScopeByMethod
+from webapp.errors import Conflict, NotFound
+
+_rng = random.SystemRandom()
+
+
+@extend_schema(exclude=True)
+class Preview(APIView):
+    permission_classes = [ScopeByMethod]
+
+    def campaign_of(self, request: Request, identity: UUID) -> Campaign:
+        require(request.user, *STAFF)
+        found = participants.visible_to(request.user).select_related("dataset__skeleton").filter(uuid=identity).first()
+        if found is None:
+            raise NotFound("There is no such campaign.", field="campaign")
+        return found
+
+
+class State(Preview):
+    def get(self, request: Request, campaign: UUID) -> Response:
+        found = self.campaign_of(request, campaign)
+        about: dict[str, Any] = {
+            "id": f"preview-{found.uuid}",
+            "state": "open",
+            "tutorial_passed": True,
+            "has_tutorial": False,
+        }
+        about |= {
+            name: getattr(found, name) for name in ("name", "instructions", "delay_ms", "session_length", "allow_same")
+        }
+        return Response(wire.CampaignState(**about, answered=0).model_dump())
+
+
+class Next(Preview):
+    def post(self, request: Request, campaign: UUID) -> Response:
+        """One of the campaign's pairs, drawn at random."""
+        found = self.campaign_of(request, campaign)
+        ends = found.pairs.aggregate(first=Min("pk"), last=Max("pk"))
+        if ends["first"] is None:
+            raise Conflict("The campaign has no pairs yet.", field="campaign", fix="wait until its preparation is done")
+        from_here = found.pairs.filter(pk__gte=_rng.randint(ends["first"], ends["last"])).order_by("pk")
+        pair = from_here.select_related("first_person__image", "second_person__image").first()
+        drawn = {"green_is_first": _rng.random() < 0.5, "green_on_left": _rng.random() < 0.5}
+        shown = Assignment(uuid=uuid.uuid4(), campaign=found, pair=pair, **drawn)
+        asked = wire.question(Lease(shown, found, "preview", found.session_length)).model_dump()
+        return Response(asked | {"picture": reverse("preview-picture", args=[found.uuid, pair.pk if pair else 0])})
+
+
+class Answered(Preview):
+    def post(self, request: Request, campaign: UUID) -> Response:
+        """Taken as an answer is, and forgotten."""
+        found = self.campaign_of(request, campaign)
+        return Response({"to_go": found.session_length, "answered": 0, "session_finished": False})
+
+
+class Nothing(Preview):
+    def post(self, request: Request, campaign: UUID) -> Response:
+        raise Conflict(
+            "This is a preview: nothing was counted, so nothing is taken back or reported.", field="campaign"
+        )
+
+
+class Picture(Preview):
+    def get(self, request: Request, campaign: UUID, pair: int) -> HttpResponse:
+        found = self.campaign_of(request, campaign)
+        asked = (
+            Pair.objects.select_related("first_person__image", "second_person__image")
+            .filter(campaign=found, pk=pair)
+            .first()
+        )
+        if asked is None:
+            raise NotFound("There is no such pair.", field="pair")
+        people = list({p.pk: p for p in (asked.first_person, asked.second_person)}.values())
+        return HttpResponse(pictures.file_of(people[0].image, people).read_bytes(), content_type="image/jpeg")

@@ -1,0 +1,243 @@
+"""The tutorial: known questions with feedback after every answer, scored and kept on the server.
+
+Every try is drawn anew: other questions as long as there are any, other colours and sides. A token belongs to one person, one
+try and one question, so that an answer can neither be given early nor by somebody else.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core import signing
+from django.db import transaction
+
+from labeling.answering.assignment import TutorialFirst, seat_of, signer
+from labeling.answering.voting import CLOSER, SITTING_GAP_S, TooEarly
+from labeling.campaigns.reference_questions import REASONS, TUTORIAL
+from labeling.models import KnownQuestion, Participation, TutorialAnswer, TutorialTry
+from labeling.models.vote import FIRST, SECOND
+from webapp.accounts.models import Account
+from webapp.errors import Conflict, Invalid, NotAllowed
+
+
+class TutorialOver(TutorialFirst):
+    """All tries are used up."""
+
+    code = "tutorial_over"
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where the annotator stands: the question to show (None at the end of a try) and how, and the score so far."""
+
+    seat: Participation
+    attempt: TutorialTry | None
+    question: KnownQuestion | None
+    green_is_first: bool
+    green_on_left: bool
+    position: int
+    length: int
+    right: int
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Feedback:
+    correct: bool
+    closer: str
+    reason: str
+    step: Step
+
+
+def where(account: Account, campaign_uuid: object) -> Step:
+    """The current step; starts the first try. A reload lands here again."""
+    with transaction.atomic():
+        return _step(seat_of(account, campaign_uuid))
+
+
+def _step(seat: Participation) -> Step:
+    if seat.standing != Participation.Standing.ACTIVE:
+        raise NotAllowed(f"Your work in this campaign is {seat.standing}: {seat.standing_reason}")
+    length = seat.campaign.tutorial_length
+    over = seat.tutorial_passed_at is not None or not length
+    attempt = TutorialTry.objects.filter(participation=seat).order_by("-number").first()
+    if not over and (attempt is None or attempt.finished_at):
+        number = (attempt.number if attempt else 0) + 1
+        if number <= tries_of(seat):
+            attempt = TutorialTry.objects.create(participation=seat, number=number, drawn=_drawn(seat))
+    answered = dict(attempt.answers.values_list("question_id", "correct")) if attempt else {}
+    question, green_is_first, green_on_left = None, True, True
+    if not over and attempt is not None and not attempt.finished_at:
+        key, green_is_first, green_on_left = next(drawn for drawn in attempt.drawn if drawn[0] not in answered)
+        question = KnownQuestion.objects.select_related("person__image__dataset__skeleton").get(pk=key)
+    return Step(
+        seat,
+        attempt,
+        question,
+        green_is_first,
+        green_on_left,
+        len(answered),
+        length,
+        sum(answered.values()),
+        over,
+    )
+
+
+def tries_of(seat: Participation) -> int:
+    """How many tries this annotator has: the campaign's, and those that an admin granted."""
+    return seat.campaign.tutorial_tries + seat.tutorial_granted
+
+
+_rng = random.SystemRandom()
+
+
+def _drawn(seat: Participation) -> list[list[Any]]:
+    """The questions of a new try in the order of asking, with colours and sides; those asked before only where others lack."""
+    pool = list(
+        KnownQuestion.objects.filter(campaign=seat.campaign_id, use=KnownQuestion.Use.TUTORIAL).values_list(
+            "pk", "reason"
+        )
+    )
+    tries = TutorialTry.objects.filter(participation=seat).values_list("drawn", flat=True)
+    seen = {drawn[0] for one in tries for drawn in one}
+    _rng.shuffle(pool)
+    drawn: list[list[Any]] = []
+    for n in range(seat.campaign.tutorial_length):
+        kind = TUTORIAL[n % len(TUTORIAL)]
+        key = min(pool, key=lambda one: (one[0] in seen, one[1] != kind))
+        pool.remove(key)
+        drawn.append([key[0], _rng.random() < 0.5, _rng.random() < 0.5])
+    return drawn
+
+
+def picture_of(account: Account, campaign_uuid: object, number: int, position: int) -> KnownQuestion | None:
+    """The question at a place of one of the account's own tries."""
+    attempt = TutorialTry.objects.filter(
+        participation__annotator=account, participation__campaign__uuid=campaign_uuid, number=number
+    ).first()
+    if attempt is None or not position < len(attempt.drawn):
+        return None
+    return KnownQuestion.objects.select_related("person__image").filter(pk=attempt.drawn[position][0]).first()
+
+
+def token_of(step: Step, now: datetime) -> str:
+    assert step.attempt is not None  # noqa: S101  (a question is open, so there is a try)
+    return signer.sign(f"tutorial:{step.seat.pk}:{step.attempt.number}:{step.position}:{int(now.timestamp() * 1000):x}")
+
+
+def _shown_at(token: str, step: Step) -> datetime:
+    """When this very question was shown to this very person. Raises Invalid."""
+    try:
+        word, seat, number, position, issued = signer.unsign(token).split(":")
+        if word != "tutorial":
+            raise ValueError
+    except (signing.BadSignature, ValueError):
+        raise Invalid(
+            "This is not a token that the server gave out.", field="token", fix="open the tutorial again"
+        ) from None
+    number_now = step.attempt.number if step.attempt else 0
+    if (seat, number, position) != (str(step.seat.pk), str(number_now), str(step.position)):
+        raise Invalid(
+            "This token belongs to another question, try or person.", field="token", fix="open the tutorial again"
+        )
+    return datetime.fromtimestamp(int(issued, 16) / 1000, tz=UTC)
+
+
+def answer(
+    account: Account,
+    campaign_uuid: object,
+    *,
+    question: int,
+    closer: str,
+    token: str,
+    now: datetime,
+    response_ms: int | None = None,
+) -> Feedback:
+    """Record a tutorial answer and say whether it was right, and why. The same question is answered once per try.
+
+    Raises Invalid, Conflict, TooEarly, TutorialOver, NotAllowed.
+    """
+    if closer not in ("first", "second"):
+        raise Invalid("Unknown answer.", field="closer", value=closer, fix="first or second")
+    with transaction.atomic():
+        seat = seat_of(account, campaign_uuid)
+        step = _step(seat)
+        if step.attempt and (old := _answered(step.attempt, question)):
+            return _feedback(old.question, CLOSER[closer] == old.closer and old.correct, step)
+        if step.question is None:
+            if step.passed:
+                raise Conflict("The tutorial is passed already.", field="question")
+            raise TutorialOver("All tries of the tutorial are used up.", fix="write to the campaign's admins")
+        asked = step.question
+        if step.position != question:
+            raise Conflict(
+                "This is not the question that is open now.",
+                field="question",
+                value=question,
+                fix=f"answer question {step.position}",
+            )
+        shown_at = _shown_at(token, step)
+        wait = shown_at + timedelta(milliseconds=seat.campaign.delay_ms) - now
+        if wait > timedelta(0):
+            raise TooEarly(
+                "Answered before the viewing time was over.",
+                field="token",
+                retry_after_ms=int(wait.total_seconds() * 1000) + 1,
+            )
+        correct = CLOSER[closer] == (SECOND if asked.second_closer else FIRST)
+        TutorialAnswer.objects.create(
+            attempt=step.attempt,
+            question=asked,
+            closer=CLOSER[closer],
+            correct=correct,
+            shown_at=shown_at,
+            at=now,
+            response_ms=response_ms,
+        )
+        _pay(seat, (now - shown_at).total_seconds())
+        if step.position + 1 == step.length:
+            _finish(seat, step.attempt, step.right + correct, step.length, now)
+            after = Step(
+                seat,
+                step.attempt,
+                None,
+                True,
+                True,
+                step.length,
+                step.length,
+                step.right + correct,
+                seat.tutorial_passed_at is not None,
+            )
+        else:
+            after = _step(seat)
+        return _feedback(asked, correct, after)
+
+
+def _answered(attempt: TutorialTry, position: int) -> TutorialAnswer | None:
+    if not position < len(attempt.drawn):
+        return None
+    return attempt.answers.select_related("question").filter(question=attempt.drawn[position][0]).first()
+
+
+def _pay(seat: Participation, took_s: float) -> None:
+    """The tutorial takes time as every other question does: it is part of the wage."""
+    if took_s < SITTING_GAP_S:
+        seat.paid_count, seat.worked_s = seat.paid_count + 1, seat.worked_s + took_s
+        seat.save(update_fields=["paid_count", "worked_s"])
+
+
+def _finish(seat: Participation, attempt: TutorialTry | None, right: int, length: int, now: datetime) -> None:
+    assert attempt is not None  # noqa: S101  (a question was open, so there is a try)
+    attempt.passed = right >= seat.campaign.tutorial_pass_share * length
+    attempt.finished_at = now
+    attempt.save(update_fields=["passed", "finished_at"])
+    seat.tutorial_tries = attempt.number
+    seat.tutorial_passed_at = now if attempt.passed else None
+    seat.save(update_fields=["tutorial_tries", "tutorial_passed_at"])
+
+
+def _feedback(question: KnownQuestion, correct: bool, step: Step) -> Feedback:
+    return Feedback(correct, "second" if question.second_closer else "first", REASONS[question.reason], step)

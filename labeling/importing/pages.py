@@ -1,0 +1,77 @@
+"""Pages of data sets: list, one data set, import, thumbnails."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from django.contrib import messages
+from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
+from django.db.models import Count
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import path
+
+from labeling import catalogs, pictures
+from labeling.importing import storing
+from labeling.models import Dataset, Image
+from webapp.accounts import throttle
+from webapp.accounts.roles import STAFF, Role, require
+from webapp.errors import Invalid, Refusal
+from webapp.typed import read
+
+
+@login_required
+def dataset_list(request: HttpRequest) -> HttpResponse:
+    require(request.user, *STAFF)
+    rows = Dataset.objects.select_related("skeleton").annotate(image_count=Count("images")).order_by("name")
+    return render(request, "importing/list.html", {"page": Paginator(rows, 20).get_page(request.GET.get("page"))})
+
+
+@login_required
+def dataset_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+    require(request.user, *STAFF)
+    dataset = get_object_or_404(Dataset.objects.select_related("skeleton"), uuid=identity)
+    page = Paginator(dataset.images.annotate(n=Count("people")).order_by("pk"), 48).get_page(request.GET.get("page"))
+    return render(request, "importing/dataset.html", {"dataset": dataset, "page": page})
+
+
+@login_required
+def dataset_import(request: HttpRequest) -> HttpResponse:
+    """Upload annotations and pictures."""
+    require(request.user, Role.ADMIN)
+    report = None
+    if request.method == "POST":
+        try:
+            for field in ("annotations", "pictures"):
+                if field not in request.FILES:
+                    raise Invalid("Choose a file.", field=field)
+            throttle.take(throttle.heavy(), str(request.user.pk))
+            fields = ("dataset", "format", "licence", "attribution", "description")
+            plan = read(storing.ImportConfig, {k: request.POST.get(k, "") for k in fields})
+            return redirect(
+                "job", storing.receive(request.user, plan, request.FILES["annotations"], request.FILES["pictures"]).uuid
+            )
+        except Refusal as error:
+            messages.error(request, str(error))
+            report = error.more.get("report")
+    return render(
+        request, "importing/import.html", {"formats": catalogs.import_formats, "report": report, "post": request.POST}
+    )
+
+
+@login_required
+def thumbnail(request: HttpRequest, identity: UUID) -> HttpResponse:
+    require(request.user, *STAFF)
+    image = get_object_or_404(Image, uuid=identity)
+    response = HttpResponse(pictures.thumbnail_of(image).read_bytes(), content_type="image/jpeg")
+    response["Cache-Control"] = "private, max-age=86400"
+    return response
+
+
+urls = [
+    path("datasets/", dataset_list, name="dataset-list"),
+    path("datasets/import/", dataset_import, name="dataset-import"),
+    path("datasets/<uuid:identity>/", dataset_page, name="dataset"),
+    path("images/<uuid:identity>/thumbnail.jpg", thumbnail, name="thumbnail"),
+]

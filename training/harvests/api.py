@@ -1,0 +1,264 @@
+"""REST doors to harvests of recordings and videos, and their review. They hold no rules: each calls one verb."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import QuerySet
+from django.http import FileResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from pydantic import BaseModel, ConfigDict, Field
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from training.harvests import frames, publication, review, uploads, video_uploads
+from training.models import Harvest, Review
+from training.runs import fine_tunes
+from training.runs.api import RunShape
+from webapp.accounts.roles import STAFF, Role, require
+from webapp.api import Listed
+from webapp.errors import Invalid, NotFound
+from webapp.jobs.api import JobShape
+from webapp.typed import read
+
+
+class HarvestShape(serializers.ModelSerializer):
+    id = serializers.UUIDField(source="uuid", read_only=True)
+    job = serializers.UUIDField(source="job.uuid", read_only=True)
+    state = serializers.CharField(source="job.state", read_only=True)
+
+    class Meta:
+        model = Harvest
+        fields = read_only_fields = [
+            *(
+                "id",
+                "name",
+                "source",
+                "state",
+                "job",
+                "config",
+                "cameras",
+                "skeleton",
+                "frames",
+                "fps",
+                "lengths_mm",
+                "report",
+            ),
+            "created_at",
+        ]
+
+
+class HarvestUpload(serializers.Serializer):
+    """Cameras and detections of one recording; the views' videos or pictures only for people to look at."""
+
+    name = serializers.CharField(max_length=120)
+    unit = serializers.ChoiceField(["", "mm", "cm", "m"], required=False, default="")
+    skeleton = serializers.CharField(max_length=60, required=False, default="", allow_blank=True)
+    fps = serializers.FloatField(required=False, default=0.0)
+    options = serializers.CharField(
+        required=False, default="", allow_blank=True, help_text="JSON object: options of HarvestConfig"
+    )
+    calibration = serializers.FileField(help_text=".toml, .qca.txt, .yaml or .npz")
+    detections = serializers.FileField(help_text=".npz, or .zip with a folder or COCO file per camera, or of heatmaps")
+    views = serializers.FileField(required=False, help_text=".zip with a video or a folder of pictures per camera")
+
+
+class VideoUpload(serializers.Serializer):
+    """2D keypoints (or 3D predictions) of one camera over time; the video only for people to look at."""
+
+    name = serializers.CharField(max_length=120)
+    models = serializers.CharField(
+        required=False, default="", allow_blank=True, help_text="ids of trained models that lift, separated by commas"
+    )
+    skeleton = serializers.CharField(max_length=60, required=False, default="", allow_blank=True)
+    fps = serializers.FloatField(required=False, default=0.0)
+    focal_px = serializers.FloatField(required=False, default=0.0)
+    width = serializers.IntegerField(required=False, default=0)
+    height = serializers.IntegerField(required=False, default=0)
+    options = serializers.CharField(
+        required=False, default="", allow_blank=True, help_text="JSON object: options of VideoConfig"
+    )
+    detections = serializers.FileField(
+        help_text=".npz, .json (COCO), or .zip of OpenPose JSON files; npz with poses_mm for 3D"
+    )
+    video = serializers.FileField(required=False, help_text="a video file, or a .zip of pictures")
+
+
+class ReviewShape(serializers.ModelSerializer):
+    id = serializers.UUIDField(source="uuid", read_only=True)
+    reviewer = serializers.CharField(source="reviewer.username", default=None, read_only=True)
+    undone_by = serializers.CharField(source="undone_by.username", default=None, read_only=True)
+
+    class Meta:
+        model = Review
+        fields = read_only_fields = ["id", "reviewer", "verdict", "rule", "labels", "at", "undone_at", "undone_by"]
+
+
+class Decision(BaseModel):
+    """A verdict on all pseudo-labels that a rule is about."""
+
+    model_config = ConfigDict(extra="forbid")
+    verdict: str = Field(description="accepted, rejected or waiting")
+    rule: review.Rule = Field(default_factory=review.Rule)
+
+
+def options_of(text: str) -> dict[str, Any]:
+    """The options of an upload's form field. Raises Invalid."""
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise Invalid("The options are no JSON object.", field="options", fix='for example {"grid": 32}')
+    return found
+
+
+def models_of(text: str) -> list[str]:
+    """Ids in a form's text field."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _whole(request: Request, name: str, usual: int) -> int:
+    text = request.query_params.get(name, "")
+    if text and not text.isdecimal():
+        raise Invalid("This is no whole number.", field=name, value=text[:20])
+    return int(text[:9]) if text else usual
+
+
+class Harvests(Listed):
+    queryset = Harvest.objects.none()
+    serializer_class = HarvestShape
+    throttle_scope = "heavy"
+
+    def get_throttles(self) -> list[Any]:
+        return super().get_throttles() if self.action in ("create", "video") else []
+
+    def get_queryset(self) -> QuerySet[Harvest]:
+        if not self.request.user.is_one_of(*STAFF):
+            return Harvest.objects.none()
+        return Harvest.objects.select_related("job").order_by("-created_at", "-pk")
+
+    @extend_schema(request={"multipart/form-data": HarvestUpload}, responses={202: HarvestShape})
+    def create(self, request: Request) -> Response:
+        """Upload a recording and start its harvest."""
+        require(request.user, Role.ADMIN)
+        upload = HarvestUpload(data=request.data)
+        upload.is_valid(raise_exception=True)
+        data = dict(upload.validated_data)
+        files = [data.pop("calibration"), data.pop("detections"), data.pop("views", None)]
+        plan = read(uploads.HarvestPlan, data | {"options": options_of(data["options"])})
+        return Response(HarvestShape(uploads.receive(request.user, plan, *files)).data, 202)
+
+    @extend_schema(request={"multipart/form-data": VideoUpload}, responses={202: HarvestShape})
+    @action(detail=False, methods=["post"])
+    def video(self, request: Request) -> Response:
+        """Upload a video's keypoints or poses and start its harvest."""
+        require(request.user, Role.ADMIN)
+        upload = VideoUpload(data=request.data)
+        upload.is_valid(raise_exception=True)
+        data = dict(upload.validated_data)
+        files = [data.pop("detections"), data.pop("video", None)]
+        told = {"options": options_of(data["options"]), "models": models_of(data["models"])}
+        plan = read(video_uploads.VideoPlan, data | told)
+        return Response(HarvestShape(video_uploads.receive(request.user, plan, *files)).data, 202)
+
+    @extend_schema(
+        parameters=[OpenApiParameter("points", int, description="bins of the curves, 600 where not said")],
+        responses=OpenApiTypes.OBJECT,
+    )
+    @action(detail=True)
+    def timeline(self, request: Request, id: UUID) -> Response:
+        """A video's clips and curves over time: error, expected error, shaking before and after."""
+        return Response(video_uploads.timeline(self.get_object(), _whole(request, "points", 600)))
+
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("first", int, description="frame to begin with"),
+            OpenApiParameter("count", int, description="how many, at most 120"),
+            OpenApiParameter("step", int, description="every so-many-th"),
+        ],
+        responses=OpenApiTypes.OBJECT,
+    )
+    @action(detail=True)
+    def stretch(self, request: Request, id: UUID) -> Response:
+        """Several frames at once, each as `frames/N/` has it: for playing."""
+        asked = {name: _whole(request, name, usual) for name, usual in (("first", 0), ("count", 30), ("step", 1))}
+        return Response({"frames": frames.stretch_of(self.get_object(), **asked)})
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=True, url_path=r"frames/(?P<frame>\d{1,7})")
+    def frame(self, request: Request, id: UUID, frame: str) -> Response:
+        """Joints and views of one frame: positions, covariances, reprojections, verdicts."""
+        return Response(frames.frame_of(self.get_object(), int(frame)))
+
+    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @action(detail=True)
+    def strip(self, request: Request, id: UUID) -> Response:
+        """Frames that have pseudo-labels: [frame, waiting, accepted, rejected]."""
+        return Response({"frames": frames.strip(self.get_object())})
+
+    @extend_schema(request=Decision, responses={200: ReviewShape(many=True), 201: ReviewShape})
+    @action(detail=True, methods=["get", "post"])
+    def reviews(self, request: Request, id: UUID) -> Response:
+        """Who decided what (the newest 100), or one more decision."""
+        harvest = self.get_object()
+        if request.method == "POST":
+            asked = read(Decision, request.data)
+            return Response(ReviewShape(review.decide(request.user, harvest, asked.verdict, asked.rule)).data, 201)
+        found = harvest.reviews.select_related("reviewer", "undone_by")[:100]
+        return Response(ReviewShape(found, many=True).data)
+
+    @extend_schema(request=review.Rule, responses=OpenApiTypes.OBJECT)
+    @action(detail=True, methods=["post"])
+    def count(self, request: Request, id: UUID) -> Response:
+        """How many pseudo-labels a rule is about, before it is used."""
+        return Response({"labels": review.matching(self.get_object(), read(review.Rule, request.data)).count()})
+
+    @extend_schema(request=None, responses=ReviewShape)
+    @action(detail=True, methods=["post"])
+    def undo(self, request: Request, id: UUID) -> Response:
+        """Take back the newest decision that stands."""
+        return Response(ReviewShape(review.undo(request.user, self.get_object())).data)
+
+    @extend_schema(request=publication.PublishPlan, responses={202: JobShape})
+    @action(detail=True, methods=["post"])
+    def publish(self, request: Request, id: UUID) -> Response:
+        """Make a data set of accepted pseudo-labels."""
+        job = publication.publish(request.user, self.get_object(), read(publication.PublishPlan, request.data))
+        return Response(JobShape(job).data, 202)
+
+    @extend_schema(request=fine_tunes.TunePlan, responses={201: RunShape})
+    @action(detail=True, methods=["post"])
+    def tune(self, request: Request, id: UUID) -> Response:
+        """Fine-tune a lifter on this harvest's pseudo-labels, beside the labels of its own release."""
+        run = fine_tunes.start(request.user, self.get_object(), read(fine_tunes.TunePlan, request.data))
+        return Response(RunShape(run).data, 201)
+
+    @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
+    @action(detail=True, url_path=r"files/(?P<name>[a-z0-9.]{1,30})")
+    def files(self, request: Request, id: UUID, name: str) -> FileResponse:
+        """poses.trc, poses.c3d, poses.npz or poses.coco.json."""
+        path = Path(settings.MEDIA_ROOT) / self.get_object().folder / name
+        if name not in review.FILES or not path.exists():
+            raise NotFound("This harvest has no such file.", field="name", value=name)
+        return FileResponse(path.open("rb"), as_attachment=True, filename=name)
+
+    @extend_schema(responses={(200, "image/jpeg"): OpenApiTypes.BINARY})
+    @action(detail=True, url_path=r"views/(?P<view>\d{1,3})/(?P<frame>\d{1,7})")
+    def view(self, request: Request, id: UUID, view: str, frame: str) -> FileResponse:
+        """The picture of one view of one frame."""
+        harvest = self.get_object()
+        folder = Path(settings.MEDIA_ROOT) / harvest.folder / "views"
+        path = folder / str(int(view)) / f"{frames.picture_of(harvest, int(frame)):06d}.jpg"
+        if not path.exists():
+            raise NotFound("There is no picture of this frame.", field="frame", value=frame)
+        response = FileResponse(path.open("rb"), content_type="image/jpeg")
+        response["Cache-Control"] = "private, max-age=86400"
+        return response

@@ -1,0 +1,141 @@
+"""What the review page shows of a harvest's frames: positions, projections, uncertainty, outcome per joint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from django.db.models import Count, Q
+
+from labeling.skeletons import Skeleton, from_dict
+from training.models import Harvest, PseudoLabel
+from training.poses.cameras import Camera
+from webapp.errors import Invalid
+
+MOST_AT_ONCE = 120  # frames of one answer
+
+
+def cameras_of(harvest: Harvest) -> tuple[Camera, ...]:
+    parts = ("matrix", "distortion", "rotation", "translation")
+    return tuple(
+        Camera(c["name"], (c["size"][0], c["size"][1]), *(np.array(c[part]) for part in parts)) for c in harvest.cameras
+    )
+
+
+def skeleton_of(harvest: Harvest) -> Skeleton:
+    return from_dict(harvest.skeleton or {})
+
+
+# what the review page shows
+
+
+def picture_of(harvest: Harvest, frame: int) -> int:
+    """Which picture shows a frame: rows of a video's clips name frames of the video."""
+    for clip in (harvest.report or {}).get("clips", []):
+        if clip["row"] <= frame < clip["row"] + clip["rows"]:
+            return int(clip["first_frame"] + frame - clip["row"])
+    return frame
+
+
+def frame_of(harvest: Harvest, frame: int) -> dict[str, Any]:
+    """One frame: joints with verdicts, and for each view detections' residuals, reprojections and 2D covariances (px).
+
+    Raises Invalid for a frame that is not there.
+    """
+    return stretch_of(harvest, frame, 1)[0]
+
+
+def stretch_of(harvest: Harvest, first: int, count: int, step: int = 1) -> list[dict[str, Any]]:
+    """`count` frames, every `step`-th from `first` on, as `frame_of`: what playing shows. One query. Raises Invalid."""
+    if not 0 <= first < harvest.frames or harvest.report is None:
+        raise Invalid("There is no such frame.", field="frame", value=first, fix=f"0 to {harvest.frames - 1}")
+    if not (1 <= count <= MOST_AT_ONCE and 1 <= step <= 1000):
+        raise Invalid("Ask for fewer frames.", field="count", value=count, fix=f"1 to {MOST_AT_ONCE}, step to 1000")
+    frames = list(range(first, min(first + count * step, harvest.frames), step))
+    folder = Path(settings.MEDIA_ROOT) / harvest.folder
+    names = ["position", "covariance", "outcome", "seen", "offset_px", "kept"]
+    names += ["before"] if (folder / "before.npy").exists() else []
+    mapped = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names}
+    labels: dict[int, dict[int, PseudoLabel]] = {}
+    wanted = {"frame__gte": frames[0], "frame__lte": frames[-1]}
+    for label in PseudoLabel.objects.filter(harvest=harvest, **wanted).defer("covariance"):
+        labels.setdefault(label.frame, {})[label.joint] = label
+    about = _About(folder, skeleton_of(harvest).keypoints, cameras_of(harvest), harvest.report["outcome_names"])
+    return [
+        {"frame": f, "frames": harvest.frames, "picture": picture_of(harvest, f)}
+        | about.frame({n: np.array(m[f]) for n, m in mapped.items()}, labels.get(f, {}), picture_of(harvest, f))
+        for f in frames
+    ]
+
+
+@dataclass(frozen=True)
+class _About:
+    folder: Path
+    names: tuple[str, ...]
+    cameras: tuple[Camera, ...]
+    outcomes: list[str]
+
+    def frame(self, arrays: dict[str, Any], labels: dict[int, PseudoLabel], picture: int) -> dict[str, Any]:
+        there = (arrays["outcome"] == 0) | (arrays["outcome"] == 2)
+        joints = [
+            {
+                "name": name,
+                "outcome": self.outcomes[int(arrays["outcome"][j])],
+                "position_mm": np.round(arrays["position"][j], 1).tolist(),
+                "before_mm": np.round(arrays["before"][j].astype(float), 1).tolist() if "before" in arrays else None,
+                "spread_mm": round(float(np.sqrt(np.trace(arrays["covariance"][j]) / 3)), 1),
+                "there": bool(there[j]),
+                "kept": bool(arrays["kept"][j]),
+                "verdict": labels[j].verdict if j in labels else None,
+                "error_px": round(labels[j].error_px, 1) if j in labels else None,
+            }
+            for j, name in enumerate(self.names)
+        ]
+        return {"joints": joints, "views": [self.view(v, arrays, there, picture) for v in range(len(self.cameras))]}
+
+    def view(self, number: int, arrays: dict[str, Any], there: Any, picture: int) -> dict[str, Any]:
+        camera = self.cameras[number]
+        place = camera.project(arrays["position"])
+        shape = projected_covariance(camera, arrays["position"], arrays["covariance"].astype(np.float64))
+        known = there & np.isfinite(place).all(axis=-1) & np.isfinite(shape).all(axis=(1, 2))
+        seen = [
+            None
+            if not known[j]
+            else {
+                "at": np.round(place[j], 1).tolist(),
+                "covariance": np.round(shape[j], 2).tolist(),
+                "detected": np.round(place[j] + arrays["offset_px"][number, j], 1).tolist()
+                if arrays["seen"][number, j]
+                else None,
+            }
+            for j in range(len(self.names))
+        ]
+        return {
+            "camera": camera.name,
+            "size": list(camera.size),
+            "picture": (self.folder / "views" / str(number) / f"{picture:06d}.jpg").exists(),
+            "joints": seen,
+        }
+
+
+def projected_covariance(camera: Camera, position: Any, covariance: Any) -> Any:
+    """Covariances (J x 2 x 2, px^2) of reprojected points: J S J^T with the pinhole's Jacobian; distortion is left out of it."""
+    seen = camera.see(position)
+    z = np.where(seen[:, 2] > 1, seen[:, 2], np.nan)
+    k = camera.matrix
+    jacobian = np.zeros((len(position), 2, 3))
+    jacobian[:, 0, 0], jacobian[:, 0, 1] = k[0, 0] / z, k[0, 1] / z
+    jacobian[:, 0, 2] = -(k[0, 0] * seen[:, 0] + k[0, 1] * seen[:, 1]) / z**2
+    jacobian[:, 1, 1], jacobian[:, 1, 2] = k[1, 1] / z, -k[1, 1] * seen[:, 1] / z**2
+    turned = jacobian @ camera.rotation
+    return turned @ covariance @ turned.transpose(0, 2, 1)
+
+
+def strip(harvest: Harvest) -> list[list[int]]:
+    """Per frame that has pseudo-labels: frame, waiting, accepted, rejected. One query."""
+    counts = {v: Count("pk", filter=Q(verdict=v)) for v in PseudoLabel.Verdict.values}
+    found = PseudoLabel.objects.filter(harvest=harvest).values("frame").annotate(**counts).order_by("frame")
+    return [[r["frame"], r["waiting"], r["accepted"], r["rejected"]] for r in found]

@@ -1,0 +1,121 @@
+"""What a worker does for a fine-tuning run: pseudo-labels of a harvest -> frozen arrays -> the lifter learns them beside its release."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from django.conf import settings
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from labeling.releasing.reading import Poses, unlabelled
+from labeling.skeletons import Skeleton
+from training.harvests.frames import cameras_of, skeleton_of
+from training.lifter.config import TuneConfig
+from training.lifter.pseudo import Pseudo
+from training.models import Harvest, Run
+from training.runs import fine_tunes, jobs
+from training.video.confidence import NEAR_MM
+from training.video.harvest import USUAL
+from webapp.errors import Invalid
+from webapp.jobs.run import Work
+
+LEAST_KEYPOINTS = 6  # a person of fewer detected keypoints is left out
+MOST_PEOPLE = 100_000
+
+
+def tune(job: Work, run: Run, config: TuneConfig) -> dict[str, Any]:
+    """Train `run`. The pseudo-labels are read once, kept with the job for a restart and stored with the model."""
+    harvest = Harvest.objects.filter(uuid=config.harvest).first()
+    if harvest is None:
+        raise Invalid("There is no such harvest.", field="harvest", value=config.harvest, fix="choose a harvest")
+    frozen = job.folder / "pseudo.npz"
+    if not frozen.exists():
+        freeze(harvest, config.learn_from, frozen)
+    pseudo = read(frozen, skeleton_of(harvest))
+    with frozen.open("rb") as stream:
+        told = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    told |= {"harvest": str(harvest.uuid), "people": len(pseudo.score), "joints": int((pseudo.score > 0).sum())}
+    job.say(f"{told['people']} people with {told['joints']} pseudo-labels of {harvest.name}")
+    return jobs.train_lifter(job, run, config.lifter, beside=(pseudo, config.pseudo), frozen=(frozen, told))
+
+
+def freeze(harvest: Harvest, learn_from: str, target: Path) -> None:
+    """Write what is to be learned as plain arrays, one row per person and view: `keypoints_px` N x J x 2 (NaN: not detected), `focal_px` and
+    `principal_px` N x 2 (NaN: unknown), `target_mm` N x J x 3 (camera frame), `score` N x J (0: no label), `clip` N. Raises Invalid."""
+    skeleton, cameras = skeleton_of(harvest), cameras_of(harvest)
+    joints = len(skeleton.keypoints)
+    rows = np.array(
+        list(
+            fine_tunes.learned(harvest, learn_from)
+            .order_by("frame", "joint")
+            .values_list("frame", "joint", "verdict")
+            .iterator(chunk_size=50_000)
+        ),
+        dtype=object,
+    ).reshape(-1, 3)
+    frames, where = np.unique(rows[:, 0].astype(np.int64), return_inverse=True)
+    if len(frames) > MOST_PEOPLE:
+        frames = frames[np.linspace(0, len(frames) - 1, MOST_PEOPLE).round().astype(int)]
+        rows = rows[np.isin(rows[:, 0].astype(np.int64), frames)]
+        where = np.searchsorted(frames, rows[:, 0].astype(np.int64))
+    folder = Path(settings.MEDIA_ROOT) / harvest.folder
+    mapped = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False)[frames] for n in ("position", "seen")}
+    mapped["offset_px"] = np.load(folder / "offset_px.npy", mmap_mode="r", allow_pickle=False)[frames]
+    score = np.zeros((len(frames), joints))
+    joint, sure = rows[:, 1].astype(np.int64), rows[:, 2] == "accepted"
+    score[where, joint] = np.where(sure, 1.0, _confidence(folder, frames)[where, joint])
+    clips = np.array([c["row"] for c in (harvest.report or {}).get("clips", [])] or [0])
+    clip = np.searchsorted(clips, frames, side="right")
+    known = harvest.source != "video" or bool(harvest.config.get("plan", {}).get("focal_px"))
+    parts: dict[str, list[NDArray[Any]]] = {}
+    for number, camera in enumerate(cameras):
+        place = camera.project(mapped["position"])
+        seen = mapped["seen"][:, number]
+        pixels = np.where(seen[..., None], place + mapped["offset_px"][:, number], np.nan)
+        if not seen.any():  # a predictor of 3D brought no pictures: what it would have seen
+            pixels = place
+        good = np.isfinite(pixels).all(axis=-1).sum(axis=1) >= LEAST_KEYPOINTS
+        focal = camera.matrix[[0, 1], [0, 1]] if known else np.full(2, np.nan)
+        centre = camera.matrix[:2, 2] if known else np.full(2, np.nan)
+        for name, values in {
+            "keypoints_px": pixels,
+            "target_mm": camera.see(mapped["position"]),
+            "score": score,
+            "clip": clip,
+            "focal_px": np.broadcast_to(focal, (len(frames), 2)),
+            "principal_px": np.broadcast_to(centre, (len(frames), 2)),
+        }.items():
+            parts.setdefault(name, []).append(values[good])
+    if not sum(map(len, parts["clip"])):
+        raise Invalid(
+            f"Nobody has {LEAST_KEYPOINTS} detected keypoints and a pseudo-label.",
+            field="learn_from",
+            fix="accept more pseudo-labels",
+        )
+    part = target.with_suffix(".part.npz")
+    np.savez(part, **{name: np.concatenate(values) for name, values in parts.items()})
+    part.replace(target)
+
+
+def read(path: Path, skeleton: Skeleton) -> Pseudo:
+    """What `freeze` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        pixels = file["keypoints_px"]
+        poses: Poses = unlabelled(skeleton, [""] * len(pixels), pixels, file["focal_px"], file["principal_px"])
+        return Pseudo(poses, file["target_mm"], file["score"], file["clip"].astype(np.int64))
+
+
+def _confidence(folder: Path, frames: NDArray[np.int64]) -> NDArray[np.float64]:
+    """P(a joint is within NEAR_MM) of every joint of these frames, from what the harvester expects of its error."""
+    path = folder / "expected_mm.npy"
+    if path.exists():
+        expected = np.load(path, mmap_mode="r", allow_pickle=False)[frames].astype(np.float64)
+    else:
+        covariance = np.load(folder / "covariance.npy", mmap_mode="r", allow_pickle=False)[frames].astype(np.float64)
+        expected = np.sqrt(np.trace(covariance, axis1=-2, axis2=-1))
+    middle = np.log(np.maximum(expected, 1e-3)) - USUAL.width**2 / 2
+    return np.asarray(np.clip(ndtr((np.log(NEAR_MM) - middle) / USUAL.width), 1e-3, 1.0))

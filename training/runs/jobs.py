@@ -1,0 +1,160 @@
+"""What a worker does for a run: release -> arrays -> library -> metrics -> stored model; and for a lifting job."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max
+from numpy.typing import NDArray
+from tensorboardX import SummaryWriter
+
+from labeling.releasing import reading
+from training.catalogs import training_methods
+from training.lifter import data, evaluate, export
+from training.lifter import fit as fitting
+from training.lifter.config import LifterConfig, PseudoConfig
+from training.lifter.predict import load, predict
+from training.lifter.pseudo import Pseudo
+from training.models import Model, Point, Run
+from training.runs import model_cards
+from training.runs.launch import TrainConfig
+from training.simulation import annotators
+from webapp.jobs.run import Work
+
+CHECKPOINT_EPOCHS = 10
+BOTH = "epochs, the noise-free reference's too"
+
+
+def perform(work: Work, config: TrainConfig) -> dict[str, Any]:
+    """Job: train a run by its method. Continues from the checkpoint that a killed worker left."""
+    run = Run.objects.select_related("release__campaign__dataset", "started_from", "job").get(uuid=config.run)
+    if settings.TORCH_THREADS:
+        torch.set_num_threads(settings.TORCH_THREADS)
+    offer = training_methods[run.method]
+    result: dict[str, Any] = offer.load()(work, run, offer.config.model_validate(run.config))
+    return result
+
+
+def train_lifter(
+    work: Work,
+    run: Run,
+    config: LifterConfig,
+    *,
+    beside: tuple[Pseudo, PseudoConfig] | None = None,
+    frozen: tuple[Path, dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Train on the run's release and store the model. `beside`: pseudo-labels that are learned too; `frozen`: their file and what to say
+    of it; the model that was started from is then measured on the same people."""
+    poses = reading.read(Path(settings.MEDIA_ROOT) / run.release.folder)
+    parent = Path(settings.MEDIA_ROOT) / run.started_from.path if run.started_from else None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    fitting.check(poses, config)
+    known = bool(np.isfinite(poses.truth_mm).all(axis=(1, 2))[poses.pose].all()) and len(poses.pose) > 0
+    known = known and config.objective == "ordinal" and beside is None
+    rounds = 2 if known else 1
+    work.say(f"{len(poses.names)} people, {len(poses.pose)} labelled pairs, on {device}")
+
+    def report(done: int, total: int, unit: str) -> None:
+        work.progress(done, rounds * total, unit if rounds == 1 else BOTH)
+
+    def on_epoch(epoch: int, values: dict[str, float]) -> None:
+        Point.objects.update_or_create(run=run, epoch=epoch, defaults={"values": values})
+
+    def on_poses(epoch: int, predicted: NDArray[np.float32], people: reading.Poses) -> None:
+        shown = evaluate.examples(predicted, people) | {"epoch": epoch + 1}
+        Run.objects.filter(pk=run.pk).update(details=shown)
+
+    fitted = fitting.fit(
+        poses,
+        config,
+        progress=report,
+        on_epoch=on_epoch,
+        on_poses=on_poses,
+        checkpoint=work.folder / "checkpoint.safetensors",
+        weights=parent,
+        every=CHECKPOINT_EPOCHS,
+        device=device,
+        pseudo=beside,
+    )
+    aside = work.folder / "model.safetensors"
+    export.save(fitted, aside)
+    off = export.save_onnx(fitted, work.folder / "model.onnx")
+    work.say(f"ONNX equals torch within {off:.1e} of the pose's size")
+    held_out = data.subset(poses, poses.split == "test")
+    predicted = predict(load(aside), held_out)
+    found = evaluate.measure(predicted, held_out)
+    if known:
+        work.say("training the noise-free reference: same pairs, true order")
+        best = fitting.fit(
+            annotators.noise_free(poses),
+            config,
+            progress=lambda d, t, u: work.progress(t + d, 2 * t, BOTH),
+            checkpoint=work.folder / "reference.safetensors",
+            weights=parent,
+            every=CHECKPOINT_EPOCHS,
+            device=device,
+            curves=False,
+        )
+        reference = work.folder / "reference_model.safetensors"
+        export.save(best, reference)
+        found["noise_free"] = evaluate.measure(predict(load(reference), held_out), held_out)
+        found["chance"] = {"true_error": 0.5}
+        found["label_quality"] = _label_quality(poses)
+    if frozen is not None:
+        found["pseudo"] = frozen[1]
+        if parent is not None:
+            found["parent"] = evaluate.measure(predict(load(parent), held_out), held_out)
+    details = evaluate.details(predicted, held_out) if len(held_out.names) else {}
+    write_events(run, work.folder / "events")
+    return _publish(work, run, found, details, frozen[0] if frozen else None)
+
+
+def _label_quality(poses: reading.Poses) -> float:
+    """Share of the release's labels that agree with the true order."""
+    true = annotators.noise_free(poses).p_second
+    return round(float(np.mean((poses.p_second > 0.5) == (true > 0.5))), 6)
+
+
+def write_events(run: Run, folder: Path) -> Path:
+    """The run's curves as a TensorBoard event file, written anew from the table."""
+    for old in folder.glob("events*"):
+        old.unlink()
+    writer = SummaryWriter(str(folder), write_to_disk=True)
+    for epoch, values in run.points.order_by("epoch").values_list("epoch", "values"):
+        for name, value in values.items():
+            writer.add_scalar(f"held_out/{name[9:]}" if name.startswith("held_out_") else f"loss/{name}", value, epoch)
+    writer.close()
+    return next(folder.glob("events*"))
+
+
+def _publish(
+    work: Work, run: Run, found: dict[str, Any], details: dict[str, Any], learned: Path | None = None
+) -> dict[str, Any]:
+    files = ({".npz": learned} if learned else {}) | {
+        ".safetensors": work.folder / "model.safetensors",
+        ".onnx": work.folder / "model.onnx",
+        ".tfevents": next((work.folder / "events").glob("events*")),
+    }
+    with files[".safetensors"].open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    with transaction.atomic():
+        work.hold()
+        name = run.release.campaign.name
+        version = (Model.objects.filter(name=name).aggregate(n=Max("version"))["n"] or 0) + 1
+        keypoints = run.release.campaign.dataset.skeleton.keypoints
+        size = files[".safetensors"].stat().st_size
+        model = Model(name=name, version=version, run=run, sha256=digest, bytes=size, keypoints=keypoints)
+        model.card = model_cards.write(model, run, found)
+        target = Path(settings.MEDIA_ROOT) / model.path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        model.save()
+        Run.objects.filter(pk=run.pk).update(metrics=found, details=details)
+        for suffix, file in files.items():
+            file.replace(target.with_suffix(suffix))
+    return {"model": str(model.uuid), "metrics": found}

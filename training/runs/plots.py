@@ -1,0 +1,142 @@
+"""Numbers of runs made ready for templates: bars as widths of an SVG, options that differ, people with their overlay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from labeling.models import Image
+from labeling.skeletons import words
+from training.models import Run
+from webapp.config import Config
+
+WIDE = 100.0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar: its text and its width in percent of the longest of the plot."""
+
+    text: str
+    width: float
+    series: int
+
+
+@dataclass(frozen=True)
+class Bars:
+    """A plot of horizontal bars: rows of (label, bars), one bar per run."""
+
+    title: str
+    unit: str
+    rows: list[tuple[str, list[Bar]]]
+
+
+def bars(title: str, unit: str, labels: list[str], series: list[list[float | None]]) -> Bars:
+    """`series`: one list per run, as long as labels; None where a run has no such value."""
+    longest = max((v for one in series for v in one if v is not None), default=0.0) or 1.0
+    rows = [
+        (
+            label,
+            [
+                Bar(_short(one[n]), WIDE * value / longest, s)
+                for s, one in enumerate(series)
+                if (value := one[n]) is not None
+            ],
+        )
+        for n, label in enumerate(labels)
+    ]
+    return Bars(title, unit, rows)
+
+
+def _short(value: float | int | None) -> str:
+    if value is None or isinstance(value, int):
+        return "–" if value is None else str(value)
+    return f"{value:.1f}" if value >= 2 else f"{value:.3f}"
+
+
+def plots_of(runs: list[Run]) -> list[Bars]:
+    """Per joint, per action, by depth gap, and the histogram, of runs that have them; runs side by side."""
+    details = [run.details or {} for run in runs]
+    found = []
+    joints = next((d["joints"] for d in details if d.get("per_joint")), [])
+    for key, title, unit in (
+        ("pa_mpjpe_mm", "PA-MPJPE per keypoint", "mm"),
+        ("order_error", "Relative-label error per keypoint (true order)", ""),
+    ):
+        series = [_by_name(d.get("joints", []), d.get("per_joint", {}).get(key), joints) for d in details]
+        if joints:
+            found.append(bars(title, unit, [words(j) for j in joints], series))
+    actions = sorted({a for d in details for a in d.get("per_action", {})})
+    if len(actions) > 1:
+        series = [[d.get("per_action", {}).get(a) for a in actions] for d in details]
+        found.append(bars("PA-MPJPE per action", "mm", actions, series))
+    gaps = next((r.metrics["by_gap"] for r in runs if (r.metrics or {}).get("by_gap")), [])
+    if gaps:
+        labels = [f"from {g['from_mm']:.0f} mm" for g in gaps]
+        by = [{g["from_mm"]: g["error"] for g in (r.metrics or {}).get("by_gap", [])} for r in runs]
+        found.append(
+            bars("Relative-label error by depth gap", "", labels, [[b.get(g["from_mm"]) for g in gaps] for b in by])
+        )
+    histograms = [d.get("histogram") for d in details]
+    if any(histograms):
+        width = next(h["bin_mm"] for h in histograms if h)
+        longest = max(len(h["people"]) for h in histograms if h)
+        labels = [f"{n * width:.0f} to {(n + 1) * width:.0f} mm" for n in range(longest - 1)]
+        labels.append(f"{(longest - 1) * width:.0f} mm and more")
+        counts = [[*h["people"], *[0] * (longest - len(h["people"]))] if h else [None] * longest for h in histograms]
+        found.append(bars("Held-out people by PA-MPJPE", "people", labels, counts))
+    return found
+
+
+def _by_name(names: list[str], values: list[float] | None, wanted: list[str]) -> list[float | None]:
+    known = dict(zip(names, values or []))
+    return [known.get(n) for n in wanted]
+
+
+def differing(runs: list[Run]) -> list[tuple[str, list[Any]]]:
+    """Options in which the runs differ, with each run's value."""
+    keys = list(dict.fromkeys(k for run in runs for k in run.config))
+    rows = [(k, [run.config.get(k, "–") for run in runs]) for k in keys]
+    return [(k, values) for k, values in rows if any(v != values[0] for v in values)]
+
+
+def with_pictures(run: Run, people: list[dict[str, Any]], may_see: bool) -> list[dict[str, Any]]:
+    """People of a run's details with the picture's id and size, where one may see it and it is still there; one query."""
+    bones = (run.details or {}).get("bones", [])
+    images = {
+        i.name: i
+        for i in Image.objects.filter(dataset_id=run.release.campaign.dataset_id, name__in=[p["name"] for p in people])
+        if may_see
+    }
+    found = []
+    for person in people:
+        points, there = person["keypoints_px"], person["present"]
+        lines = [(*points[a], *points[b]) for a, b in bones if there[a] and there[b]]
+        image = images.get(person["name"])
+        found.append({**person, "image": image, "lines": lines, "dots": [p for p, t in zip(points, there) if t]})
+    return found
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of a configuration as a form shows it."""
+
+    name: str
+    about: str
+    kind: str
+    choices: list[str]
+
+
+def options_of(config: type[Config]) -> list[Option]:
+    """Every field with its description; choices for those that have them."""
+    return [_option(name, field) for name, field in config.model_fields.items()]
+
+
+def _option(name: str, field: FieldInfo) -> Option:
+    kind = field.annotation
+    choices = [str(a) for a in get_args(kind)] if get_origin(kind) is not None else []
+    if kind is bool:
+        choices = ["true", "false"]
+    return Option(name, field.description or "", "number" if kind in (int, float) else "text", choices)

@@ -2,35 +2,35 @@
 import type { Closer, Question } from "../api";
 
 export interface State {
-  now: Question | null;        // on the screen
-  ahead: Question[];           // held and preloaded
-  answerable: boolean;         // the viewing time is over
+  now: Question | null; // on the screen
+  ahead: Question[]; // held and preloaded
+  answerable: boolean; // the viewing time is over
   rings: boolean;
   toggles: number;
   toGo: number | null;
-  sending: string[];           // questions whose answers are on their way
+  sending: string[]; // questions whose answers are on their way
   shownAt: number;
-  finished: boolean;           // the sitting is over
-  stopped: string;             // why there is no question: shown to the annotator
+  finished: boolean; // the sitting is over
+  stopped: string; // why there is no question: shown to the annotator
   undoing: boolean;
-  loads: number;               // how often somebody asked for a broken picture again
-  broken: boolean;             // the picture on the screen could not be loaded, however often it was tried
+  loads: number; // how often somebody asked for a broken picture again
+  broken: boolean; // the picture on the screen could not be loaded, however often it was tried
 }
 export type Event =
   | { kind: "got"; question: Question; at: number }
-  | { kind: "picture"; at: number }                     // the picture on the screen has loaded
+  | { kind: "picture"; at: number } // the picture on the screen has loaded
   | { kind: "delay-over" }
   | { kind: "broken" }
-  | { kind: "retry" }                                   // load the picture once more
-  | { kind: "skipped"; id: string; at: number }         // the server took the question back
+  | { kind: "retry" } // load the picture once more
+  | { kind: "skipped"; id: string; at: number } // the server took the question back
   | { kind: "answer"; closer: Closer; by: string; at: number }
   | { kind: "sent"; id: string; toGo: number; finished: boolean }
-  | { kind: "lost"; id: string }                        // the server took the question back
+  | { kind: "lost"; id: string } // the server took the question back
   | { kind: "toggle" }
   | { kind: "undo" }
   | { kind: "undone"; question: Question; at: number }
   | { kind: "undo-failed" }
-  | { kind: "none"; why: string }                       // no further question can be had now
+  | { kind: "none"; why: string } // no further question can be had now
   | { kind: "again" };
 export type Effect =
   | { do: "fetch"; have: string[] }
@@ -42,8 +42,19 @@ export type Effect =
 const MOST_HELD = 3; // the server's limit
 
 export const start: State = {
-  now: null, ahead: [], answerable: false, rings: true, toggles: 0, toGo: null, sending: [], shownAt: 0, finished: false,
-  stopped: "", undoing: false, loads: 0, broken: false,
+  now: null,
+  ahead: [],
+  answerable: false,
+  rings: true,
+  toggles: 0,
+  toGo: null,
+  sending: [],
+  shownAt: 0,
+  finished: false,
+  stopped: "",
+  undoing: false,
+  loads: 0,
+  broken: false,
 };
 
 /** What the server holds for us: also the questions whose answers it has not seen yet, or it would hand them out again. */
@@ -77,7 +88,12 @@ export function step(s: State, e: Event): [State, Effect[]] {
     case "answer": {
       if (!s.now || !s.answerable || s.undoing) return [s, []];
       const sent: Effect = {
-        do: "send", question: s.now, closer: e.closer, by: e.by, responseMs: Math.round(e.at - s.shownAt), toggles: s.toggles,
+        do: "send",
+        question: s.now,
+        closer: e.closer,
+        by: e.by,
+        responseMs: Math.round(e.at - s.shownAt),
+        toggles: s.toggles,
       };
       const [following, ...rest] = s.ahead;
       const next = { ...show(s, following ?? null, e.at), ahead: rest, sending: [...s.sending, s.now.id] };
@@ -107,7 +123,17 @@ export function step(s: State, e: Event): [State, Effect[]] {
       return s.undoing || s.sending.length > 0 ? [s, []] : [{ ...s, undoing: true }, [{ do: "undo" }]];
     case "undone": {
       const kept = [...(s.now ? [s.now] : []), ...s.ahead].filter((q) => q.id !== e.question.id);
-      return [{ ...show(s, e.question, e.at), ahead: kept, undoing: false, finished: false, stopped: "", toGo: e.question.to_go }, []];
+      return [
+        {
+          ...show(s, e.question, e.at),
+          ahead: kept,
+          undoing: false,
+          finished: false,
+          stopped: "",
+          toGo: e.question.to_go,
+        },
+        [],
+      ];
     }
     case "undo-failed":
       return [{ ...s, undoing: false }, []];

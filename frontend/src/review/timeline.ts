@@ -1,15 +1,18 @@
 // The timeline of a video: curves over all frames, where one is, and a stretch that is chosen by dragging. Pure functions first.
-export interface Timeline { frames: number; fps: number; at: number[]; curves: Record<string, number[]>; clips: { row: number; rows: number; person: number; first_frame: number; outcome: string }[] }
+import type { Schemas } from "../api";
+
+export type Timeline = Schemas["HarvestTimeline"];
 export type Stretch = [first: number, last: number];
 
 /** The frame at a share (0 to 1) of the timeline's width. */
-export const frameAt = (share: number, frames: number): number => Math.max(0, Math.min(frames - 1, Math.floor(share * frames)));
+export const frameAt = (share: number, frames: number): number =>
+  Math.max(0, Math.min(frames - 1, Math.floor(share * frames)));
 
 /** A stretch from where one pressed to where one let go, in order. */
 export const stretchOf = (a: number, b: number): Stretch => [Math.min(a, b), Math.max(a, b)];
 
-/** Frames to go on by so that playing draws about `wanted` a second and is as fast as life. */
-export const stepOf = (fps: number, wanted = 12): number => Math.max(1, Math.round(fps / wanted));
+/** Frames to go on by so that playing draws about `perSecond` a second and is as fast as life. */
+export const stepOf = (fps: number, perSecond = 12): number => Math.max(1, Math.round(fps / perSecond));
 
 /** The largest value that is drawn: the 98th percentile, so that one wild frame does not flatten the rest. */
 export function ceiling(values: number[]): number {
@@ -19,8 +22,9 @@ export function ceiling(values: number[]): number {
 
 /** Which clip a frame is of, and which frame of the video it shows. */
 export function placeOf(timeline: Timeline, frame: number): { clip: number; picture: number } | null {
-  const clip = timeline.clips.findIndex((c) => c.row <= frame && frame < c.row + c.rows), found = timeline.clips[clip];
-  return found ? { clip: clip + 1, picture: found.first_frame + frame - found.row } : null;
+  const clip = timeline.clips.findIndex((c) => c.row <= frame && frame < c.row + c.rows),
+    at = timeline.clips[clip];
+  return at ? { clip: clip + 1, picture: at.first_frame + frame - at.row } : null;
 }
 
 export const CURVES: [name: string, title: string, colour: string][] = [
@@ -31,48 +35,72 @@ export const CURVES: [name: string, title: string, colour: string][] = [
 ];
 
 /** Those that say something: predictions of 3D have nothing to reproject. */
-export const drawn = (curves: Record<string, number[]>) => CURVES.filter(([name]) => (curves[name] ?? []).some((value) => value > 0));
+export const drawn = (curves: Record<string, number[]>) =>
+  CURVES.filter(([name]) => (curves[name] ?? []).some((value) => value > 0));
 
-export interface Track { paint: (frame: number, stretch: Stretch | null) => void; box: HTMLElement }
+export interface Track {
+  paint: (frame: number, stretch: Stretch | null) => void;
+  box: HTMLElement;
+}
 
 /** The canvas with its key. `go`: one frame was chosen; `choose`: a stretch was. */
 export function track(timeline: Timeline, go: (frame: number) => void, choose: (stretch: Stretch) => void): Track {
-  const box = document.createElement("div"), canvas = document.createElement("canvas"), key = document.createElement("p");
+  const box = document.createElement("div"),
+    canvas = document.createElement("canvas"),
+    key = document.createElement("p");
   const lines = drawn(timeline.curves);
   canvas.className = "timeline";
   canvas.setAttribute("role", "img");
-  canvas.setAttribute("aria-label", `Curves over ${timeline.frames} frames in ${timeline.clips.length} clips: ${lines.map(([, title]) => title).join(", ")}. Drag to choose a stretch.`);
+  canvas.setAttribute(
+    "aria-label",
+    `Curves over ${timeline.frames} frames in ${timeline.clips.length} clips: ${lines.map(([, title]) => title).join(", ")}. Drag to choose a stretch.`,
+  );
   key.className = "hint row";
   // Both shaking curves share one scale, so that before and after can be compared.
   const tops = new Map(CURVES.map(([name]) => [name, ceiling(timeline.curves[name] ?? [])]));
   tops.set("shaking_after_mm", tops.get("shaking_before_mm") ?? 1);
   for (const [name, title, colour] of lines) {
-    const item = document.createElement("span"), dot = document.createElement("i");
+    const item = document.createElement("span"),
+      dot = document.createElement("i");
     dot.className = "key";
     dot.style.background = colour;
     item.append(dot, ` ${title}, to ${(tops.get(name) ?? 0).toFixed(0)}`);
     key.append(item);
   }
   box.append(canvas, key);
-  let shown: [number, Stretch | null] = [0, null], pressed: number | null = null;
+  let shown: [number, Stretch | null] = [0, null],
+    pressed: number | null = null;
 
-  const where = (event: PointerEvent) => frameAt((event.clientX - canvas.getBoundingClientRect().left) / Math.max(1, canvas.clientWidth), timeline.frames);
-  canvas.addEventListener("pointerdown", (event) => { pressed = where(event); canvas.setPointerCapture(event.pointerId); });
-  canvas.addEventListener("pointermove", (event) => { if (pressed !== null) paint(shown[0], stretchOf(pressed, where(event))); });
-  canvas.addEventListener("pointercancel", () => { pressed = null; });
+  const where = (event: PointerEvent) =>
+    frameAt((event.clientX - canvas.getBoundingClientRect().left) / Math.max(1, canvas.clientWidth), timeline.frames);
+  canvas.addEventListener("pointerdown", (event) => {
+    pressed = where(event);
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (pressed !== null) paint(shown[0], stretchOf(pressed, where(event)));
+  });
+  canvas.addEventListener("pointercancel", () => {
+    pressed = null;
+  });
   canvas.addEventListener("pointerup", (event) => {
     if (pressed === null) return;
-    const chosen = stretchOf(pressed, where(event)), few = (chosen[1] - chosen[0]) * (canvas.clientWidth / timeline.frames);
+    const chosen = stretchOf(pressed, where(event)),
+      few = (chosen[1] - chosen[0]) * (canvas.clientWidth / timeline.frames);
     pressed = null;
-    if (few < 4) go(chosen[0]); else choose(chosen);
+    if (few < 4) go(chosen[0]);
+    else choose(chosen);
   });
 
   function paint(frame: number, stretch: Stretch | null): void {
     shown = [frame, stretch];
-    const width = (canvas.width = canvas.clientWidth * devicePixelRatio), height = (canvas.height = canvas.clientHeight * devicePixelRatio);
+    canvas.width = canvas.clientWidth * devicePixelRatio;
+    canvas.height = canvas.clientHeight * devicePixelRatio;
+    const { width, height } = canvas;
     const pen = canvas.getContext("2d");
     if (!pen || !width) return;
-    const x = (f: number) => (f / timeline.frames) * width, style = getComputedStyle(canvas);
+    const x = (f: number) => (f / timeline.frames) * width,
+      style = getComputedStyle(canvas);
     if (stretch) {
       pen.fillStyle = style.getPropertyValue("--accent");
       pen.globalAlpha = 0.22;
@@ -82,13 +110,15 @@ export function track(timeline: Timeline, go: (frame: number) => void, choose: (
     pen.fillStyle = style.getPropertyValue("--line");
     for (const clip of timeline.clips) pen.fillRect(x(clip.row), 0, devicePixelRatio, height);
     for (const [name, , colour] of lines) {
-      const values = timeline.curves[name] ?? [], top = tops.get(name) ?? 1;
+      const values = timeline.curves[name] ?? [],
+        top = tops.get(name) ?? 1;
       pen.strokeStyle = colour;
       pen.lineWidth = 1.3 * devicePixelRatio;
       pen.beginPath();
       values.forEach((value, n) => {
         const y = height - 2 - (height - 4) * Math.min(1, value / top);
-        if (n) pen.lineTo(x(timeline.at[n] ?? 0), y); else pen.moveTo(x(timeline.at[n] ?? 0), y);
+        if (n) pen.lineTo(x(timeline.at[n] ?? 0), y);
+        else pen.moveTo(x(timeline.at[n] ?? 0), y);
       });
       pen.stroke();
     }

@@ -37,10 +37,15 @@ test: setup $(VENV)/.installed-test
 	BIN=$(abspath $(BIN)) sh tests/chromium.sh
 	$(BIN)/python -m pytest
 
-lint: $(VENV)/.installed-test
+lint: $(VENV)/.installed-test $(VAR)/static/.collected
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/python -m tests.architecture.names
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	cd frontend && PATH=$(abspath $(BIN)):$$PATH npm run lint --silent
+	$(BIN)/djlint webapp labeling training --lint --quiet
+	$(BIN)/djlint webapp labeling training --reformat --check --quiet
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 bench: setup $(VENV)/.installed-test
@@ -68,8 +73,9 @@ accuracy: setup $(VENV)/.installed-test
 api: setup
 	$(BIN)/python manage.py spectacular --file docs/openapi.yaml
 
-shape:
-	@for d in webapp labeling training; do printf '%s: ' $$d; find $$d -name '*.py' -not -path '*/migrations/*' | xargs wc -l | sort -n | tail -4 | tr '\n' ' '; echo; done
+# Sizes and signs of the code; `make shape TREE=FOLDER` prints those of another tree.
+shape: $(VENV)/.installed
+	$(BIN)/python -m tests.architecture.shape $(TREE)
 
 clean:
 	rm -rf $(VENV) frontend/node_modules frontend/dist $(VAR)

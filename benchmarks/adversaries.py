@@ -86,11 +86,11 @@ def run(file: Path, pictures: int, seed: int, bad: bool) -> dict[str, Any]:
         p, f, s, w, z, look = (np.concatenate(c) for c in columns)
         state = depth.fit(before, depth.PairVotes(p, f, s, w, z, ANNOTATORS, look), CONFIG, previous=state)
         recent = suspicion.Recent(w, np.concatenate(times), np.where(look & 2, ~z, z).astype(float))
-        said = suspicion.suspicions(DELAY_MS, np.arange(ANNOTATORS), state.belief, answers, recent)
-        for seat, (_, sure) in said.items():
-            flagged.setdefault(seat, int(answers[seat]))
+        flags = suspicion.suspicions(DELAY_MS, np.arange(ANNOTATORS), state.belief, answers, recent)
+        for participation, (_, sure) in flags.items():
+            flagged.setdefault(participation, int(answers[participation]))
             if sure:
-                active[seat] = False
+                active[participation] = False
     assert state is not None
     n = np.arange(pictures)[:, None]
     right = (state.p_second(n, FIRST, SECOND) > 0.5) == world.second_closer[:pictures]
@@ -108,8 +108,8 @@ def run(file: Path, pictures: int, seed: int, bad: bool) -> dict[str, Any]:
     }
 
 
-def _gold_share(state: depth.Percept | None) -> np.ndarray:
-    """As `assignment` does it: more gold for whom the last merge doubts."""
+def _gold_share(state: depth.DepthPosteriors | None) -> np.ndarray:
+    """As `assignment` does it: more gold for whom the last aggregation doubts."""
     if state is None:
         return np.full(ANNOTATORS, GOLD_SHARE)
     return np.array([suspicion.gold_share(GOLD_SHARE, belief) for belief in state.belief])
@@ -121,10 +121,12 @@ def _counted(columns: list[list[np.ndarray]], active: np.ndarray, count: int) ->
     return np.bincount(np.concatenate(columns[0]), weights=active[np.concatenate(columns[3])], minlength=count)
 
 
-def _pairs(state: depth.Percept | None, picture: np.ndarray, asked: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _pairs(
+    state: depth.DepthPosteriors | None, picture: np.ndarray, asked: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     if state is None:
         return rng.integers(PAIRS, size=len(picture))
-    gap, variance = depth.difference(state.seen_mean, state.seen_covariance, picture[:, None], FIRST, SECOND)
+    gap, variance = depth.difference(state.perceived_mean, state.perceived_covariance, picture[:, None], FIRST, SECOND)
     gain = selection.information(gap, variance, NOISE_MM) / (1 + asked[picture])
     return (gain * rng.uniform(0.8, 1, gain.shape)).argmax(axis=1)
 

@@ -43,7 +43,7 @@ admin = Account.objects.get(username="ada")
 plan = CampaignPlan(name="bench {pairs}", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=500,
                               pair_policy=PairPolicy(per_person=50))
 campaign, job = lifecycle.create(admin, big, plan)
-run.perform(job.pk)
+run.run_job(job.pk)
 lifecycle.move(admin, campaign, "open")
 if connection.vendor == "postgresql":  # what the server does by itself minutes after a load, done before the clock starts
     with connection.cursor() as cursor:
@@ -106,7 +106,7 @@ def measure(site: Site, web: int, campaign: str, secrets: list[str], seconds: fl
     before, started = cpu_s(web), time.perf_counter()
     asyncio.run(all_of())
     took, used = time.perf_counter() - started, cpu_s(web) - before
-    found: dict[str, Any] = {
+    row: dict[str, Any] = {
         "loops": len(times["next"]),
         "loops_per_s": len(times["next"]) / took,
         "errors": len(bad),
@@ -114,8 +114,8 @@ def measure(site: Site, web: int, campaign: str, secrets: list[str], seconds: fl
     }
     for kind, values in times.items():
         for p in (50, 95, 99):
-            found[f"{kind}_p{p}_ms"] = 1000 * float(np.percentile(values, p))
-    return {k: round(v, 2) for k, v in found.items()}
+            row[f"{kind}_p{p}_ms"] = 1000 * float(np.percentile(values, p))
+    return {k: round(v, 2) for k, v in row.items()}
 
 
 def main() -> int:

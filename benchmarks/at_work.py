@@ -2,7 +2,7 @@
 
 `python -m benchmarks.at_work --json` on PostgreSQL with DATABASE_URL and REDIS_URL, else on SQLite. Part `work`: 16 simulated annotators
 at full speed in a fixed and in an adaptive campaign, first alone, then while aggregations, releases and imports follow each
-other. Part `large` (PostgreSQL): 1 million pairs and 5 million votes beside a small campaign: every crowd model with the sweep
+other. Part `large` (PostgreSQL): 1 million pairs and 5 million votes beside a small campaign: every crowd model with the schedule
 running, and the pages of both. Exits non-zero when a bar does not hold.
 """
 
@@ -45,7 +45,7 @@ for mode in ("fixed", "adaptive"):
     plan = CampaignPlan(name="at work " + mode, mode=mode, votes_per_pair=30, most_votes=1000, delay_ms=0, tutorial_questions=0,
                                   session_length=500, pair_policy=PairPolicy(per_person=91))
     campaign, job = lifecycle.create(ada, dataset, plan)
-    run.perform(job.pk)
+    run.run_job(job.pk)
     lifecycle.move(ada, campaign, "open")
     names.append(str(campaign.uuid))
 print(*names)
@@ -225,7 +225,7 @@ ada = Account.objects.get(username="ada")
 sample = Dataset.objects.select_related("skeleton").get(name="Sample people")
 small_plan = CampaignPlan(name="small", votes_per_pair=5, delay_ms=0, tutorial_questions=0)
 small, job = lifecycle.create(ada, sample, small_plan)
-run.perform(job.pk)
+run.run_job(job.pk)
 lifecycle.move(ada, small, "open")
 data = Dataset.objects.create(name="large", skeleton=sample.skeleton)
 source = Person.objects.filter(image__dataset=sample).select_related("image").first()
@@ -238,13 +238,13 @@ with connection.cursor() as cursor:
         [data.pk, source.pk])
 plan = CampaignPlan(name="large", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=500)
 large, job = lifecycle.create(ada, data, plan)
-run.perform(job.pk)
+run.run_job(job.pk)
 job.refresh_from_db()
 assert job.state == "done", job.error
 accounts = [people.create(None, username=f"crowd-{{n}}", role="annotator", simulated=True) for n in range(1000)]
 
 def fill(campaign):
-    seats = [Participation.objects.create(campaign=campaign, annotator=a).pk for a in accounts]
+    participations = [Participation.objects.create(campaign=campaign, annotator=a).pk for a in accounts]
     with connection.cursor() as cursor:
         cursor.execute('''INSERT INTO labeling_session (uuid, participation_id, length, answered, started_at, finished_at)
             SELECT gen_random_uuid(), id, 500, 0, now(), now() FROM labeling_participation WHERE campaign_id = %s''', [campaign.pk])
@@ -252,9 +252,9 @@ def fill(campaign):
                 answered_at, green_is_first, green_on_left, tries)
             SELECT gen_random_uuid(), p.campaign_id, s.participation_id, s.id, p.id, 'answered', now(), now(), now(), p.id %% 2 = 0, k %% 2 = 0, 1
             FROM labeling_pair p, generate_series(0, 4) k, labeling_session s
-            WHERE p.campaign_id = %s AND s.participation_id = %s + (p.id * 7 + k * 131) %% 1000''', [campaign.pk, min(seats)])
+            WHERE p.campaign_id = %s AND s.participation_id = %s + (p.id * 7 + k * 131) %% 1000''', [campaign.pk, min(participations)])
         cursor.execute('''INSERT INTO labeling_vote (key, assignment_id, number, closer, leased_at, received_at, response_ms, toggles, zoom, viewport,
-                "by", app_version, campaign_id, pair_id, participation_id, side_seen)
+                "by", app_version, campaign_id, pair_id, participation_id, presentation)
             SELECT gen_random_uuid(), id, 1, ((pair_id * 2654435761 / 65536 %% 2)::int + (random() < 0.2 + 0.1 * (participation_id %% 3))::int) %% 2,
                 now(), now(), 900, 0, 1, '', 'simulated', '', campaign_id, pair_id, participation_id,
                 (CASE WHEN green_is_first THEN 'green-' ELSE 'pink-' END) || (CASE WHEN green_on_left = green_is_first THEN 'left' ELSE 'right' END)
@@ -278,18 +278,18 @@ from webapp.jobs import run
 from webapp.jobs.models import Job
 job = aggregate.start(Account.objects.get(username="ada"), Campaign.objects.get(uuid="{campaign}"), "{model}")
 begun = time.perf_counter()
-run.perform(job.pk)
+run.run_job(job.pk)
 job.refresh_from_db()
 print(json.dumps(dict(model="{model}", state=job.state, attempt=job.attempt, error=job.error, seconds=round(time.perf_counter() - begun, 1),
     cpu_s=round(sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), 1), peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)))
 """
-SWEEP = """
+SCHEDULE = """
 import time
 from labeling.aggregation import aggregate
 from labeling.answering import assignment
 from webapp.jobs import run
 while True:
-    run.sweep(); assignment.return_expired(); aggregate.judge_open_campaigns()
+    run.requeue(); assignment.return_expired(); aggregate.judge_open_campaigns()
     time.sleep(5)
 """
 
@@ -309,7 +309,7 @@ def page_times(site: Site, campaign: str, rounds: int) -> dict[str, float]:
         "labels, first": f"{base}labels/",
         "labels, last": f"{base}labels/?page={last}",
     }
-    found = {}
+    result = {}
     for name, url in pages.items():
         for _ in range(8):  # the first pages of each web process import what they draw with
             web.get(url, timeout=120)
@@ -318,8 +318,8 @@ def page_times(site: Site, campaign: str, rounds: int) -> dict[str, float]:
             begun = time.perf_counter()
             assert web.get(url, timeout=120).status_code == 200, url
             times.append(1000 * (time.perf_counter() - begun))
-        found[name] = round(float(np.percentile(times, 95)), 1)
-    return found
+        result[name] = round(float(np.percentile(times, 95)), 1)
+    return result
 
 
 def large(people: int, rounds: int, models: list[str]) -> dict[str, Any]:
@@ -330,31 +330,31 @@ def large(people: int, rounds: int, models: list[str]) -> dict[str, Any]:
         site.manage("load_sample")
         site.manage("shell", "-v0", "-c", "from training.management.commands.serve import make_logins; make_logins()")
         site.web_only()
-        sweeper: subprocess.Popen[bytes] | None = None
+        scheduler: subprocess.Popen[bytes] | None = None
         try:
             script = LARGE.format(people=people)
             small, big, _ = site.manage("shell", "-v0", "-c", script, timeout=3000).split()[-3:]
             site.manage("shell", "-v0", "-c", FIT.format(campaign=small, model="two-coin"), timeout=600)
-            command = [sys.executable, "manage.py", "shell", "-v0", "-c", SWEEP]
-            sweeper = subprocess.Popen(command, cwd=ROOT, env=site.environment, start_new_session=True)
+            command = [sys.executable, "manage.py", "shell", "-v0", "-c", SCHEDULE]
+            scheduler = subprocess.Popen(command, cwd=ROOT, env=site.environment, start_new_session=True)
             fits = []
             for model in models:
                 out = site.manage("shell", "-v0", "-c", FIT.format(campaign=big, model=model), timeout=3000)
                 fits.append(json.loads(out.splitlines()[-1]))
                 print(fits[-1], file=sys.stderr, flush=True)
-            os.killpg(sweeper.pid, 9)
-            sweeper = None
+            os.killpg(scheduler.pid, 9)
+            scheduler = None
             pages = {"large": page_times(site, big, rounds), "small": page_times(site, small, rounds)}
         finally:
-            if sweeper is not None:
-                os.killpg(sweeper.pid, 9)
+            if scheduler is not None:
+                os.killpg(scheduler.pid, 9)
             site.stop()
     return {"people": people, "pairs": 5 * people, "votes": 25 * people, "fits": fits, "pages_p95_ms": pages}
 
 
-def bars(found: dict[str, Any]) -> list[str]:
+def bars(results: dict[str, Any]) -> list[str]:
     broken = []
-    if work := found.get("work"):
+    if work := results.get("work"):
         broken += [f"{work['deadlocks']} deadlocks"] * bool(work["deadlocks"])
         broken += [f"{len(work['failed'])} jobs failed: {work['failed'][:2]}"] * bool(work["failed"])
         broken += ["jobs did not end"] * bool(set(work["jobs"]) & {"queued", "running"})
@@ -365,7 +365,7 @@ def bars(found: dict[str, Any]) -> list[str]:
             )
             ratio = both["next_p95_ms"] / row["alone"]["next_p95_ms"]
             broken += [f"{row['mode']}: next p95 {ratio:.2f} times that without jobs"] * (ratio > 2)
-    if big := found.get("large"):
+    if big := results.get("large"):
         for fit in big["fits"]:
             if fit["state"] != "done" or fit["attempt"] != 1 or fit["peak_mib"] > 1536:
                 broken.append(f"{fit}")
@@ -385,13 +385,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     if "work" in options.parts:
-        found["work"] = at_work(options.seconds, options.alone_s, options.modes)
+        results["work"] = at_work(options.seconds, options.alone_s, options.modes)
     if "large" in options.parts and os.environ.get("DATABASE_URL"):
-        found["large"] = large(options.people, options.rounds, options.models)
-    broken = bars(found)
-    print(json.dumps({**found, "broken": broken}, indent=None if options.json else 1))
+        results["large"] = large(options.people, options.rounds, options.models)
+    broken = bars(results)
+    print(json.dumps({**results, "broken": broken}, indent=None if options.json else 1))
     return int(bool(broken))
 
 

@@ -48,7 +48,7 @@ dataset = Dataset.objects.select_related("skeleton").get(name="Sample people")
 plan = CampaignPlan(name="bad day", votes_per_pair=16, delay_ms=0, tutorial_questions=0, session_length=500, gold_share=0.1,
     probe_share=0.1, pair_policy=PairPolicy(per_person=91))
 campaign, job = lifecycle.create(ada, dataset, plan)
-run.perform(job.pk)
+run.run_job(job.pk)
 lifecycle.move(ada, campaign, "open")
 print(campaign.uuid)
 print(tokens.issue(ada, name="bench", scopes=["read", "write"])[1])
@@ -69,7 +69,7 @@ print(json.dumps(dict(keys=keys, jobs=jobs, pairs_over=over, pairs_miscounted=wr
 """
 TIDY = """
 from webapp.jobs import leftovers
-print(leftovers.sweep(in_flight_s=0))
+print(leftovers.remove(in_flight_s=0))
 """
 
 
@@ -117,7 +117,7 @@ class Machine:
             "NEARER_DEMO": "1",
             "NEARER_PORT": str(self.port),
             "NEARER_JOB_SILENCE_S": "8",
-            "NEARER_JOB_SWEEP_S": "2",
+            "NEARER_JOB_REQUEUE_S": "2",
             "NEARER_TORCH_THREADS": "1",
             "NEARER_RATE_HEAVY": "999999/hour",
             "NEARER_JUDGE_EVERY_S": "10",
@@ -253,12 +253,12 @@ class Machine:
 
     def processes(self) -> dict[int, str]:
         """Processes of this site, by the folder in their environment."""
-        found = {}
+        pids = {}
         for path in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
                 if f"NEARER_VAR={self.var}".encode() in (path / "environ").read_bytes().split(b"\0"):
-                    found[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120].strip()
-        return found
+                    pids[int(path.name)] = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()[:120].strip()
+        return pids
 
     def of(self, *words: str) -> list[int]:
         return [pid for pid, line in self.processes().items() if all(word in line for word in words)]
@@ -485,7 +485,7 @@ def bad_day(calm_s: float) -> dict[str, Any]:
     unfinished = [job for job in state["jobs"] if job[1] in ("queued", "running", "cancelling")]
     failed = [job for job in state["jobs"] if job[1] == "failed"]
     may_go_on = len(failed) + sum(job[1] == "cancelled" for job in state["jobs"])
-    found = {
+    report = {
         "faults": [what for what, _, _ in outages.spans],
         "worker_40_s_ahead": ahead,
         "acknowledged": len(tally.acknowledged),
@@ -509,15 +509,15 @@ def bad_day(calm_s: float) -> dict[str, Any]:
         "tracebacks_in_log": log.count("Traceback (most recent call last)"),
     }
     bars = {
-        "acknowledged answers lost or doubled": found["acknowledged_lost"],
+        "acknowledged answers lost or doubled": report["acknowledged_lost"],
         "errors for requests begun 2 s after the service was back": len(tally.late),
-        "pairs over their votes or miscounted": found["pairs_over"] + found["pairs_miscounted"],
+        "pairs over their votes or miscounted": report["pairs_over"] + report["pairs_miscounted"],
         "jobs that did not end": len(unfinished),
         "jobs that failed without a word": sum(not job[4] for job in failed),
         "stray files": len(parts) + max(0, len([k for k in kept if k.startswith("media")]) + len(kept) - 2 * may_go_on),
         "processes left behind": len(left),
     }
-    return found | {"broken": [f"{bar}: {count}" for bar, count in bars.items() if count]}
+    return report | {"broken": [f"{bar}: {count}" for bar, count in bars.items() if count]}
 
 
 def main() -> int:
@@ -525,9 +525,9 @@ def main() -> int:
     parser.add_argument("--calm-s", type=float, default=12.0, help="calm before and after each fault")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    found = bad_day(options.calm_s)
-    print(json.dumps(found, indent=None if options.json else 1))
-    return int(bool(found["broken"]))
+    report = bad_day(options.calm_s)
+    print(json.dumps(report, indent=None if options.json else 1))
+    return int(bool(report["broken"]))
 
 
 if __name__ == "__main__":

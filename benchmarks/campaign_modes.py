@@ -1,9 +1,9 @@
 """The paper's protocol and adaptive questions through the running site, for the same money: labels, calibration, lifters.
 
 `python -m benchmarks.campaign_modes --json F [--votes 3000] [--seeds 3]`. For each seed two campaigns on the 200 sample pictures,
-'fixed' (five random pairs, five votes each; merged by the paper's model) and 'adaptive' (merged by the depth model), get the
+'fixed' (five random pairs, five votes each; aggregated by the paper's model) and 'adaptive' (aggregated by the depth model), get the
 same number of votes from the same 24 simulated annotators over HTTP; 5 % of the questions are gold. Beliefs about annotators are
-refreshed by four merges on the way. Both are released; a lifter of preset `nearer` is trained on each release and its order of
+refreshed by four aggregations on the way. Both are released; a lifter of preset `nearer` is trained on each release and its order of
 pairs compared with the true one on the test pictures. With DATABASE_URL on PostgreSQL, else on SQLite.
 Exits non-zero when a bar does not hold.
 """
@@ -33,11 +33,11 @@ plan = CampaignPlan(name="{name}", mode="{mode}", votes_per_pair=5, delay_ms=0, 
     gold_share=0.05, gold_questions=60, session_length=500, most_votes=100, pay_per_vote=0.006,
     pair_policy=PairPolicy(per_person=5, seed={seed}))
 campaign, job = lifecycle.create(admin, Dataset.objects.select_related("skeleton").get(name="Sample people"), plan)
-run.perform(job.pk)
+run.run_job(job.pk)
 lifecycle.move(admin, campaign, "open")
 print(campaign.uuid)
 """
-MERGE = """
+AGGREGATE = """
 import json
 from labeling.aggregation import aggregate
 from labeling.quality import truth
@@ -47,13 +47,13 @@ from webapp.accounts.models import Account
 from webapp.jobs import run
 campaign = Campaign.objects.get(uuid="{campaign}")
 admin = Account.objects.get(username="ada")
-run.perform(aggregate.start(admin, campaign, "{model}").pk)
+run.run_job(aggregate.start(admin, campaign, "{model}").pk)
 if {release}:
     release = freeze.freeze(admin, Campaign.objects.select_related("dataset__skeleton").get(pk=campaign.pk))
-    found = truth.label_truth(campaign.crowd_runs.first())
-    print(json.dumps({{"release": str(release.uuid), **found["all"], "votes": campaign.crowd_runs.first().votes_used}}))
+    found = truth.label_truth(campaign.aggregation_runs.first())
+    print(json.dumps({{"release": str(release.uuid), **found["all"], "votes": campaign.aggregation_runs.first().votes_used}}))
 """
-MERGES = 4
+AGGREGATIONS = 4
 
 
 def collect(site: Site, mode: str, seed: int, votes: int) -> dict[str, Any]:
@@ -61,19 +61,19 @@ def collect(site: Site, mode: str, seed: int, votes: int) -> dict[str, Any]:
     name = f"{mode} {seed}"
     campaign = site.manage("shell", "-v0", "-c", MAKE.format(name=name, mode=mode, seed=seed)).split()[-1]
     model = "paper" if mode == "fixed" else "depth"
-    started, given = time.monotonic(), 0
-    for part in range(1, MERGES + 1):
-        most = votes * part // MERGES - given
-        given += most
+    started, asked = time.monotonic(), 0
+    for part in range(1, AGGREGATIONS + 1):
+        most = votes * part // AGGREGATIONS - asked
+        asked += most
         site.manage(
             *("simulate_annotators", campaign, "--url", site.url, "--annotators", "24", "--most", str(most)),
             *("--seed", str(100 * seed + part), "--world", str(seed)),
             timeout=3000,
         )
-        script = MERGE.format(campaign=campaign, model=model, release=part == MERGES)
+        script = AGGREGATE.format(campaign=campaign, model=model, release=part == AGGREGATIONS)
         out = site.manage("shell", "-v0", "-c", script, timeout=600)
     row = json.loads(out.strip().splitlines()[-1])
-    print(f"  {name}: {given} answers in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"  {name}: {asked} answers in {time.monotonic() - started:.0f} s", flush=True)
     text = site.manage(
         *("train_lifter", row["release"], "--actor", "ada", "--preset", "nearer", "--seed", str(seed), "--here"),
         timeout=3000,
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
-    found: dict[str, list[dict[str, Any]]] = {"fixed": [], "adaptive": []}
+    results: dict[str, list[dict[str, Any]]] = {"fixed": [], "adaptive": []}
     with tempfile.TemporaryDirectory() as folder:
         site = Site(Path(folder), "modes")
         site.manage("migrate", "--verbosity", "0")
@@ -100,7 +100,7 @@ def main() -> int:
         )
         try:
             for seed in range(asked.seeds):
-                for mode, rows in found.items():
+                for mode, rows in results.items():
                     rows.append(collect(site, mode, seed, asked.votes))
                     r = rows[-1]
                     print(
@@ -110,9 +110,9 @@ def main() -> int:
                     )
         finally:
             site.stop()
-    better = [f["lifter_error"] - a["lifter_error"] for f, a in zip(found["fixed"], found["adaptive"])]
-    off = [r["calibration"]["ece"] for r in found["adaptive"]]
-    for mode, rows in found.items():
+    better = [f["lifter_error"] - a["lifter_error"] for f, a in zip(results["fixed"], results["adaptive"])]
+    off = [r["calibration"]["ece"] for r in results["adaptive"]]
+    for mode, rows in results.items():
         print(
             f"{mode:9} lifter {np.mean([r['lifter_error'] for r in rows]):.4f} ± {np.std([r['lifter_error'] for r in rows]):.4f}, "
             f"labels right {np.mean([r['accuracy'] for r in rows]):.4f}, ECE {np.mean([r['calibration']['ece'] for r in rows]):.4f}"
@@ -128,7 +128,7 @@ def main() -> int:
     for name, holds in bars.items():
         print(f"{'holds ' if holds else 'FAILS '} {name}")
     if asked.json:
-        asked.json.write_text(json.dumps({"rows": found, "bars": {k: bool(v) for k, v in bars.items()}}, indent=1))
+        asked.json.write_text(json.dumps({"rows": results, "bars": {k: bool(v) for k, v in bars.items()}}, indent=1))
     return 0 if all(bars.values()) else 1
 
 

@@ -131,17 +131,17 @@ def main() -> int:
     bars["two-coin accuracy"] = ours["accuracy"] >= kit["accuracy"] - ACCURACY_LOST
     for kind in ("plain", "ease", "misled"):
         print(f"\nworld {kind}: {asked.seeds} seeds of 100,000 votes, mean ± sd")
-        found: dict[str, dict[str, list[float]]] = {model: {} for model in MODELS}
+        results: dict[str, dict[str, list[float]]] = {model: {} for model in MODELS}
         for seed in range(asked.seeds):
             votes, truth = world(kind, 100_000, seed)
             for model in MODELS:
                 for key, value in measured(votes, truth, model).items():
-                    found[model].setdefault(key, []).append(value)
-        for model, row in found.items():
+                    results[model].setdefault(key, []).append(value)
+        for model, row in results.items():
             text = "  ".join(f"{k} {np.mean(v):.4f} ± {np.std(v):.4f}" for k, v in row.items() if "chose" not in k)
             chose = ", ".join(f"{k} {len(v)} times" for k, v in row.items() if "chose" in k)
             print(f"{model:26} {text}  {chose}", flush=True)
-        mean = {model: {k: float(np.mean(v)) for k, v in row.items()} for model, row in found.items()}
+        mean = {model: {k: float(np.mean(v)) for k, v in row.items()} for model, row in results.items()}
         report[kind] = mean
         if kind == "ease":
             bars[f"ease: ECE {mean['ease']['ece']:.4f} (bar {EASE_ECE})"] = mean["ease"]["ece"] <= EASE_ECE

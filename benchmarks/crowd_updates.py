@@ -3,7 +3,7 @@
 `python -m benchmarks.crowd_updates --json F [--votes 1000000]`. An adaptive campaign on PostgreSQL (DATABASE_URL) or SQLite with 91
 open pairs per person and 25 votes on each of so many people, written straight into the tables by simulated annotators: once with a
 million votes (3.64 million open pairs), once with a million open pairs. Then:
-`assignment.next_pair` and `voting.accept` of one annotator after the other, timed inside the process; the merge as a worker does it,
+`assignment.next_pair` and `voting.accept` of one annotator after the other, timed inside the process; the aggregation as a worker does it,
 in a process of its own, twice: labels must be equal. Exits non-zero when a bar does not hold.
 """
 
@@ -46,23 +46,23 @@ Person.objects.bulk_create([Person(image=i, bbox=source.bbox, keypoints=full) fo
 admin = Account.objects.get(username="ada")
 plan = CampaignPlan(name="million", mode="adaptive", delay_ms=0, tutorial_questions=0, session_length=500, most_votes=60)
 campaign, job = lifecycle.create(admin, data, plan)
-run.perform(job.pk)
+run.run_job(job.pk)
 lifecycle.move(admin, campaign, "open")
 rng = np.random.default_rng(0)
-seats = []
+participations = []
 for n in range(300):
     account = people.create(None, username=f"crowd-{{n}}", role="annotator", simulated=True)
-    seats.append(Participation.objects.create(campaign=campaign, annotator=account))
-sittings = [Session.objects.create(participation=s, length=500) for s in seats]
-noise = 250 * np.exp(rng.normal(0, 0.4, len(seats)))
-sigma = anatomy.covariance(data.skeleton.plain)
+    participations.append(Participation.objects.create(campaign=campaign, annotator=account))
+sittings = [Session.objects.create(participation=s, length=500) for s in participations]
+noise = 250 * np.exp(rng.normal(0, 0.4, len(participations)))
+sigma = anatomy.covariance(data.skeleton.as_skeleton)
 pairs = list(Pair.objects.filter(campaign=campaign).order_by("first_person_id", "pk").values_list("pk", "first", "second"))
 now = timezone.now()
 def made():
     at = 0
     for p in range(count):
         seen = rng.multivariate_normal(np.zeros(14), sigma) + rng.normal(0, 60, 14)
-        for k, w in zip(rng.choice(91, votes_each, replace=False), rng.choice(len(seats), votes_each, replace=False)):
+        for k, w in zip(rng.choice(91, votes_each, replace=False), rng.choice(len(participations), votes_each, replace=False)):
             pk, f, s = pairs[91 * p + int(k)]
             second = seen[f] - seen[s] + rng.normal(0, noise[w]) > 0
             at += 1
@@ -70,17 +70,17 @@ def made():
 answers = list(made())
 rows.write(Assignment, ("uuid", "campaign_id", "participation_id", "session_id", "pair_id", "state", "leased_at", "expires_at",
            "answered_at", "green_is_first", "green_on_left", "tries"),
-           ((str(uuid.uuid4()), campaign.pk, seats[w].pk, sittings[w].pk, pk, "answered", str(now), str(now), str(now), True, True, 1)
+           ((str(uuid.uuid4()), campaign.pk, participations[w].pk, sittings[w].pk, pk, "answered", str(now), str(now), str(now), True, True, 1)
             for _, pk, w, _, _ in answers))
 keys = list(Assignment.objects.order_by("pk").values_list("pk", flat=True))
 looks = ["green-left", "green-right", "pink-left", "pink-right"]
 rows.write(Vote, ("key", "assignment_id", "number", "closer", "leased_at", "received_at", "response_ms", "toggles", "zoom", "viewport",
-           "by", "app_version", "campaign_id", "pair_id", "participation_id", "side_seen"),
-           ((str(uuid.uuid4()), a, 1, z, str(now), str(now + timedelta(seconds=n)), 900, 0, 1.0, "", "simulated", "", campaign.pk, pk, seats[w].pk, looks[n % 4])
+           "by", "app_version", "campaign_id", "pair_id", "participation_id", "presentation"),
+           ((str(uuid.uuid4()), a, 1, z, str(now), str(now + timedelta(seconds=n)), 900, 0, 1.0, "", "simulated", "", campaign.pk, pk, participations[w].pk, looks[n % 4])
             for a, (n, pk, w, z, _) in zip(keys, answers)))
 Pair.objects.filter(pk__in=Vote.objects.filter(pair__campaign=campaign).values("pair")).update(votes_counted=1, taken=1)
-from labeling.models import Percept
-Percept.objects.filter(campaign=campaign).update(votes=votes_each)
+from labeling.models import DepthPosterior
+DepthPosterior.objects.filter(campaign=campaign).update(votes=votes_each)
 from django.db import connection
 if connection.vendor == "postgresql":
     with connection.cursor() as cursor:
@@ -92,24 +92,24 @@ import json, random, time, uuid
 from django.utils import timezone
 from labeling.answering import assignment, voting
 from labeling.aggregation import posteriors
-from labeling.models import Campaign, Participation, Percept
+from labeling.models import Campaign, Participation, DepthPosterior
 campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(uuid="{campaign}")
-seats = list(Participation.objects.filter(campaign=campaign).select_related("annotator")[:50])
+participations = list(Participation.objects.filter(campaign=campaign).select_related("annotator")[:50])
 rng = random.Random(0)
 select, choose, follow, accept = [], [], [], []
 from django.db import transaction
 for n in range(250):
-    seat = seats[n % 50]
+    participation = participations[n % 50]
     with transaction.atomic():
-        full = assignment.seat_of(seat.annotator, campaign.uuid)
+        full = assignment.participation_of(participation.annotator, campaign.uuid)
         t = time.perf_counter(); pair = assignment._most_informative(full, timezone.now(), rng); choose.append(time.perf_counter() - t)
         assert pair is not None
         transaction.set_rollback(True)
-    t = time.perf_counter(); lease = assignment.next_pair(seat.annotator, campaign.uuid, now=timezone.now(), rng=rng); select.append(time.perf_counter() - t)
+    t = time.perf_counter(); lease = assignment.next_pair(participation.annotator, campaign.uuid, now=timezone.now(), rng=rng); select.append(time.perf_counter() - t)
     t = time.perf_counter()
     with transaction.atomic():
         posteriors.follow(campaign, lease.assignment.pair.first_person_id); follow.append(time.perf_counter() - t)
-    t = time.perf_counter(); voting.accept(seat.annotator, lease.token, closer="first", key=uuid.uuid4(), now=timezone.now()); accept.append(time.perf_counter() - t)
+    t = time.perf_counter(); voting.accept(participation.annotator, lease.token, closer="first", key=uuid.uuid4(), now=timezone.now()); accept.append(time.perf_counter() - t)
 def ms(times):
     times = sorted(times[20:])
     return {{"p50_ms": 1000 * times[len(times) // 2], "p95_ms": 1000 * times[int(0.95 * len(times))]}}
@@ -123,8 +123,8 @@ from webapp.accounts.models import Account
 from webapp.jobs import run
 campaign = Campaign.objects.get(uuid="{campaign}")
 job = aggregate.start(Account.objects.get(username="ada"), campaign, "depth")
-t = time.perf_counter(); run.perform(job.pk); took = time.perf_counter() - t
-last = campaign.crowd_runs.first()
+t = time.perf_counter(); run.run_job(job.pk); took = time.perf_counter() - t
+last = campaign.aggregation_runs.first()
 import hashlib
 digest = hashlib.sha256()
 for row in Label.objects.filter(run=last).order_by("pair_id").values_list("pair_id", "p_first_closer").iterator(chunk_size=10000):
@@ -184,8 +184,10 @@ def main() -> int:
 
 
 def _json(site: Site, script: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(site.manage("shell", "-v0", "-c", script, timeout=6000).strip().splitlines()[-1])
-    return found
+    report: dict[str, Any] = json.loads(
+        site.manage("shell", "-v0", "-c", script, timeout=6000).strip().splitlines()[-1]
+    )
+    return report
 
 
 if __name__ == "__main__":

@@ -44,12 +44,12 @@ def rooms(file: Path, split: str, frames: int, seed: int) -> list[tuple[Array, t
     rng = np.random.default_rng([seed, split == "train"])
     clips = [c for c in clips if c.split == split]
     chosen = [clips[n] for n in rng.choice(len(clips), min(TAKES, len(clips)), replace=False)]
-    found = []
+    folders = []
     for clip in chosen:
         some = np.linspace(0, len(clip.poses_mm) - 1, max(frames // len(chosen), 2)).astype(int)
         upright = clip.poses_mm[some].astype(np.float64)[..., [0, 2, 1]] * [1.0, -1.0, 1.0]
-        found.append((upright + np.append(rng.uniform(-500, 500, 2), 0.0), recordings.studio(rng)))
-    return found
+        folders.append((upright + np.append(rng.uniform(-500, 500, 2), 0.0), recordings.studio(rng)))
+    return folders
 
 
 def views(world: Array, cameras: tuple[Camera, ...], kept: NDArray[np.bool_] | None, split: str) -> Poses:
@@ -72,7 +72,7 @@ def joined(parts: list[Poses]) -> Poses:
 
 
 def labelled(file: Path, seed: int, frames: int) -> dict[str, Poses]:
-    found: dict[str, list[Poses]] = {"truth": [], "harvested": [], "weighted DLT": []}
+    poses: dict[str, list[Poses]] = {"truth": [], "harvested": [], "weighted DLT": []}
     rng = np.random.default_rng([seed, 2])
     for world, cameras in rooms(file, "train", frames, seed):
         source = recordings.SimulatedViews(recordings.detect(world, cameras, H36M_17, recordings.HARD, rng))
@@ -83,10 +83,10 @@ def labelled(file: Path, seed: int, frames: int) -> dict[str, Poses]:
         points = triangulation.linear(cameras, chunk.pixels, chunk.score)
         whole = (np.array(got.outcome) == harvest.Outcome.FOUND).all(axis=1) & kept[:, 0] & (kept.sum(axis=1) >= LEAST)
         there = np.isfinite(points.position).all(axis=(1, 2))
-        found["truth"].append(views(world, cameras, None, "train"))
-        found["harvested"].append(views(position[whole], cameras, kept[whole], "train"))
-        found["weighted DLT"].append(views(points.position[there], cameras, None, "train"))
-    return {name: joined([p for p in parts if len(p.names)]) for name, parts in found.items()}
+        poses["truth"].append(views(world, cameras, None, "train"))
+        poses["harvested"].append(views(position[whole], cameras, kept[whole], "train"))
+        poses["weighted DLT"].append(views(points.position[there], cameras, None, "train"))
+    return {name: joined([p for p in parts if len(p.names)]) for name, parts in poses.items()}
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 `python -m benchmarks.import_export --questions 10000 100000 300000 --json`; with DATABASE_URL on PostgreSQL, else on SQLite. The
 questions are all 91 pairs of people in small pictures; every question gets one vote, written straight into the tables,
-and the votes are merged.
+and the votes are aggregated.
 An export is a whole release: ordinal JSON, joints.mat, COCO, CSV and Parquet of labels and of votes. Each step runs in a
 process of its own, and interpreter and Django starting are not counted. Exits non-zero when a bar does not hold.
 """
@@ -44,26 +44,26 @@ storing.store(None, plan, lambda *_: None)
 VOTE = """
 import uuid
 from django.utils import timezone
-from labeling.models import Assignment, Campaign, CrowdRun, Pair, Participation, Session, Vote
+from labeling.models import Assignment, Campaign, AggregationRun, Pair, Participation, Session, Vote
 from labeling.aggregation import aggregate
 from webapp import rows
 from webapp.accounts import people
 from webapp.jobs import run
 campaign = Campaign.objects.get(dataset__name="{name}")
 account = people.create(None, username="{name}", role="annotator", simulated=True)
-seat = Participation.objects.create(campaign=campaign, annotator=account)
-sitting = Session.objects.create(participation=seat, length=1)
+participation = Participation.objects.create(campaign=campaign, annotator=account)
+sitting = Session.objects.create(participation=participation, length=1)
 now = timezone.now()
 pairs = list(campaign.pairs.order_by("pk").values_list("pk", flat=True))
-asked = dict(campaign=campaign, participation=seat, session=sitting, state="answered", leased_at=now, expires_at=now)
+asked = dict(campaign=campaign, participation=participation, session=sitting, state="answered", leased_at=now, expires_at=now)
 leases = Assignment.objects.bulk_create(
     [Assignment(pair_id=p, green_is_first=True, green_on_left=True, **asked) for p in pairs], batch_size=5000)
-said = dict(campaign=campaign, participation=seat, number=1, leased_at=now, received_at=now, side_seen="green-left", viewport="1280x720@2")
+said = dict(campaign=campaign, participation=participation, number=1, leased_at=now, received_at=now, presentation="green-left", viewport="1280x720@2")
 Vote.objects.bulk_create(
     [Vote(key=uuid.uuid4(), assignment=a, pair_id=a.pair_id, closer=a.pair_id % 2, **said) for a in leases], batch_size=5000)
 Pair.objects.filter(campaign=campaign).update(taken=1, votes_counted=1)
 rows.refresh_statistics(Vote)
-run.perform(aggregate.start(None, campaign).pk)
+run.run_job(aggregate.start(None, campaign).pk)
 """
 EXPORT = """
 from labeling.models import Campaign
@@ -97,9 +97,9 @@ def write_questions(folder: Path, questions: int, rng: np.random.Generator) -> N
 
 
 def step(site: Site, work: str, **names: object) -> dict[str, Any]:
-    said = site.manage("shell", "-v0", "-c", MEASURE.format(work=work.format(**names)), timeout=1200)
-    found: dict[str, Any] = json.loads(said.split("MEASURED", 1)[1])
-    return found
+    output = site.manage("shell", "-v0", "-c", MEASURE.format(work=work.format(**names)), timeout=1200)
+    measured: dict[str, Any] = json.loads(output.split("MEASURED", 1)[1])
+    return measured
 
 
 def bars(rows: list[dict[str, Any]]) -> list[str]:

@@ -36,7 +36,7 @@ dataset = Dataset.objects.select_related("skeleton").get(name="Sample people")
 plan = CampaignPlan(name="alike", votes_per_pair=5, delay_ms=0, tutorial_questions=0, session_length=25, gold_share=0.2,
     probe_share=0.125, pair_policy=PairPolicy(per_person=40))
 campaign, job = lifecycle.create(ada, dataset, plan)
-run.perform(job.pk)
+run.run_job(job.pk)
 lifecycle.move(ada, campaign, "open")
 print(campaign.uuid)
 for n in range({annotators}):
@@ -62,20 +62,20 @@ def flat(value: Any, name: str = "") -> dict[str, float]:
     """Every field of an answer, its text as a hash and as a length."""
     if isinstance(value, dict):
         return {k: v for key, inner in value.items() for k, v in flat(inner, f"{name}.{key}").items()}
-    found = {name: number(value)}
-    return found | {f"{name} length": float(len(value))} if isinstance(value, str) else found
+    scalars = {name: number(value)}
+    return scalars | {f"{name} length": float(len(value))} if isinstance(value, str) else scalars
 
 
 def of(name: str, answer: requests.Response, took: float, fields: bool = True) -> dict[str, float]:
-    found = {
+    table = {
         f"{name} ms": 1000 * took,
         f"{name} bytes": float(len(answer.content)),
         f"{name} status": float(answer.status_code),
     }
     for header, value in answer.headers.items():
         if header not in ("Date",):
-            found |= {f"{name} {header}": number(value), f"{name} {header} length": float(len(value))}
-    return found | (flat(answer.json(), name) if fields else {})
+            table |= {f"{name} {header}": number(value), f"{name} {header} length": float(len(value))}
+    return table | (flat(answer.json(), name) if fields else {})
 
 
 class Annotator(threading.Thread):
@@ -201,7 +201,7 @@ def main() -> int:
     probe, strongest_probe = auc(rows, kind[:, 1], np.array(group))
     tried = known["gold"][-4:]
     # The attackers answer at random first and the other way round afterwards: their first answers must be what counts.
-    found = {
+    report = {
         "questions": len(rows),
         "share_gold": float(kind[:, 0].mean()),
         "share_probes": float(kind[:, 1].mean()),
@@ -216,7 +216,7 @@ def main() -> int:
         },
     }
     broken = [f"AUC {every:.3f} > {BAR_AUC}"] if every > BAR_AUC else []
-    print(json.dumps(found | {"broken": broken}, indent=None if options.json else 1))
+    print(json.dumps(report | {"broken": broken}, indent=None if options.json else 1))
     return int(bool(broken))
 
 

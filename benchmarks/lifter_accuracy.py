@@ -25,7 +25,7 @@ from training.lifter import experiments
 from training.lifter import fit as fitting
 from training.lifter.config import changed
 from training.poses.mocap import read_sequences
-from training.poses.views import Studio, photograph
+from training.poses.views import Studio, project
 from training.simulation.annotators import label
 
 MEASURES = ("coded_scale_mm", "n_mpjpe_mm", "pa_mpjpe_mm", "mpjpe_mm", "true_error")
@@ -41,7 +41,7 @@ def _prepare(path: str) -> None:
     names, clips = read_sequences(Path(path))
     if tuple(names) != H36M_17.keypoints:
         raise SystemExit(f"{path}: joints are not those of h36m-17")
-    _views["all"] = photograph(clips, H36M_17, Studio(), 0)
+    _views["all"] = project(clips, H36M_17, Studio(), 0)
 
 
 def _one(task: tuple[str, str, int, int]) -> tuple[str, str, int, dict[str, Any]]:
@@ -49,11 +49,11 @@ def _one(task: tuple[str, str, int, int]) -> tuple[str, str, int, dict[str, Any]
     started = time.perf_counter()
     changes = {"epochs": epochs} if epochs else {}
     if part == "fine-tune":
-        found = _fine_tune(seed, changes)
+        run = _fine_tune(seed, changes)
     else:
-        found, _ = experiments.run(PARTS[part][name], _views["all"], seed, **changes)
-    found["seconds"] = round(time.perf_counter() - started, 1)
-    return part, name, seed, found
+        run, _ = experiments.run(PARTS[part][name], _views["all"], seed, **changes)
+    run["seconds"] = round(time.perf_counter() - started, 1)
+    return part, name, seed, run
 
 
 def _fine_tune(seed: int, changes: dict[str, int]) -> dict[str, Any]:
@@ -102,20 +102,20 @@ def main() -> int:
     parser.add_argument("--svg", type=Path, help="draw the curve of Fig. 4d (part one-pair) here")
     options = parser.parse_args()
     tasks = [(p, n, s, options.epochs) for p in options.parts for n in PARTS[p] for s in range(options.seeds)]
-    found: dict[str, dict[str, list[dict[str, Any]]]] = {p: {n: [] for n in PARTS[p]} for p in options.parts}
+    results: dict[str, dict[str, list[dict[str, Any]]]] = {p: {n: [] for n in PARTS[p]} for p in options.parts}
     with ProcessPoolExecutor(options.processes, initializer=_prepare, initargs=(options.poses,)) as pool:
         for part, name, seed, values in pool.map(_one, tasks):
-            found[part][name].append(values)
+            results[part][name].append(values)
             print(f"  {part}: {name}, seed {seed}: {_line([values])}", file=sys.stderr, flush=True)
             if options.json:
-                options.json.write_text(json.dumps(found, indent=1))
-    for part, rows in found.items():
+                options.json.write_text(json.dumps(results, indent=1))
+    for part, rows in results.items():
         print(f"\n{part}: mean ± sd of {options.seeds} seeds, mm; order: pairs wrongly ordered")
         for name, values in rows.items():
             print(f"{name:48s} {_line(values)}")
-    if options.svg and "one-pair" in found:
-        options.svg.write_text(_curve(found["one-pair"]))
-    return _bars(found)
+    if options.svg and "one-pair" in results:
+        options.svg.write_text(_curve(results["one-pair"]))
+    return _bars(results)
 
 
 def _curve(rows: dict[str, list[dict[str, Any]]]) -> str:
@@ -175,10 +175,10 @@ def _sd(values: list[dict[str, Any]], key: str) -> float:
     return float(np.std([v[key] for v in values]))
 
 
-def _bars(found: dict[str, Any]) -> int:
+def _bars(results: dict[str, Any]) -> int:
     bars = []
-    if "bars" in found:
-        supervised, ours = found["bars"]["supervised"], found["bars"]["nearer"]
+    if "bars" in results:
+        supervised, ours = results["bars"]["supervised"], results["bars"]["nearer"]
         pa = _mean(ours, "pa_mpjpe_mm") / _mean(supervised, "pa_mpjpe_mm")
         scale = _mean(ours, "coded_scale_mm") / _mean(supervised, "coded_scale_mm")
         bars = [
@@ -187,8 +187,8 @@ def _bars(found: dict[str, Any]) -> int:
             ("nearer / supervised, scale-aligned as coded", scale, SCALE_RATIO),
             ("nearer, order error", _mean(ours, "true_error"), ORDER),
         ]
-    if "fine-tune" in found:
-        (values,) = found["fine-tune"].values()
+    if "fine-tune" in results:
+        (values,) = results["fine-tune"].values()
         left = _mean(values, "true_error") / _mean(values, "before_true_error")
         bars.append(("order error left after fine-tuning", left, 1 - FINE_TUNE))
     print()

@@ -71,8 +71,8 @@ class PerSample(torch.utils.data.Dataset):
         self.root_mm = poses.truth_mm[:, 0].astype(np.float32)
         self.truth = (poses.truth_mm - poses.truth_mm[:, :1]).reshape(len(flat), -1).astype(np.float32)
         with np.errstate(all="ignore"):
-            self.given = np.nan_to_num((self.inputs - self.inputs.mean(0)) / self.inputs.std(0))
-            self.wanted = np.nan_to_num((self.truth - self.truth.mean(0)) / self.truth.std(0))
+            self.standard_inputs = np.nan_to_num((self.inputs - self.inputs.mean(0)) / self.inputs.std(0))
+            self.standard_targets = np.nan_to_num((self.truth - self.truth.mean(0)) / self.truth.std(0))
         self.pairs: list[list[tuple[int, int]]] = [[] for _ in range(len(flat))]
         self.right: list[list[int]] = [[] for _ in range(len(flat))]
         for n, a, b in zip(poses.pose, poses.first, poses.second):
@@ -94,8 +94,8 @@ class PerSample(torch.utils.data.Dataset):
         return len(self.inputs)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
-        arrays = (self.inputs, self.given, self.root_px, self.truth, self.wanted, self.root_mm)
-        found = [torch.from_numpy(a[index, :]) for a in arrays]
+        arrays = (self.inputs, self.standard_inputs, self.root_px, self.truth, self.standard_targets, self.root_mm)
+        columns = [torch.from_numpy(a[index, :]) for a in arrays]
         turn, place, focal, centre, radial, tangential = self.cameras[1, 1]
         swapped = np.zeros(tangential.shape).astype(np.float32)
         swapped[1, 0], swapped[0, 0] = tangential[0, 0], tangential[1, 0]
@@ -110,11 +110,11 @@ class PerSample(torch.utils.data.Dataset):
         order[0] = 1.0 if gap > 0 else -1.0 if gap < 0 else 0.0
         order[0] *= self.right[index][which]
         limbs = torch.zeros((1, len(BONES)))
-        pose = found[3]
+        pose = columns[3]
         for number, (a, b) in enumerate(BONES):
             first, second = pose[[3 * a, 3 * a + 1, 3 * a + 2]], pose[[3 * b, 3 * b + 1, 3 * b + 2]]
             limbs[:, number] = torch.sqrt(((first - second) ** 2).sum(dim=0))
-        return (*found, depths, order, limbs, camera)
+        return (*columns, depths, order, limbs, camera)
 
 
 class Reference:
@@ -139,9 +139,9 @@ class Reference:
         self.reference = torch.tensor(bones.assumed_mm(poses, BONES, generic=True), dtype=torch.float32)
 
     def epoch(self) -> None:
-        for original, given, _, _, _, _, depths, order, _, _ in self.loader:
+        for original, input_px, _, _, _, _, depths, order, _, _ in self.loader:
             self.optimiser.zero_grad()
-            x = self.enter(given)
+            x = self.enter(input_px)
             x = x + self.stage(x)
             out = self.pose(x) * self.unnorm
             scale = torch.sigmoid(self.scale(x))
@@ -220,19 +220,19 @@ def main() -> int:
     print(f"poses per CPU-second, one thread, best of {options.rounds} rounds of {options.poses} poses")
     for name, value in rate.items():
         print(f"{name:40s} {value:9.0f}  {value / base:6.2f} x")
-    found: dict[str, Any] = {"poses_per_cpu_second": rate, "reference": base}
+    results: dict[str, Any] = {"poses_per_cpu_second": rate, "reference": base}
     bars = [
         ("equal settings", rate["paper, batch 64 (equal settings)"] / base, EQUAL),
         ("recommended setting", rate["nearer-large (recommended), 5 pairs"] / base, RECOMMENDED),
     ]
     if options.epoch:
-        found["epoch_s"] = _whole_epoch(options.device, large)
+        results["epoch_s"] = _whole_epoch(options.device, large)
         if options.device != "cpu":
-            bars.append(("whole epoch: seconds allowed / taken", GPU_EPOCH_S / found["epoch_s"], 1.0))
+            bars.append(("whole epoch: seconds allowed / taken", GPU_EPOCH_S / results["epoch_s"], 1.0))
     for name, value, bar in bars:
         print(f"{'holds' if value >= bar else 'FAILS'}: {name} {value:.2f}, at least {bar}")
     if options.json:
-        options.json.write_text(json.dumps(found, indent=1))
+        options.json.write_text(json.dumps(results, indent=1))
     return 0 if all(value >= bar for _, value, bar in bars) else 1
 
 

@@ -49,13 +49,13 @@ def clips(file: Path, seed: int, frames: int) -> list[Array]:
     data = np.load(file)
     rng = np.random.default_rng(seed)
     names = [n for n, name in enumerate(data["seq_names"]) if str(name).startswith(TAKES)]
-    found = []
+    takes = []
     for take in rng.choice(names, CLIPS, replace=False):
         poses = data["poses"][data["seq_id"] == take].astype(np.float64)
         some = np.linspace(0, len(poses) - 1, frames // CLIPS).astype(int)
         upright = poses[some][..., [0, 2, 1]] * [1.0, -1.0, 1.0]
-        found.append(upright + np.append(rng.uniform(-500, 500, 2), 0.0))
-    return found
+        takes.append(upright + np.append(rng.uniform(-500, 500, 2), 0.0))
+    return takes
 
 
 def accuracy(
@@ -83,13 +83,13 @@ def accuracy(
                 continue
             with tempfile.TemporaryDirectory() as folder:
                 config = HarvestConfig(estimate=estimate, rank_by=ranked)
-                found = harvest.harvest(recorded, config, Path(folder), lengths_mm=lengths, threads=2)
-                off = np.linalg.norm(found.position - poses, axis=-1)
+                outcome = harvest.harvest(recorded, config, Path(folder), lengths_mm=lengths, threads=2)
+                off = np.linalg.norm(outcome.position - poses, axis=-1)
                 errors["structures" if estimate == "mode" else "mean"].append(off)
-                scores[ranked].append(found.uncertainty.astype(np.float64))
+                scores[ranked].append(outcome.uncertainty.astype(np.float64))
                 if estimate == "mode":
-                    seen = np.maximum(found.seen.sum(axis=1), 1)
-                    scores["reprojection"].append(found.error_px.sum(axis=1) / seen)
+                    seen = np.maximum(outcome.seen.sum(axis=1), 1)
+                    scores["reprojection"].append(outcome.error_px.sum(axis=1) / seen)
                     scores["confidence"].append(-chunk.score.sum(axis=1))
     joined = {k: np.concatenate(v) for k, v in errors.items() if v}
     row = {k: float(np.nanmean(v)) for k, v in joined.items()}
@@ -136,7 +136,7 @@ def speed(device: str) -> dict[str, float]:
                     took = 1000 * (time.perf_counter() - started) / len(chunk.pixels)
                 if turn:
                     best.setdefault(f"{n}" + " on two" * (threads - 1), []).append(took)
-    found = {name: min(times) for name, times in best.items()}
+    fastest = {name: min(times) for name, times in best.items()}
     a = torch.randn(2048, 2048, device=device)
     rates = []
     for _ in range(5):
@@ -147,9 +147,9 @@ def speed(device: str) -> dict[str, float]:
         rates.append(2 * 2048**3 / (time.perf_counter() - started))
     del b
     messages, voxels = 2 * (len(H36M_17.keypoints) - 1), 64**3
-    found["rate"] = max(rates)
-    found["dense"] = 1000 * messages * 2 * voxels**2 / found["rate"]
-    return found
+    fastest["rate"] = max(rates)
+    fastest["dense"] = 1000 * messages * 2 * voxels**2 / fastest["rate"]
+    return fastest
 
 
 ONE = """
@@ -210,20 +210,20 @@ def recording(folder: Path) -> dict[str, Any]:
     weighted = triangulation.linear(cameras, values[..., :2], values[..., 2], undistort=False)
     recorded = Recording(cameras, skeleton, Detections(values), 60.0)
     with tempfile.TemporaryDirectory() as out:
-        found = harvest.harvest(recorded, HarvestConfig(), Path(out), threads=2)
-        off = np.linalg.norm(found.position - reference, axis=-1)
-        off = off[found.outcome == Outcome.FOUND]
-        told = report.report(recorded, found, inlier_px=15.0)
-    for finding in told["findings"]:
+        outcome = harvest.harvest(recorded, HarvestConfig(), Path(out), threads=2)
+        off = np.linalg.norm(outcome.position - reference, axis=-1)
+        off = off[outcome.outcome == Outcome.FOUND]
+        quality = report.report(recorded, outcome, inlier_px=15.0)
+    for finding in quality["findings"]:
         print(f"  {finding}")
     same = np.linalg.norm(weighted.position - reference, axis=-1)
     return {
         "same": float(np.nanmedian(same)),
         "median": float(np.nanmedian(off)),
         "mean": float(np.nanmean(off)),
-        "reprojection": told["median_px"],
-        "systematic": [c["name"] for c in told["cameras"] if c["systematic"]],
-        "without": {c["name"]: c["without"] for c in told["cameras"] if c["without"]},
+        "reprojection": quality["median_px"],
+        "systematic": [c["name"] for c in quality["cameras"] if c["systematic"]],
+        "without": {c["name"]: c["without"] for c in quality["cameras"] if c["without"]},
     }
 
 
@@ -238,7 +238,7 @@ def main() -> int:
     asked = parser.parse_args()
     torch.set_num_threads(1)
     bars: dict[str, bool] = {}
-    told: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     if "accuracy" in asked.parts:
         seeds = range(asked.seeds)
         hard = show(
@@ -251,7 +251,7 @@ def main() -> int:
         clean = show(
             "clean, simulated detector", [accuracy(asked.poses, recordings.CLEAN, s, asked.frames) for s in seeds]
         )
-        told["accuracy"] = {"hard": hard, "true lengths": true, "clean": clean}
+        results["accuracy"] = {"hard": hard, "true lengths": true, "clean": clean}
         ours = hard["structures"]
         bars |= {
             f"hard: MPJPE {ours:.1f} mm (bar {HARD_MM})": ours <= HARD_MM,
@@ -271,7 +271,7 @@ def main() -> int:
         }
     if "recording" in asked.parts:
         print("\nreal recording")
-        real = told["recording"] = recording(asked.recording)
+        real = results["recording"] = recording(asked.recording)
         bars |= {
             f"weighted DLT beside the reference: median {real['same']:.2g} mm (bar {REFERENCE_MM})": real["same"]
             <= REFERENCE_MM,
@@ -285,7 +285,7 @@ def main() -> int:
             ),
         }
     if "speed" in asked.parts:
-        cpu = told["speed"] = speed("cpu")
+        cpu = results["speed"] = speed("cpu")
         print(
             f"\none thread: 64^3 {cpu['64']:.0f} ms a frame, 32^3 {cpu['32']:.0f} ms; {cpu['rate'] / 1e9:.0f} GFLOP/s of matrix products"
         )
@@ -299,12 +299,12 @@ def main() -> int:
             f"32^3 is {cpu['64'] / cpu['32']:.1f}x faster (bar {PREVIEW:.0f})": cpu["64"] >= PREVIEW * cpu["32"],
         }
         if torch.cuda.is_available():
-            gpu = told["gpu"] = speed("cuda")
+            gpu = results["gpu"] = speed("cuda")
             rate = 1000 / gpu["64"]
             bars[f"GPU: {rate:.0f} frames a second at 64^3 (bar {GPU_FPS:.0f} on an H200)"] = rate >= GPU_FPS
     if "memory" in asked.parts:
         one, long = memory(400, 64, 1), memory(10_000, 32, 2)
-        told["memory"] = {"one": one, "long": long}
+        results["memory"] = {"one": one, "long": long}
         grown = max(long["rss"][1:]) - long["rss"][1]
         bars |= {
             f"64^3: peak {one['peak']:.0f} MiB (bar {FRAME_MB:.0f})": one["peak"] <= FRAME_MB,
@@ -314,7 +314,7 @@ def main() -> int:
     for name, holds in bars.items():
         print(f"{'holds ' if holds else 'FAILS '} {name}")
     if asked.json:
-        asked.json.write_text(json.dumps({"bars": bars, **told}, indent=1, default=float))
+        asked.json.write_text(json.dumps({"bars": bars, **results}, indent=1, default=float))
     return 0 if all(bars.values()) else 1
 
 

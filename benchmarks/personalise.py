@@ -77,12 +77,12 @@ def generic(takes: Takes) -> HeatmapNetwork:
     rng = np.random.default_rng([0, 0])
     pictures, points = [], []
     for _ in range(GENERIC_PEOPLE):
-        worn = people.dress(rng, H36M_17)
+        worn = people.clothes(rng, H36M_17)
         for camera in recordings.studio(rng):
             poses = takes.train[rng.integers(len(takes.train), size=PICTURES_EACH // 4)]
             turn = rng.uniform(0, 2 * np.pi, len(poses))
-            picture, point, _ = people.photograph(
-                turned(poses, turn), camera, H36M_17, worn, people.look(rng), rng, SIZE
+            picture, point, _ = people.render(
+                turned(poses, turn), camera, H36M_17, worn, people.lighting(rng), rng, SIZE
             )
             pictures.append(picture)
             points.append(point)
@@ -105,9 +105,9 @@ class Filmed:
     """One person in four cameras; a source of heatmaps by whatever network is set."""
 
     def __init__(
-        self, poses: Array, cameras: Sequence[Camera], worn: people.Dress, looks: Sequence[people.Look], rng: Any
+        self, poses: Array, cameras: Sequence[Camera], worn: people.Clothes, looks: Sequence[people.Lighting], rng: Any
     ) -> None:
-        shots = [people.photograph(poses, c, H36M_17, worn, look, rng, SIZE) for c, look in zip(cameras, looks)]
+        shots = [people.render(poses, c, H36M_17, worn, lighting, rng, SIZE) for c, lighting in zip(cameras, looks)]
         self.poses, self.frames = poses, len(poses)
         self.pictures = np.stack([s[0] for s in shots], axis=1)
         self.points, self.to_map = np.stack([s[1] for s in shots], axis=1), np.stack([s[2] for s in shots], axis=1)
@@ -128,8 +128,8 @@ class Filmed:
 
     def maxima(self) -> tuple[Array, Array]:
         """Where each heatmap is highest, in pixels of the 64 x 64 pictures, and how high."""
-        found, height = Maps(self.heat, self.to_cells).peaks()
-        return self.in_picture(found), height
+        where, height = Maps(self.heat, self.to_cells).peaks()
+        return self.in_picture(where), height
 
     def in_picture(self, pixels: Array) -> Array:
         return pixels * self.to_map[:, :, None, :2] + self.to_map[:, :, None, 2:]
@@ -143,8 +143,8 @@ def harvested(filmed: Filmed, cameras: tuple[Camera, ...], lengths: list[float])
     with tempfile.TemporaryDirectory() as folder:
         config = HarvestConfig(grid=48, least_score=0.05, inlier_px=INLIER_PX)
         recorded = Recording(cameras, H36M_17, filmed)
-        found = harvest.harvest(recorded, config, Path(folder), threads=torch.get_num_threads(), lengths_mm=lengths)
-        return harvest.Harvest(*(np.array(getattr(found, name)) for name in found.__dataclass_fields__))
+        outcome = harvest.harvest(recorded, config, Path(folder), threads=torch.get_num_threads(), lengths_mm=lengths)
+        return harvest.Harvest(*(np.array(getattr(outcome, name)) for name in outcome.__dataclass_fields__))
 
 
 def some(poses: Array, count: int) -> Array:
@@ -153,9 +153,9 @@ def some(poses: Array, count: int) -> Array:
 
 def experiment(takes: Takes, network: HeatmapNetwork, seed: int) -> dict[str, dict[str, float]]:
     rng = np.random.default_rng([seed, 1])
-    worn = people.dress(rng, H36M_17, LOOSE, VARY)
+    worn = people.clothes(rng, H36M_17, LOOSE, VARY)
     cameras = recordings.studio(rng, high_mm=rng.permutation(HEIGHTS_MM).tolist())
-    looks = [people.look(rng, HARSH) for _ in cameras]
+    looks = [people.lighting(rng, HARSH) for _ in cameras]
     bones = [np.linalg.norm(takes.train[:, a] - takes.train[:, b], axis=-1) for a, b in H36M_17.tree]
     body = np.median(bones, axis=1) * rng.uniform(0.93, 1.07)
     turn = rng.uniform(0, 2 * np.pi, FRAMES + HELD_OUT)
@@ -165,17 +165,17 @@ def experiment(takes: Takes, network: HeatmapNetwork, seed: int) -> dict[str, di
     film = Filmed(turned(first, turn[:FRAMES]), cameras, worn, looks, rng)
     held = Filmed(turned(later, turn[FRAMES:]), cameras, worn, looks, rng)
     film.look_with(network)
-    found = harvested(film, cameras, body.tolist())
-    off = np.linalg.norm(found.position - film.poses, axis=-1)
-    reprojected = film.in_picture(np.stack([c.project(found.position) for c in cameras], axis=1))
+    outcome = harvested(film, cameras, body.tolist())
+    off = np.linalg.norm(outcome.position - film.poses, axis=-1)
+    reprojected = film.in_picture(np.stack([c.project(outcome.position) for c in cameras], axis=1))
     error = np.linalg.norm(reprojected - film.points, axis=-1)
-    print(f"seed {seed}: 2D {film.error_px():.2f} px; harvest {off.mean():.1f} mm, kept {off[found.kept].mean():.1f} mm, "
-          f"{error[np.broadcast_to(found.kept[:, None], error.shape)].mean():.2f} px", flush=True)  # fmt: skip
+    print(f"seed {seed}: 2D {film.error_px():.2f} px; harvest {off.mean():.1f} mm, kept {off[outcome.kept].mean():.1f} mm, "
+          f"{error[np.broadcast_to(outcome.kept[:, None], error.shape)].mean():.2f} px", flush=True)  # fmt: skip
     maxima, height = film.maxima()
     views = error.shape
     lessons = {
-        "selected": (reprojected, np.broadcast_to(found.kept[:, None], views)),
-        "all": (reprojected, np.broadcast_to((found.outcome == Outcome.FOUND)[:, None], views)),
+        "selected": (reprojected, np.broadcast_to(outcome.kept[:, None], views)),
+        "all": (reprojected, np.broadcast_to((outcome.outcome == Outcome.FOUND)[:, None], views)),
         "bootstrap": (maxima, height > 0),
         "truth": (film.points, np.ones(views, dtype=bool)),
     }
@@ -208,11 +208,11 @@ def main() -> int:
     network = generic(takes)
     print(f"generic network in {time.monotonic() - started:.0f} s", flush=True)
     with ProcessPoolExecutor(asked.processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        found = list(pool.map(partial(experiment, takes, network), range(asked.seeds)))
-    mean = {name: {k: float(np.mean([f[name][k] for f in found])) for k in ("px", "mpjpe")} for name in found[0]}
+        results = list(pool.map(partial(experiment, takes, network), range(asked.seeds)))
+    mean = {name: {k: float(np.mean([f[name][k] for f in results])) for k in ("px", "mpjpe")} for name in results[0]}
     print()
     for name, row in mean.items():
-        sd = {k: float(np.std([f[name][k] for f in found])) for k in row}
+        sd = {k: float(np.std([f[name][k] for f in results])) for k in row}
         print(f"{name:10} {row['px']:.3f} ± {sd['px']:.3f} px, {row['mpjpe']:.1f} ± {sd['mpjpe']:.1f} mm")
     left = {k: mean["selected"][k] / mean["generic"][k] for k in ("px", "mpjpe")}
     bars = {
@@ -226,7 +226,7 @@ def main() -> int:
     for name, holds in bars.items():
         print(f"{'holds ' if holds else 'FAILS '} {name}")
     if asked.json:
-        asked.json.write_text(json.dumps({"seeds": found, "mean": mean, "bars": bars}, indent=1))
+        asked.json.write_text(json.dumps({"seeds": results, "mean": mean, "bars": bars}, indent=1))
     return 0 if all(bars.values()) else 1
 
 

@@ -62,8 +62,8 @@ def main() -> int:
             site.stop()
     broken = [f"first start took {first} s > {FIRST_S} s"] if first > FIRST_S else []
     broken += [f"a later start took {s} s > {LATER_S} s" for s in later if s > LATER_S]
-    found = {"first_s": first, "later_s": later, "broken": broken}
-    print(json.dumps(found) if options.json else found)
+    report = {"first_s": first, "later_s": later, "broken": broken}
+    print(json.dumps(report) if options.json else report)
     return int(bool(broken))
 
 

@@ -41,7 +41,7 @@ from training.lifter.data import subset
 from training.lifter.pseudo import Pseudo
 from training.poses.metrics import pa_mpjpe_mm
 from training.poses.mocap import read_sequences
-from training.poses.views import Studio, photograph
+from training.poses.views import Studio, project
 from training.simulation import videos
 from training.simulation.annotators import LabelConfig, label
 from training.video import completion, confidence, filters, harvest, priors, smoothing
@@ -74,9 +74,9 @@ def takes(file: Path, split: str) -> list[Take]:
     return [Take(c.name, c.action, c.poses_mm[:: round(c.fps / FPS)].astype(float)) for c in clips if c.split == split]
 
 
-def error(found: Array, truth: Array) -> Array:
+def error(estimate: Array, truth: Array) -> Array:
     """mm, of all joints but the root, roots at the origin."""
-    return np.asarray(np.linalg.norm((found - found[:, :1]) - (truth - truth[:, :1]), axis=-1)[:, 1:].ravel())
+    return np.asarray(np.linalg.norm((estimate - estimate[:, :1]) - (truth - truth[:, :1]), axis=-1)[:, 1:].ravel())
 
 
 # completion
@@ -91,18 +91,18 @@ def completed(file: Path) -> tuple[dict[str, float], dict[str, bool]]:
         poses = (every[:frames] - every[:frames, :1])[:, 1:].reshape(frames, -1)
         return poses + rng.normal(0, 40, poses.shape), np.repeat(rng.uniform(0.5, 1, (frames, 16)), 3, axis=1)
 
-    def per_iteration(run: Callable[..., Any], steps: int, *given: Array) -> tuple[float, Any]:
+    def per_iteration(run: Callable[..., Any], steps: int, *inputs: Array) -> tuple[float, Any]:
         started = time.perf_counter()
-        found = run(*given, CompletionConfig(iterations=steps, tolerance=1e-12))
-        return (time.perf_counter() - started) / steps, found
+        outcome = run(*inputs, CompletionConfig(iterations=steps, tolerance=1e-12))
+        return (time.perf_counter() - started) / steps, outcome
 
     figures: dict[str, float] = {}
     for frames, steps in ((1000, 40), (2000, 10)):
-        given = clip(frames)
-        per_iteration(completion.complete, 2, *given)
-        fast, a = per_iteration(completion.complete, steps, *given)
-        slow, b = per_iteration(complete_dense, steps, *given)
-        off = float(np.abs(a.trajectory - b[0]).max() / np.abs(given[0]).mean())
+        clip_inputs = clip(frames)
+        per_iteration(completion.complete, 2, *clip_inputs)
+        fast, a = per_iteration(completion.complete, steps, *clip_inputs)
+        slow, b = per_iteration(complete_dense, steps, *clip_inputs)
+        off = float(np.abs(a.trajectory - b[0]).max() / np.abs(clip_inputs[0]).mean())
         figures |= {f"faster at {frames}": slow / fast, f"difference at {frames}": off}
         print(f"F = {frames}: dense {slow * 1e3:.0f} ms, fast {fast * 1e3:.1f} ms an iteration, {slow / fast:.1f} times; "
               f"largest difference {off:.1e} of the scale after {steps} iterations", flush=True)  # fmt: skip
@@ -130,15 +130,15 @@ def completed(file: Path) -> tuple[dict[str, float], dict[str, bool]]:
 def trained(file: Path, actions: tuple[str, ...] | None) -> list[fitting.Fitted]:
     """Three lifters of different seeds, trained on views with the errors that they will meet."""
     _, clips = read_sequences(file)
-    views = photograph(clips, H36M_17, Studio(fps=FPS), 0)
+    views = project(clips, H36M_17, Studio(fps=FPS), 0)
     assert views.action is not None
-    wanted = (views.split == "train") & (np.isin(views.action, actions) if actions else True)
-    some = subset(views, wanted)
-    found = []
+    chosen = (views.split == "train") & (np.isin(views.action, actions) if actions else True)
+    some = subset(views, chosen)
+    lifters = []
     for seed in range(3):
         config = changed(PRESETS["supervised"], hidden=256, epochs=25, seed=seed, dropout=0.1, precision="float32")
-        found.append(fitting.fit(corrupted(some, seed), config, curves=False))
-    return found
+        lifters.append(fitting.fit(corrupted(some, seed), config, curves=False))
+    return lifters
 
 
 def corrupted(views: Poses, seed: int) -> Poses:
@@ -177,9 +177,9 @@ def harvested(ensemble: Ensemble, seen: Array, score: Array) -> tuple[Array, Arr
     clip = Clip(0, 0, np.zeros(len(seen), dtype=np.int64))
     video = harvest.Video(H36M_17, [clip], FPS, SIZE, people=people, view=VIEW)
     with tempfile.TemporaryDirectory() as folder:
-        found = harvest.harvest(video, ensemble.lift, VideoConfig(), Path(folder))
-        poses = np.array(found.position) @ harvest.LEVEL.T
-        return poses - poses[:, :1], np.array(found.expected_mm, dtype=np.float64)
+        outcome = harvest.harvest(video, ensemble.lift, VideoConfig(), Path(folder))
+        poses = np.array(outcome.position) @ harvest.LEVEL.T
+        return poses - poses[:, :1], np.array(outcome.expected_mm, dtype=np.float64)
 
 
 def filmed(some: list[Take], seed: int, moving: bool) -> Iterator[tuple[Array, Array, Array, Array]]:
@@ -244,10 +244,14 @@ def real(file: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
             diagram = diagrams[0]
             ece = float(np.mean([d.error for d in diagrams]))
             print(f"  P(within {confidence.NEAR_MM:.0f} mm) said / found, seed 0: "
-                  + ", ".join(f"{a:.2f}/{b:.2f}" for a, b in zip(diagram.said, diagram.found))
+                  + ", ".join(f"{a:.2f}/{b:.2f}" for a, b in zip(diagram.predicted, diagram.observed))
                   + f"; expected calibration error {ece:.3f}", flush=True)  # fmt: skip
             figures[where] = {"mean": mean, "sd": sd, "gap": gap, "gain": gain, "control": best, "ece": ece}
-            figures[where]["reliability"] = [diagram.said.tolist(), diagram.found.tolist(), diagram.joints.tolist()]
+            figures[where]["reliability"] = [
+                diagram.predicted.tolist(),
+                diagram.observed.tolist(),
+                diagram.joints.tolist(),
+            ]
             bars |= {
                 f"{where}: {gap:.3f} of the gap (bar {GAP})": gap >= GAP,
                 f"{where}: MPJPE lower by {gain:.3f} (bar {least})": gain >= least,
@@ -263,17 +267,17 @@ def _lift_all(ensemble: Ensemble, some: list[Take], seed: int, moving: bool, *, 
     errors: dict[str, list[Array]] = {}
     aligned: dict[str, list[float]] = {}
     bent: dict[str, list[float]] = {}
-    spreads, said, near = [], [], []
+    spreads, predicted_right, near = [], [], []
     for truth, pixels, seen, score in filmed(some, seed, moving):
         sure = np.ones(score.shape)
         noisy, spread = lift(ensemble, seen, score)
-        found = {"noisy": noisy, "right 2D": lift(ensemble, pixels, sure)[0]}
-        found["harvester"], expected = harvested(ensemble, seen, score)
-        found |= dict(controls(seen, score, noisy, lambda given, sure=sure: lift(ensemble, given, sure)[0]))  # type: ignore[misc]
-        off = error(found["harvester"], truth)
+        estimates = {"noisy": noisy, "right 2D": lift(ensemble, pixels, sure)[0]}
+        estimates["harvester"], expected = harvested(ensemble, seen, score)
+        estimates |= dict(controls(seen, score, noisy, lambda track, sure=sure: lift(ensemble, track, sure)[0]))  # type: ignore[misc]
+        off = error(estimates["harvester"], truth)
         width = harvest.USUAL.width  # expected error is the mean of a log-normal: its median is lower
         middle = np.log(np.maximum(expected[:, 1:].ravel(), 1e-3)) - width**2 / 2
-        said.append(ndtr((np.log(confidence.NEAR_MM) - middle) / width))
+        predicted_right.append(ndtr((np.log(confidence.NEAR_MM) - middle) / width))
         near.append(off < confidence.NEAR_MM)
         if with_paper:
             ranked = np.exp(-spread / 100)
@@ -282,22 +286,22 @@ def _lift_all(ensemble: Ensemble, some: list[Take], seed: int, moving: bool, *, 
                 np.repeat(ranked[:, 1:], 3, axis=1),
                 CompletionConfig(confident=0.6),
             )
-            found["paper's completion"] = np.concatenate(
+            estimates["paper's completion"] = np.concatenate(
                 [noisy[:, :1], flat.trajectory.reshape(len(noisy), -1, 3)], axis=1
             )
-        for key, value in found.items():
+        for key, value in estimates.items():
             errors.setdefault(key, []).append(error(value, truth))
         spreads.append(spread[:, 1:].ravel())
         for key in ("noisy", "harvester"):
-            aligned.setdefault(key, []).append(pa_mpjpe_mm(found[key], truth) * len(truth))
-            shaking = np.diff((found[key] - (truth - truth[:, :1])), n=2, axis=0)
+            aligned.setdefault(key, []).append(pa_mpjpe_mm(estimates[key], truth) * len(truth))
+            shaking = np.diff((estimates[key] - (truth - truth[:, :1])), n=2, axis=0)
             bent.setdefault(key, []).append(float(np.linalg.norm(shaking, axis=-1).sum() / truth.shape[1]))
     frames = sum(len(e) for e in errors["noisy"]) / 16
     out = {key: float(np.concatenate(values).mean()) for key, values in errors.items()}
     out |= {f"{key}, PA": sum(values) / frames for key, values in aligned.items()}
     out |= {f"{key}, acceleration error": sum(values) / frames for key, values in bent.items()}
     out["spread rho"] = float(spearmanr(np.concatenate(spreads), np.concatenate(errors["noisy"])).statistic)
-    out["reliable"] = confidence.reliability(np.concatenate(said), np.concatenate(near))
+    out["reliable"] = confidence.reliability(np.concatenate(predicted_right), np.concatenate(near))
     return out
 
 
@@ -321,7 +325,7 @@ PAIRS = 20  # simulated annotators' labelled pairs a picture
 def annotated(file: Path) -> list[fitting.Fitted]:
     """Three lifters as the product trains them: walking and running, annotated 2D, simulated annotators' labels; lengths from truth."""
     _, clips = read_sequences(file)
-    views = photograph(clips, H36M_17, Studio(fps=FPS), 0)
+    views = project(clips, H36M_17, Studio(fps=FPS), 0)
     assert views.action is not None
     views = subset(views, (views.split == "train") & np.isin(views.action, WALKING))
     config = changed(PRESETS["nearer-large"], hidden=256, epochs=40, precision="float32")
@@ -395,7 +399,7 @@ def _labels(ensemble: Ensemble, videos: list[Take], seed: int) -> dict[str, Pseu
         there = (score > 0).sum(axis=1) >= 6
         shown = np.where((score > 0)[..., None], seen, np.nan)
         several, turned = one.lift(shown, VIEW)
-        signs = confidence.Signs.of(np.nan_to_num(several), np.nan_to_num(turned), score)
+        features = confidence.UncertaintyFeatures.of(np.nan_to_num(several), np.nan_to_num(turned), score)
         target, expected = harvested(ensemble, seen, score)
         sure = ndtr((np.log(confidence.NEAR_MM) - np.log(expected) + width**2 / 2) / width)
         rng = np.random.default_rng([seed, number, 9])
@@ -403,7 +407,7 @@ def _labels(ensemble: Ensemble, videos: list[Take], seed: int) -> dict[str, Pseu
         accepted = near ^ (rng.random(near.shape) < REVIEW_SLIPS)
         raw = lift(one, seen, score)[0]
         for kind, pose, weight in (
-            ("raw", raw, harvest.USUAL.near(signs)),
+            ("raw", raw, harvest.USUAL.near(features)),
             ("completed", target, sure),
             ("reviewed", target, np.where(accepted, 1.0, 0.0)),
         ):
@@ -440,9 +444,11 @@ def simulated(file: Path, seeds: int) -> tuple[dict[str, Any], dict[str, bool]]:
         mean = {k: float(np.mean([r[k] for r in runs])) for k in runs[0]}
         change = {k: v / mean["raw"] - 1 for k, v in mean.items()}
         figures[name] = {"mean": mean, "control": best}
-        said = ", ".join(f"{k} {100 * change[k]:+.1f} %" for k in ("ours", "with prior", best, "paper") if k in change)
+        changes = ", ".join(
+            f"{k} {100 * change[k]:+.1f} %" for k in ("ours", "with prior", best, "paper") if k in change
+        )
         sure = mean["sure, ours"] / mean["sure, raw"] - 1
-        print(f"{name}: raw {mean['raw']:.1f} mm; {said}; confident joints {100 * sure:+.1f} %", flush=True)
+        print(f"{name}: raw {mean['raw']:.1f} mm; {changes}; confident joints {100 * sure:+.1f} %", flush=True)
         bar = OURS_1[name] if name in OURS_1 else OURS_2[name]
         bars[f"{name}: ours {change['ours']:+.3f} (bar {bar})"] = change["ours"] <= bar
         bars[f"{name}: confident joints improve ({sure:+.3f})"] = sure < 0
@@ -467,20 +473,22 @@ def _cleaned(some: list[Take], how: videos.Stubborn | videos.Correlated, seed: i
             raw, score = videos.correlated(truth, H36M_17, how, rng)
         flat, three = raw.reshape(len(raw), -1), np.repeat(score, 3, axis=1)
         filled = filters.interpolated(flat, three > 0.7)
-        found = {"raw": flat, "ours": smoothing.smooth(raw, score, SmoothConfig(), FPS, H36M_17).positions}
+        estimates = {"raw": flat, "ours": smoothing.smooth(raw, score, SmoothConfig(), FPS, H36M_17).positions}
         likely = priors.authored(H36M_17)
-        found["with prior"] = smoothing.smooth(raw, score, SmoothConfig(prior=PRIOR), FPS, H36M_17, likely).positions
-        found |= {f"filled, Savitzky-Golay {w}": filters.savitzky_golay(filled, w, 2) for w in (5, 7, 9)}
-        found |= {f"filled, Butterworth {h}": filters.butterworth(filled, FPS, h) for h in (1.5, 2.2, 3.0)}
-        found |= {
+        estimates["with prior"] = smoothing.smooth(
+            raw, score, SmoothConfig(prior=PRIOR), FPS, H36M_17, likely
+        ).positions
+        estimates |= {f"filled, Savitzky-Golay {w}": filters.savitzky_golay(filled, w, 2) for w in (5, 7, 9)}
+        estimates |= {f"filled, Butterworth {h}": filters.butterworth(filled, FPS, h) for h in (1.5, 2.2, 3.0)}
+        estimates |= {
             f"Kalman and RTS {a:.0f}": filters.kalman_rts(flat, 25 / np.maximum(three, 0.05) ** 4, FPS, a)
             for a in (300.0, 1000.0, 3000.0)
         }
-        found |= {f"Whittaker {s}": filters.smoothed(flat, three**8 + 1e-6, s) for s in (0.1, 1.0)}
+        estimates |= {f"Whittaker {s}": filters.smoothed(flat, three**8 + 1e-6, s) for s in (0.1, 1.0)}
         if paper:
             done = completion.complete(flat[:, 3:], three[:, 3:]).trajectory
-            found["paper"] = np.concatenate([flat[:, :3], done], axis=1)
-        for key, value in found.items():
+            estimates["paper"] = np.concatenate([flat[:, :3], done], axis=1)
+        for key, value in estimates.items():
             errors.setdefault(key, []).append(error(value.reshape(raw.shape), truth))
         sure = score[:, 1:].ravel() > 0.7
         for key in ("raw", "ours"):
@@ -500,9 +508,9 @@ def diagram(real: dict[str, Any]) -> str:
         f'<text x="64" y="116" text-anchor="middle">said: within {confidence.NEAR_MM:.0f} mm</text>',
         '<text transform="translate(4 54) rotate(-90)" text-anchor="middle">found (%)</text>',
     ]
-    for n, (where, found) in enumerate(real.items()):
-        said, right, joints = (np.array(v) for v in found["reliability"])
-        x, y, size = 14 + 100 * said, 104 - 100 * right, 0.6 + 2.4 * np.sqrt(joints / joints.sum())
+    for n, (where, results) in enumerate(real.items()):
+        predicted, right, joints = (np.array(v) for v in results["reliability"])
+        x, y, size = 14 + 100 * predicted, 104 - 100 * right, 0.6 + 2.4 * np.sqrt(joints / joints.sum())
         line = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y))
         dots = "".join(f'<circle cx="{a:.1f}" cy="{b:.1f}" r="{r:.1f}"/>' for a, b, r in zip(x, y, size))
         parts.append(
@@ -524,8 +532,8 @@ def main() -> int:
     figures: dict[str, Any] = {}
     bars: dict[str, bool] = {}
     for part in asked.parts:
-        found, held = completed(asked.poses) if part == "completion" else PARTS[part](asked.poses, asked.seeds)
-        figures[part] = found
+        results, held = completed(asked.poses) if part == "completion" else PARTS[part](asked.poses, asked.seeds)
+        figures[part] = results
         bars |= held
     if asked.diagram and "real" in figures:
         asked.diagram.write_text(diagram(figures["real"]))

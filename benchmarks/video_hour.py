@@ -65,9 +65,9 @@ from training.lifter import fit, export
 from training.lifter.config import PRESETS, changed
 from training.simulation.annotators import LabelConfig, label
 from training.poses.mocap import Clip
-from training.poses.views import Studio, photograph
+from training.poses.views import Studio, project
 motion = np.load(Path(sys.argv[1]) / "motion.npy")
-views = label(photograph([Clip("a", motion, 10.0)], H36M_17, Studio(), 0), LabelConfig())
+views = label(project([Clip("a", motion, 10.0)], H36M_17, Studio(), 0), LabelConfig())
 for seed in range(3):
     config = changed(PRESETS["nearer"], epochs=1, seed=seed)
     export.save(fit.fit(views, config, curves=False), Path(sys.argv[1]) / f"{seed}.safetensors")
@@ -76,7 +76,7 @@ STORE = """
 import hashlib, shutil, sys
 from pathlib import Path
 from django.conf import settings
-from labeling.models import Campaign, CrowdRun, Release
+from labeling.models import Campaign, AggregationRun, Release
 from labeling.skeletons import H36M_17
 from training.models import Model, Run
 from webapp.accounts.models import Account
@@ -85,8 +85,8 @@ admin = Account.objects.get(username="ada")
 campaign = Campaign.objects.get(name="Sample campaign")
 release = Release.objects.filter(campaign=campaign).first()
 if release is None:
-    run = CrowdRun.objects.create(campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0)
-    release = Release.objects.create(campaign=campaign, crowd_run=run, number=1)
+    run = AggregationRun.objects.create(campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0)
+    release = Release.objects.create(campaign=campaign, aggregation_run=run, number=1)
 for n in range(3):
     job = Job.objects.create(kind="train", title="bench", state="done", created_by=admin)
     run = Run.objects.create(name=f"bench {{n}}", release=release, method="lifter", config={{}}, job=job, created_by=admin)
@@ -147,13 +147,13 @@ def hour(motion: NDArray[np.floating]) -> tuple[dict[str, Any], dict[str, bool]]
         recorded(motion, folder)
         environment = {**os.environ, "OMP_NUM_THREADS": "2"}
         subprocess.run([sys.executable, "-c", MODELS, name], check=True, env=environment)
-        said = subprocess.run(
+        done = subprocess.run(
             [sys.executable, "-c", LIBRARY, name], check=True, env=environment, stdout=subprocess.PIPE
         )
-        found = json.loads(said.stdout.splitlines()[-1])
-        grown = found["most_mib"] - found["early_mib"]
-        print(f"library: {found['rows']} frames in {found['clips']} clips, {found['s']:.0f} s; memory of its own at most "
-              f"{found['most_mib']:.0f} MiB, {grown:+.0f} MiB since the first tenth", flush=True)  # fmt: skip
+        measured = json.loads(done.stdout.splitlines()[-1])
+        grown = measured["most_mib"] - measured["early_mib"]
+        print(f"library: {measured['rows']} frames in {measured['clips']} clips, {measured['s']:.0f} s; memory of its own at most "
+              f"{measured['most_mib']:.0f} MiB, {grown:+.0f} MiB since the first tenth", flush=True)  # fmt: skip
         (folder / "site").mkdir()
         site = Site(folder / "site", "hour")
         try:
@@ -161,7 +161,7 @@ def hour(motion: NDArray[np.floating]) -> tuple[dict[str, Any], dict[str, bool]]
         finally:
             site.stop()
     bars = {
-        f"an hour in {found['s']:.0f} s of library time (bar {LIBRARY_S:.0f})": found["s"] <= LIBRARY_S,
+        f"an hour in {measured['s']:.0f} s of library time (bar {LIBRARY_S:.0f})": measured["s"] <= LIBRARY_S,
         f"memory grew by {grown:.0f} MiB (bar {GROWN_MIB:.0f})": grown <= GROWN_MIB,
         f"an hour in {job['whole_s']:.0f} s as a Job (bar {JOB_S:.0f})": job["whole_s"] <= JOB_S,
         f"stopped {job['cancel_s']:.1f} s after it was asked to (bar {CANCEL_S:.0f})": job["cancel_s"] <= CANCEL_S,
@@ -169,7 +169,7 @@ def hour(motion: NDArray[np.floating]) -> tuple[dict[str, Any], dict[str, bool]]
         == job["kept"]
         > 0,
     }
-    return {"library": found, "job": job}, bars
+    return {"library": measured, "job": job}, bars
 
 
 def _job(site: Site, folder: Path) -> dict[str, Any]:
@@ -188,12 +188,12 @@ def _job(site: Site, folder: Path) -> dict[str, Any]:
     def until(job: str, *states: str, past: float = -1.0, most_s: float = 1800.0) -> dict[str, Any]:
         deadline = time.monotonic() + most_s
         while True:
-            found = now(job)
-            harvesting = past < 0 or found["unit"] == "frames"  # not while people are followed
-            if found["state"] in states and harvesting and (found["share_done"] or 0.0) >= past:
-                return found
-            if found["state"] in ("failed", "done") or time.monotonic() > deadline:
-                raise RuntimeError(f"the Job is {found}")
+            state = now(job)
+            harvesting = past < 0 or state["unit"] == "frames"  # not while people are followed
+            if state["state"] in states and harvesting and (state["share_done"] or 0.0) >= past:
+                return state
+            if state["state"] in ("failed", "done") or time.monotonic() > deadline:
+                raise RuntimeError(f"the Job is {state}")
             time.sleep(0.5)
 
     begun = time.monotonic()
@@ -225,5 +225,5 @@ def _job(site: Site, folder: Path) -> dict[str, Any]:
     kept_killed = int(shell(KEPT, harvest=disturbed))
     print(f"Job: stopped {stopped:.1f} s after it was asked to ({asked - begun:.1f} s of command before it); continued, killed twice, "
           f"{kept_killed} pseudo-labels in attempt {again['attempt']}", flush=True)  # fmt: skip
-    found = {"whole_s": took, "kept": kept, "cancel_s": stopped, "kept_killed": kept_killed}
-    return found | {"attempts": again["attempt"]}
+    results = {"whole_s": took, "kept": kept, "cancel_s": stopped, "kept_killed": kept_killed}
+    return results | {"attempts": again["attempt"]}

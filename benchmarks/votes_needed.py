@@ -1,4 +1,4 @@
-"""How many votes a picture needs, by the image-level depth model, beside five pairs of five votes merged by Dawid-Skene.
+"""How many votes a picture needs, by the image-level depth model, beside five pairs of five votes aggregated by Dawid-Skene.
 
 `python -m benchmarks.votes_needed --poses poses.npz --json F [--pictures 500] [--seeds 3]`. Real motion, random views, 14 joints;
 depth covariance from its train split, pictures from its test split. Annotators are simulated: 300, noise of each answer 25 cm
@@ -64,7 +64,7 @@ class World:
         self.pictures, count = pictures, pictures + gold
         self.flat, self.z = views(test[rng.choice(len(test), count, replace=len(test) < count)], rng)
         self.gold = np.arange(count) >= pictures
-        self.percept = self.z + rng.normal(0, SHARED_MM, self.z.shape)
+        self.perceived = self.z + rng.normal(0, SHARED_MM, self.z.shape)
         self.second_closer = self.z[:, FIRST] > self.z[:, SECOND]
         self.noise = NOISE_MM * np.exp(rng.normal(0, BETWEEN, ANNOTATORS))
         self.clicks = rng.random(ANNOTATORS) < CLICKERS
@@ -86,7 +86,7 @@ class World:
         self.expected["similar poses"] = similar, neighbours.error_covariance(library, seed)
 
     def answers(self, picture: Any, pair: Any, annotator: Any) -> NDArray[np.bool_]:
-        gap = self.percept[picture, FIRST[pair]] - self.percept[picture, SECOND[pair]]
+        gap = self.perceived[picture, FIRST[pair]] - self.perceived[picture, SECOND[pair]]
         sees = gap + self.rng.normal(0, self.noise[annotator]) > 0
         return np.where(self.clicks[annotator], self.rng.random(len(picture)) < 0.5, sees)
 
@@ -102,8 +102,8 @@ def fixed(world: World, five: NDArray[np.int64]) -> float:
     who = np.concatenate([world.rng.choice(ANNOTATORS, 25, replace=False) for _ in range(world.pictures)])
     question, place = np.unique(picture * PAIRS + pair, return_inverse=True)
     votes = Votes(place, who, world.answers(picture, pair, who), len(question), ANNOTATORS)
-    found = library.dawid_skene(votes, Rounds(), progress=lambda *_: None).p_second
-    return measures.accuracy(found, world.second_closer[question // PAIRS, question % PAIRS])
+    posterior = library.dawid_skene(votes, Rounds(), progress=lambda *_: None).p_second
+    return measures.accuracy(posterior, world.second_closer[question // PAIRS, question % PAIRS])
 
 
 def adaptive(
@@ -113,11 +113,13 @@ def adaptive(
     pictures, count = world.prior(prior), len(world.z)
     every, config = np.arange(count), DepthConfig(rounds=6, tolerance=0.003)
     none = np.zeros(0, np.int64)
-    given = depth.PairVotes(none, none, none, none, none.astype(bool), ANNOTATORS)
-    state = depth.fit(pictures, given, config)
+    pair_votes = depth.PairVotes(none, none, none, none, none.astype(bool), ANNOTATORS)
+    state = depth.fit(pictures, pair_votes, config)
     rows = {0: _row(world, state, five)}
     for step in range(1, votes + 1):
-        gap, variance = depth.difference(state.seen_mean, state.seen_covariance, every[:, None], FIRST, SECOND)
+        gap, variance = depth.difference(
+            state.perceived_mean, state.perceived_covariance, every[:, None], FIRST, SECOND
+        )
         gain = selection.information(gap, variance, NOISE_MM)
         if five is not None:
             among = np.full_like(gain, -1.0)
@@ -127,15 +129,15 @@ def adaptive(
         pair[world.gold] = world.rng.integers(PAIRS, size=world.gold.sum())
         who = world.rng.integers(ANNOTATORS, size=count)
         new = (every, FIRST[pair], SECOND[pair], who, world.answers(every, pair, who))
-        old = (given.picture, given.first, given.second, given.annotator, given.second_closer)
-        given = depth.PairVotes(*(np.concatenate(both) for both in zip(old, new)), ANNOTATORS)
-        state = depth.fit(pictures, given, config, previous=state)
+        old = (pair_votes.picture, pair_votes.first, pair_votes.second, pair_votes.annotator, pair_votes.second_closer)
+        pair_votes = depth.PairVotes(*(np.concatenate(both) for both in zip(old, new)), ANNOTATORS)
+        state = depth.fit(pictures, pair_votes, config, previous=state)
         if step in STEPS:
             rows[step] = _row(world, state, five)
     return rows
 
 
-def _row(world: World, state: depth.Percept, five: NDArray[np.int64] | None) -> dict[str, float]:
+def _row(world: World, state: depth.DepthPosteriors, five: NDArray[np.int64] | None) -> dict[str, float]:
     n = world.pictures
     p = state.p_second(np.arange(n)[:, None], FIRST, SECOND)
     truth = world.second_closer[:n]
@@ -182,11 +184,11 @@ def main() -> int:
         f"similar poses alone: {np.mean(similar):.4f}"
     )
     mean: dict[str, dict[int, dict[str, float]]] = {}
-    for name, found in tables.items():
+    for name, table in tables.items():
         print(f"\n{name}\n votes  accuracy          ECE     risk   sure pairs (right)")
         mean[name] = {}
-        for step in found[0]:
-            rows = [f[step] for f in found]
+        for step in table[0]:
+            rows = [f[step] for f in table]
             m = {}
             for key in rows[0]:
                 known = [r[key] for r in rows if not np.isnan(r[key])]

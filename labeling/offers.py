@@ -227,9 +227,9 @@ release_formats.add(
 )
 release_formats.add(
     Offer(
-        name="known_answers.csv",
+        name="reference_answers.csv",
         title="Answers to gold questions and mirror probes",
-        target="labeling.releasing.tables:write_known_answers_csv",
+        target="labeling.releasing.tables:write_reference_answers_csv",
     )
 )
 
@@ -239,7 +239,7 @@ job_kinds.add(
         name="import-dataset",
         title="Import a data set",
         config=ImportConfig,
-        target="labeling.importing.storing:perform",
+        target="labeling.importing.storing:run_import",
         after="labeling.importing.storing:tidy",
     )
 )
@@ -248,7 +248,7 @@ job_kinds.add(
         name="prepare-campaign",
         title="Prepare a campaign",
         config=PrepareConfig,
-        target="labeling.campaigns.lifecycle:prepare",
+        target="labeling.campaigns.lifecycle:run_preparation",
     )
 )
 job_kinds.add(
@@ -256,15 +256,15 @@ job_kinds.add(
         name="delete-campaign",
         title="Delete a campaign",
         config=DeleteConfig,
-        target="labeling.campaigns.lifecycle:perform_delete",
+        target="labeling.campaigns.lifecycle:run_deletion",
     )
 )
 job_kinds.add(
     JobKind(
         name="aggregate",
-        title="Merge votes",
+        title="Aggregate votes",
         config=AggregateConfig,
-        target="labeling.aggregation.aggregate:perform",
+        target="labeling.aggregation.aggregate:run_aggregation",
     )
 )
 job_kinds.add(
@@ -272,6 +272,6 @@ job_kinds.add(
         name="release",
         title="Make a release",
         config=FreezeConfig,
-        target="labeling.releasing.freeze:perform",
+        target="labeling.releasing.freeze:run_release",
     )
 )

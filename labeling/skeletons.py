@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from webapp.errors import InputError
 
-class BadSkeleton(ValueError):
+
+class BadSkeleton(InputError):
     """A skeleton that contradicts itself."""
 
 
@@ -55,26 +57,26 @@ class Skeleton:
             near[self.index(a)].append(self.index(b))
             near[self.index(b)].append(self.index(a))
         root = self.index(self.root)
-        seen, queue, found = {root}, [root], []
+        seen, queue, order = {root}, [root], []
         while queue:
             parent = queue.pop(0)
             for child in near[parent]:
                 if child not in seen:
                     seen.add(child)
                     queue.append(child)
-                    found.append((parent, child))
-        return tuple(found + [(root, j) for j in near if j not in seen])
+                    order.append((parent, child))
+        return tuple(order + [(root, j) for j in near if j not in seen])
 
     def groups(self, bones: Sequence[tuple[int, int]]) -> list[int]:
         """A number per bone (index pairs), the same for a left bone and its right twin."""
         twin = dict(self.twins) | {right: left for left, right in self.twins}
         numbers: dict[frozenset[frozenset[str]], int] = {}
-        found = []
+        groups = []
         for bone in bones:
             a, b = (self.keypoints[j] for j in bone)
             key = frozenset({frozenset({a, b}), frozenset({twin.get(a, a), twin.get(b, b)})})
-            found.append(numbers.setdefault(key, len(numbers)))
-        return found
+            groups.append(numbers.setdefault(key, len(numbers)))
+        return groups
 
     def as_dict(self) -> dict[str, object]:
         return {

@@ -1,8 +1,8 @@
-"""What the schedule rings for: expired leases and stale merges."""
+"""What the schedule starts: the return of expired leases, aggregations of new votes, looks at annotators."""
 
 from labeling.aggregation import aggregate
 from labeling.answering import assignment
-from webapp.jobs.bell import app
+from webapp.jobs.celery_app import app
 
 
 @app.task

@@ -72,10 +72,10 @@ class World:
         plan = {"name": "campaign", "votes_per_pair": 2, "delay_ms": 0, "tutorial_questions": 0} | plan
         policy = PairPolicy(per_person=pairs, seed=4)
         campaign, job = lifecycle.create(self.ada, dataset or self.dataset(), CampaignPlan(pair_policy=policy, **plan))
-        run.perform(job.pk)
+        run.run_job(job.pk)
         return lifecycle.move(self.ada, campaign, "open") if opened else campaign
 
-    def seat(self, account: Account, campaign: Campaign) -> Participation:
+    def participation(self, account: Account, campaign: Campaign) -> Participation:
         from labeling.campaigns import participants
 
         return participants.participate(account, campaign, invited=True)
@@ -83,7 +83,7 @@ class World:
     def lease(
         self, account: Account, campaign: Campaign, *, now: datetime = NOON, have: tuple[str, ...] = ()
     ) -> assignment.Lease:
-        self.seat(account, campaign)
+        self.participation(account, campaign)
         return assignment.next_pair(account, campaign.uuid, now=now, rng=random.Random(7), have=frozenset(have))
 
     def vote(
@@ -123,10 +123,10 @@ def _own_folders(settings: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _quiet_bell(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
-    """Tests perform jobs themselves; the end-to-end test rings the real bell of a real worker."""
+def _no_broker(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    """Tests run jobs themselves; the end-to-end test notifies a real worker over a real broker."""
     settings.CELERY_BROKER_URL = "memory://"
-    from webapp.jobs.bell import app
+    from webapp.jobs.celery_app import app
 
     app.conf.broker_url = "memory://"
 

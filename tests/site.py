@@ -47,7 +47,7 @@ class Site:
             "NEARER_DEMO": "1",
             "NEARER_PORT": str(self.port),
             "NEARER_JOB_SILENCE_S": "8",
-            "NEARER_JOB_SWEEP_S": "2",
+            "NEARER_JOB_REQUEUE_S": "2",
             "NEARER_TORCH_THREADS": "1",
         }
         self.database = ""

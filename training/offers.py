@@ -33,9 +33,8 @@ job_kinds.add(
         name="harvest",
         title="Harvest a multi-view recording",
         config=HarvestJob,
-        target="training.harvests.jobs:perform",
+        target="training.harvests.jobs:run_harvest",
         queue="heavy",
-        explains=True,
         after="training.harvests.uploads:tidy",
     )
 )
@@ -44,9 +43,8 @@ job_kinds.add(
         name="video-harvest",
         title="Harvest a video",
         config=HarvestJob,
-        target="training.harvests.video_jobs:perform",
+        target="training.harvests.video_jobs:run_video_harvest",
         queue="heavy",
-        explains=True,
         after="training.harvests.uploads:tidy",
     )
 )
@@ -55,8 +53,7 @@ job_kinds.add(
         name="publish-harvest",
         title="Make a data set of accepted pseudo-labels",
         config=PublishJob,
-        target="training.harvests.jobs:publish",
-        explains=True,
+        target="training.harvests.jobs:run_publication",
     )
 )
 job_kinds.add(
@@ -64,9 +61,8 @@ job_kinds.add(
         name="depth-prior",
         title="Make a depth prior",
         config=PriorConfig,
-        target="training.priors.jobs:make_prior",
+        target="training.priors.jobs:run_depth_prior",
         queue="heavy",
-        explains=True,
     )
 )
 job_kinds.add(
@@ -74,8 +70,7 @@ job_kinds.add(
         name="pose-prior",
         title="Expect depths of similar poses",
         config=PosePriorConfig,
-        target="training.priors.depth_priors:perform_from_poses",
-        explains=True,
+        target="training.priors.depth_priors:run_pose_prior",
     )
 )
 job_kinds.add(
@@ -83,9 +78,8 @@ job_kinds.add(
         name="train",
         title="Train a model",
         config=TrainConfig,
-        target="training.runs.jobs:perform",
+        target="training.runs.jobs:run_training",
         queue="heavy",
-        explains=True,
     )
 )
 job_kinds.add(
@@ -93,8 +87,7 @@ job_kinds.add(
         name="lift",
         title="Lift 2D keypoints",
         config=LiftConfig,
-        target="training.runs.lifts:perform",
-        explains=True,
+        target="training.runs.lifts:run_lift",
         after="training.runs.lifts:tidy",
     )
 )

@@ -30,6 +30,26 @@ def without_paths(text: str) -> str:
     return re.sub(path, lambda match: match[0].rstrip("/").rpartition("/")[2], text)
 
 
+class InputError(ValueError):
+    """Bad input. The only exception of our libraries whose text a user reads; all else is logged with its traceback.
+
+    `detail` says what is wrong, `field` names the input, `fix` says what would help, `value` is what was given.
+    """
+
+    usual_field = ""
+
+    def __init__(self, detail: str, *, field: str = "", fix: str = "", value: object = None) -> None:
+        super().__init__(detail)
+        self.detail, self.field, self.fix, self.value = detail, field or self.usual_field, fix, value
+
+    def refusal(self, *, field: str = "", fix: str = "") -> Invalid:
+        """The same as a refusal; `field` and `fix` replace what the library could not know."""
+        sentence = f"{self.detail[:1].upper()}{self.detail[1:]}"
+        if not sentence.endswith((".", "!", "?")):
+            sentence += "."
+        return Invalid(sentence, field=field or self.field, fix=fix or self.fix, value=self.value)
+
+
 class Refusal(Exception):
     """Base of all refusals. `code` is stable, `field` names the input, `fix` says what to do."""
 
@@ -44,7 +64,7 @@ class Refusal(Exception):
 
     def as_dict(self) -> dict[str, Any]:
         problem = {
-            "type": f"urn:nearer:error:{self.code}",
+            "type": f"/docs/reference/errors#{self.code.replace('_', '-')}",
             "code": self.code,
             "status": self.status,
             "detail": self.detail,

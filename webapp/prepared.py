@@ -68,7 +68,7 @@ class Select(Generic[M]):
         return _Plan(
             sql,
             tuple(parameters),
-            [(position, *found) for position, found in converters.items()],
+            [(position, *converter) for position, converter in converters.items()],
             about["model"],
             about["select_fields"][0],
             [select[n][0].target.attname for n in about["select_fields"]],
@@ -91,8 +91,8 @@ class Select(Generic[M]):
             return list(cursor.fetchall())
 
     def first(self, **values: Any) -> M | None:
-        found = self.rows(**values)
-        return found[0] if found else None
+        rows = self.rows(**values)
+        return rows[0] if rows else None
 
     def _instance(self, plan: _Plan, row: list[Any]) -> M:
         for position, convert_all, expression in plan.converters:

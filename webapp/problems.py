@@ -13,7 +13,7 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from webapp.errors import Invalid, NotAllowed, NotFound, Refusal, of_the_machine
+from webapp.errors import InputError, Invalid, NotAllowed, NotFound, Refusal, of_the_machine
 from webapp.typed import UNTEXT
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,8 @@ def _first_error(errors: Any, path: str = "") -> tuple[str, str]:
 def _from_exception(error: Exception) -> Refusal | None:
     if isinstance(error, Refusal):
         return error
+    if isinstance(error, InputError):
+        return error.refusal()
     if isinstance(error, exceptions.ValidationError):
         field, detail = _first_error(error.detail)
         return Invalid(detail, field=field or "body", errors=error.detail)

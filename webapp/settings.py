@@ -188,27 +188,27 @@ else:
     # Throttles must count across web processes, so the embedded cache is the database's neighbour on disk.
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": VAR / "cache"}}
 CELERY_TASK_IGNORE_RESULT = True
-CELERY_TASK_ACKS_LATE = False  # the job row is the truth; the broker is only a bell
+CELERY_TASK_ACKS_LATE = False  # the job row is the truth; the broker only notifies
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TASK_DEFAULT_QUEUE = "light"
 CELERY_BEAT_SCHEDULE_FILENAME = str(VAR / "beat-schedule")
-# How often the sweep looks for jobs that wait unheard or fell silent, and for leases that ran out.
-JOB_SWEEP_S = _number("NEARER_JOB_SWEEP_S", 5)
+# How often the schedule looks for jobs that wait unheard or fell silent, and for leases that ran out.
+JOB_REQUEUE_S = _number("NEARER_JOB_REQUEUE_S", 5)
 # How much less urgent than the web server a worker is to the machine's scheduler (0 to 19; `man nice`).
 WORKER_NICE = _number("NEARER_WORKER_NICE", 10)
 # A running job whose worker sent no heartbeat for so long is given to another worker.
 JOB_SILENCE_S = _number("NEARER_JOB_SILENCE_S", 20)
 # How long the upload and the checkpoints of a failed or cancelled job are kept, so that it can be continued.
 KEEP_UPLOADS_S = _number("NEARER_KEEP_UPLOADS_DAYS", 7) * 86_400
-# How often open campaigns with new votes are merged into labels again (0 = only on demand).
+# How often open campaigns with new votes are aggregated into labels again (0 = only on demand).
 AGGREGATION_EVERY_S = _number("NEARER_AGGREGATION_EVERY_S", 3600)
-# How often the annotators and people of open adaptive campaigns are looked at anew, where there are new votes (0 = at merges).
+# How often the annotators and people of open adaptive campaigns are looked at anew, where there are new votes (0 = at aggregations).
 JUDGE_EVERY_S = _number("NEARER_JUDGE_EVERY_S", 120)
 CELERY_BEAT_SCHEDULE = {
-    "jobs-sweep": {"task": "webapp.jobs.tasks.sweep", "schedule": JOB_SWEEP_S, "options": {"queue": "clock"}},
-    "leases-sweep": {"task": "labeling.tasks.return_expired_leases", "schedule": 30, "options": {"queue": "clock"}},
+    "jobs-requeue": {"task": "webapp.jobs.tasks.requeue", "schedule": JOB_REQUEUE_S, "options": {"queue": "clock"}},
+    "leases-return": {"task": "labeling.tasks.return_expired_leases", "schedule": 30, "options": {"queue": "clock"}},
     "tidy": {"task": "webapp.jobs.tasks.tidy", "schedule": 3600, "options": {"queue": "light"}},
 }
 if JUDGE_EVERY_S:

@@ -16,6 +16,7 @@ from rest_framework.decorators import api_view, permission_classes
 from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 
+from webapp import errors
 from webapp.accounts.roles import Role
 from webapp.errors import NotAllowed, of_the_machine
 
@@ -23,7 +24,7 @@ from webapp.errors import NotAllowed, of_the_machine
 @login_required
 def index(request: HttpRequest) -> HttpResponse:
     """Everybody lands where their work is."""
-    return redirect("campaign-list" if request.user.role != Role.ANNOTATOR else "work")
+    return redirect("campaign-list" if request.user.role != Role.ANNOTATOR else "annotator-home")
 
 
 def health(request: HttpRequest) -> HttpResponse:
@@ -55,12 +56,7 @@ def nothing_here(request: Any) -> HttpResponse:
 
 def page_not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     if request.path.startswith("/api/"):
-        problem = {
-            "type": "urn:nearer:error:not_found",
-            "code": "not_found",
-            "status": 404,
-            "detail": "There is nothing here.",
-        }
+        problem = errors.NotFound("There is nothing here.").as_dict()
         return JsonResponse(problem, status=404, content_type="application/problem+json")
     return render(request, "404.html", status=404)
 

@@ -25,11 +25,11 @@ def read(kind: type[M], data: Any) -> M:
         return kind.model_validate(data)
     except ValidationError as error:
         errors = error.errors()
-        found = [{"field": ".".join(map(str, e["loc"])) or "body", "detail": e["msg"]} for e in errors]
+        rows = [{"field": ".".join(map(str, e["loc"])) or "body", "detail": e["msg"]} for e in errors]
         # What is missing has no value: there pydantic gives all that was sent, passwords too.
-        secret = errors[0]["type"] == "missing" or "password" in found[0]["field"]
+        secret = errors[0]["type"] == "missing" or "password" in rows[0]["field"]
         value = None if secret else errors[0].get("input")
-        raise Invalid(found[0]["detail"], field=found[0]["field"], value=value, errors=found) from None
+        raise Invalid(rows[0]["detail"], field=rows[0]["field"], value=value, errors=rows) from None
 
 
 class Json(JSONParser):
@@ -90,12 +90,12 @@ class PydanticComponent(OpenApiSerializerExtension):
 
 def _inside(kind: Any) -> dict[str, type[BaseModel]]:
     """The models that a model is made of, by name."""
-    found: dict[str, type[BaseModel]] = {}
+    models: dict[str, type[BaseModel]] = {}
     waiting = [field.annotation for field in kind.model_fields.values()]
     while waiting:
         part = waiting.pop()
         waiting += get_args(part)
-        if isinstance(part, type) and issubclass(part, BaseModel) and part.__name__ not in found:
-            found[part.__name__] = part
+        if isinstance(part, type) and issubclass(part, BaseModel) and part.__name__ not in models:
+            models[part.__name__] = part
             waiting += [field.annotation for field in part.model_fields.values()]
-    return found
+    return models

@@ -6,7 +6,6 @@ from django.views.decorators.cache import never_cache
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
-from labeling import catalog_api
 from labeling.answering import pages as answering_pages
 from labeling.campaigns import api as campaigns_api
 from labeling.campaigns import pages as campaigns_pages
@@ -15,12 +14,14 @@ from labeling.importing import pages as importing_pages
 from labeling.quality import pages as quality_pages
 from labeling.releasing import api as releasing_api
 from labeling.releasing import pages as releasing_pages
+from training import catalog_api
 from training.harvests import api as harvests_api
 from training.harvests import pages as harvests_pages
 from training.priors import api as priors_api
 from training.priors import pages as priors_pages
 from training.runs import api as runs_api
 from training.runs import pages as runs_pages
+from webapp import documentation
 from webapp.accounts import api as accounts_api
 from webapp.accounts import pages as accounts_pages
 from webapp.jobs import api as jobs_api
@@ -76,6 +77,7 @@ urlpatterns = [
     path("", include(priors_pages.urls)),
     path("", include(runs_pages.urls)),
     path("", include(harvests_pages.urls)),
+    path("", include(documentation.urls)),
     path("api/v1/", include(api)),
 ]
 handler404 = "webapp.site.page_not_found"

@@ -18,7 +18,7 @@ from labeling.catalogs import crowd_models, person_models, question_models
 from labeling.crowd import depth
 from labeling.crowd.config import DepthConfig
 from labeling.crowd.votes import agreement
-from labeling.models import AnnotatorScore, Assignment, Campaign, CrowdRun, Label, Participation, Percept
+from labeling.models import AggregationRun, AnnotatorScore, Assignment, Campaign, DepthPosterior, Label, Participation
 from labeling.quality import suspicion
 from webapp import audit, rows
 from webapp.accounts.models import Account
@@ -60,11 +60,11 @@ def start(actor: Account | None, campaign: Campaign, model: str = "", options: d
     if not counted_votes(campaign).exists():
         raise Conflict("There are no votes yet.", field="campaign", fix="wait for the first answers")
     config = AggregateConfig(campaign=str(campaign.uuid), model=model, options=options or {})
-    return run.enqueue(actor, "aggregate", config.model_dump(), title=f"Merge the votes of {campaign.name}")
+    return run.enqueue(actor, "aggregate", config.model_dump(), title=f"Aggregate the votes of {campaign.name}")
 
 
-def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
-    """Job: read votes, fit the model, write one CrowdRun with its labels and annotator scores.
+def run_aggregation(context: run.JobContext, config: AggregateConfig) -> dict[str, Any]:
+    """Job: read votes, fit the model, write one AggregationRun with its labels and annotator scores.
 
     Nobody waits for it: reading is one snapshot, fitting holds no transaction, and what it found is written in short
     steps, each after a look whether this attempt may still write. The run is seen when its last step gives it a number.
@@ -74,84 +74,88 @@ def perform(work: run.Work, config: AggregateConfig) -> dict[str, Any]:
     read = snapshot.read(campaign)
     recent = suspicion.recent(campaign)
     if config.judge_only:
-        return _judge(work, campaign, read, recent)
+        return _judge(context, campaign, read, recent)
     offer = crowd_models[config.model]
     options = offer.config.model_validate(config.options)
     whole = config.model in person_models
     if not len(read.vote):
         raise Conflict("There are no votes yet.", field="campaign")
-    fit = posteriors.refit(campaign, read, options if whole else DepthConfig(), work.progress)
-    if whole and fit is not None and read.alone.all() and fit.votes + len(read.gold.seat):
-        aggregated = Merged.of(fit)
-        work.say(f"{aggregated.votes} votes of {len(aggregated.seat_ids)} annotators; {offer.title}")
+    fit = posteriors.refit(campaign, read, options if whole else DepthConfig(), context.progress)
+    if whole and fit is not None and read.alone.all() and fit.votes + len(read.gold.participation):
+        aggregated = Aggregated.of(fit)
+        context.say(f"{aggregated.votes} votes of {len(aggregated.participation_ids)} annotators; {offer.title}")
     else:
-        aggregated = _merged(work, read, offer, options)
+        aggregated = _aggregated(context, read, offer, options)
         aggregated = aggregated.with_pictures(fit) if whole and fit is not None else aggregated
     del read
-    crowd_run = _write(work, campaign, config.model, options.model_dump(), aggregated)
+    aggregation_run = _write(context, campaign, config.model, options.model_dump(), aggregated)
     if fit is not None:
-        posteriors.store(campaign, fit, work.check)
-        flagged = suspicion.judge(campaign, fit.seat_ids, fit.belief, fit.made, recent)
-        work.say(f"{flagged} annotators look suspicious")
+        posteriors.store(campaign, fit, context.check)
+        flagged = suspicion.judge(campaign, fit.participation_ids, fit.belief, fit.vote_count, recent)
+        context.say(f"{flagged} annotators look suspicious")
     for _ in thin(campaign):
-        work.check()
+        context.check()
     return {
-        "crowd_run": str(crowd_run.uuid),
-        "number": crowd_run.number,
+        "aggregation_run": str(aggregation_run.uuid),
+        "number": aggregation_run.number,
         "labels": len(aggregated.pair_ids),
-        **crowd_run.measures,
+        **aggregation_run.measures,
     }
 
 
-def _judge(work: run.Work, campaign: Campaign, read: snapshot.Snapshot, recent: suspicion.Recent) -> dict[str, Any]:
+def _judge(
+    context: run.JobContext, campaign: Campaign, read: snapshot.Snapshot, recent: suspicion.Recent
+) -> dict[str, Any]:
     """Learn anew who looks and what is known of each person, without a version of labels: what the queue needs every few
     minutes, where a version would be millions of rows."""
-    fit = posteriors.refit(campaign, read, DepthConfig(), work.progress)
+    fit = posteriors.refit(campaign, read, DepthConfig(), context.progress)
     if fit is None:
         return {"flagged": 0}
-    posteriors.store(campaign, fit, work.check)
-    return {"flagged": suspicion.judge(campaign, fit.seat_ids, fit.belief, fit.made, recent)}
+    posteriors.store(campaign, fit, context.check)
+    return {"flagged": suspicion.judge(campaign, fit.participation_ids, fit.belief, fit.vote_count, recent)}
 
 
 AT_ONCE = 20_000  # labels written in one transaction
 
 
-def _write(work: run.Work, campaign: Campaign, model: str, config: dict[str, Any], aggregated: Merged) -> CrowdRun:
+def _write(
+    context: run.JobContext, campaign: Campaign, model: str, config: dict[str, Any], aggregated: Aggregated
+) -> AggregationRun:
     """Labels first, in short transactions, under a run without a number; the number makes them count, all at once."""
-    for dead in CrowdRun.every.filter(campaign=campaign, number=None).exclude(
+    for dead in AggregationRun.every.filter(campaign=campaign, number=None).exclude(
         job__state__in=(State.RUNNING, State.CANCELLING), job__attempt=F("attempt")
     ):
         for _ in rows.delete_in_steps(dead.labels.all()):
-            work.check()
-        CrowdRun.every.filter(pk=dead.pk).delete()
+            context.check()
+        AggregationRun.every.filter(pk=dead.pk).delete()
     with transaction.atomic():
-        work.hold()
-        crowd_run = CrowdRun.every.create(
+        context.hold()
+        aggregation_run = AggregationRun.every.create(
             campaign=campaign,
-            job=work.job,
-            attempt=work.job.attempt,
+            job=context.job,
+            attempt=context.job.attempt,
             model=model,
             config=config,
             votes_used=aggregated.votes,
             last_vote=aggregated.last_vote,
-            created_by=work.actor,
+            created_by=context.actor,
             measures=aggregated.measures,
         )
-    labels = aggregated.labels(crowd_run)
+    labels = aggregated.labels(aggregation_run)
     total = len(aggregated.pair_ids)
     for start in range(0, total, AT_ONCE):
         with transaction.atomic():
             rows.write_columns(Label, {name: column[start : start + AT_ONCE] for name, column in labels.items()})
-        work.progress(min(total, start + AT_ONCE), total, "labels")
-    scores = [AnnotatorScore(run=crowd_run, **score) for score in aggregated.scores()]
+        context.progress(min(total, start + AT_ONCE), total, "labels")
+    scores = [AnnotatorScore(run=aggregation_run, **score) for score in aggregated.scores()]
     with transaction.atomic():
         AnnotatorScore.objects.bulk_create(scores, batch_size=500)
-        work.hold()
+        context.hold()
         Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
-        crowd_run.number = (campaign.crowd_runs.aggregate(n=Max("number"))["n"] or 0) + 1
-        crowd_run.save(update_fields=["number"])
-        audit.record(work.actor, "campaign.aggregate", campaign, run=crowd_run.number, model=model)
-    return crowd_run
+        aggregation_run.number = (campaign.aggregation_runs.aggregate(n=Max("number"))["n"] or 0) + 1
+        aggregation_run.save(update_fields=["number"])
+        audit.record(context.actor, "campaign.aggregate", campaign, run=aggregation_run.number, model=model)
+    return aggregation_run
 
 
 KEPT = 2  # newest runs whose labels stay although no release needs them
@@ -159,23 +163,25 @@ KEPT = 2  # newest runs whose labels stay although no release needs them
 
 def thin(campaign: Campaign) -> Iterator[int]:
     """Delete the labels of older runs that no release is made of; their measures stay. In short steps."""
-    unneeded = campaign.crowd_runs.filter(release=None, labels_kept=True).exclude(model="imported").order_by("-number")
+    unneeded = (
+        campaign.aggregation_runs.filter(release=None, labels_kept=True).exclude(model="imported").order_by("-number")
+    )
     for old in unneeded[KEPT:]:
         # A release that is just being made of this run reads in one snapshot and does not notice.
-        if CrowdRun.objects.filter(pk=old.pk, release=None).update(labels_kept=False):
+        if AggregationRun.objects.filter(pk=old.pk, release=None).update(labels_kept=False):
             yield from rows.delete_in_steps(old.labels.all())
 
 
 @dataclass(frozen=True)
-class Merged:
+class Aggregated:
     """What a crowd model made of a campaign's votes, by pair and by annotator."""
 
     pair_ids: NDArray[np.int64]
     p_first: NDArray[np.float64]
-    plain: NDArray[np.float64] | None
+    without_prior: NDArray[np.float64] | None
     count: NDArray[np.int64]
-    seat_ids: NDArray[np.int64]
-    made: NDArray[np.int64]
+    participation_ids: NDArray[np.int64]
+    vote_count: NDArray[np.int64]
     agreed: NDArray[np.float64]
     skill: NDArray[np.float64]
     votes: int
@@ -188,24 +194,24 @@ class Merged:
         return {
             "mean_risk": round(float(risk.mean()), 6),
             "pairs": len(self.pair_ids),
-            "annotators": len(self.seat_ids),
+            "annotators": len(self.participation_ids),
             # Where no pair has two votes there is nobody to agree with.
-            "mean_agreement": round(float(np.average(self.agreed, weights=self.made)), 6)
+            "mean_agreement": round(float(np.average(self.agreed, weights=self.vote_count)), 6)
             if self.count.max() > 1
             else None,
             **self.notes,
         }
 
     @classmethod
-    def of(cls, fit: posteriors.Refit) -> Merged:
+    def of(cls, fit: posteriors.Refit) -> Aggregated:
         """The depth model's outcome, where every pair lies within one person."""
         return cls(
             pair_ids=fit.pair_ids,
             p_first=np.clip(fit.p_first, 0.0, 1.0),
-            plain=fit.plain,
+            without_prior=fit.without_prior,
             count=fit.votes_used,
-            seat_ids=fit.seat_ids,
-            made=fit.made,
+            participation_ids=fit.participation_ids,
+            vote_count=fit.vote_count,
             agreed=fit.agreement,
             skill=depth.skill_of(fit.belief),
             votes=fit.votes,
@@ -213,7 +219,7 @@ class Merged:
             notes=_notes(fit),
         )
 
-    def with_pictures(self, fit: posteriors.Refit) -> Merged:
+    def with_pictures(self, fit: posteriors.Refit) -> Aggregated:
         """The depth model's labels; pairs between two people keep those of single questions."""
         inside = np.isin(self.pair_ids, fit.pair_ids)
         order = np.argsort(np.concatenate([fit.pair_ids, self.pair_ids[~inside]]))
@@ -225,25 +231,27 @@ class Merged:
             self,
             pair_ids=joined(fit.pair_ids, self.pair_ids),
             p_first=np.clip(joined(fit.p_first, self.p_first), 0.0, 1.0),
-            plain=None if fit.plain is None else joined(fit.plain, self.p_first),
+            without_prior=None if fit.without_prior is None else joined(fit.without_prior, self.p_first),
             count=joined(fit.votes_used, self.count),
             notes=_notes(fit),
         )
 
-    def labels(self, crowd_run: CrowdRun) -> dict[str, NDArray]:
+    def labels(self, aggregation_run: AggregationRun) -> dict[str, NDArray]:
         """Columns of the table of labels."""
-        found = {
-            "run_id": np.full(len(self.pair_ids), crowd_run.pk),
+        columns = {
+            "run_id": np.full(len(self.pair_ids), aggregation_run.pk),
             "pair_id": self.pair_ids,
             "p_first_closer": self.p_first,
             "risk": np.minimum(self.p_first, 1 - self.p_first),
             "votes_used": np.minimum(self.count, 32_767),
         }
-        return found if self.plain is None else found | {"p_first_closer_plain": self.plain}
+        return columns if self.without_prior is None else columns | {"p_first_closer_without_prior": self.without_prior}
 
     def scores(self) -> Iterator[dict[str, Any]]:
-        for seat, n, a, s in zip(self.seat_ids.tolist(), self.made.tolist(), self.agreed.tolist(), self.skill.tolist()):
-            yield {"participation_id": seat, "votes": n, "agreement": a, "skill": None if s != s else s}
+        for participation, n, a, s in zip(
+            self.participation_ids.tolist(), self.vote_count.tolist(), self.agreed.tolist(), self.skill.tolist()
+        ):
+            yield {"participation_id": participation, "votes": n, "agreement": a, "skill": None if s != s else s}
 
 
 def _notes(fit: posteriors.Refit) -> dict[str, Any]:
@@ -262,21 +270,23 @@ def _notes(fit: posteriors.Refit) -> dict[str, Any]:
     }
 
 
-def _merged(work: run.Work, read: snapshot.Snapshot, offer: Offer, options: Any) -> Merged:
+def _aggregated(context: run.JobContext, read: snapshot.Snapshot, offer: Offer, options: Any) -> Aggregated:
     """Fit a model of single questions; for the depth model a two-coin one, whose labels serve pairs between two people."""
     votes, pair_ids = read.questions()
-    work.say(f"{len(read.vote)} votes of {len(read.seat_ids)} annotators on {len(pair_ids)} pairs; {offer.title}")
+    context.say(
+        f"{len(read.vote)} votes of {len(read.participation_ids)} annotators on {len(pair_ids)} pairs; {offer.title}"
+    )
     if offer.name in person_models:
         offer = question_models["two-coin"]
         options = offer.config()
-    result = offer.load()(votes, options, gold=None, previous=None, progress=work.progress)
-    return Merged(
+    result = offer.load()(votes, options, gold=None, previous=None, progress=context.progress)
+    return Aggregated(
         pair_ids=pair_ids,
         p_first=1 - result.p_second,
-        plain=None,
+        without_prior=None,
         count=votes.per_question(),
-        seat_ids=read.seat_ids,
-        made=np.bincount(read.seat, minlength=len(read.seat_ids)),
+        participation_ids=read.participation_ids,
+        vote_count=np.bincount(read.participation, minlength=len(read.participation_ids)),
         agreed=agreement(votes, result.p_second),
         skill=result.skill,
         votes=len(read.vote),
@@ -288,7 +298,7 @@ def _merged(work: run.Work, read: snapshot.Snapshot, offer: Offer, options: Any)
 def aggregate_open_campaigns() -> int:
     """The schedule: enqueue an aggregation for every open fixed campaign that has votes newer than its last one."""
     started = 0
-    last = CrowdRun.objects.filter(campaign=OuterRef("pk")).order_by("-number")
+    last = AggregationRun.objects.filter(campaign=OuterRef("pk")).order_by("-number")
     news = {"last_model": Subquery(last.values("model")[:1]), "last_used": Subquery(last.values("last_vote")[:1])}
     for campaign in _with_news(Campaign.Mode.FIXED, **news):
         if campaign.last_used is None or campaign.last_used < campaign.newest:
@@ -303,7 +313,7 @@ def judge_open_campaigns() -> int:
     for campaign in _with_news(Campaign.Mode.ADAPTIVE, Campaign.Mode.PRIOR):
         if campaign.crowd.get("last_vote", 0) < campaign.newest:
             config = AggregateConfig(campaign=str(campaign.uuid), model="depth", judge_only=True)
-            run.enqueue(None, "aggregate", config.model_dump(), title=f"Look at the votes of {campaign.name}")
+            run.enqueue(None, "aggregate", config.model_dump(), title=f"Judge the annotators of {campaign.name}")
             started += 1
     return started
 
@@ -331,7 +341,7 @@ def progress_of(campaign: Campaign) -> dict[str, Any]:
     campaign.refresh_from_db(fields=["pair_count", "votes_wanted"])
     counted, needed, done = sums["counted"] or 0, campaign.votes_wanted, sums["finished"] or 0
     if campaign.mode != Campaign.Mode.FIXED:  # people are done, not pairs; at most so many votes for each
-        people = Percept.objects.filter(campaign=campaign).aggregate(
+        people = DepthPosterior.objects.filter(campaign=campaign).aggregate(
             n=Count("pk"), done=Count("pk", filter=Q(open=False))
         )
         needed, done = people["n"] * campaign.most_votes, people["done"]
@@ -354,7 +364,7 @@ def annotators(campaign: Campaign) -> QuerySet[Participation]:
 
 def annotator_rows(campaign: Campaign, some: list[Participation]) -> list[dict[str, Any]]:
     """One row per annotator: votes, speed, agreement with the last aggregation, gold accuracy, colour and side bias."""
-    last = campaign.crowd_runs.first()
+    last = campaign.aggregation_runs.first()
     scores = {s.participation_id: s for s in last.scores.filter(participation__in=some)} if last else {}
 
     def share(part: float, whole: int) -> float | None:
@@ -362,34 +372,42 @@ def annotator_rows(campaign: Campaign, some: list[Participation]) -> list[dict[s
 
     return [
         {
-            "seat": str(seat.pseudonym),
-            "name": seat.annotator.username,
-            "simulated": seat.annotator.is_simulated,
-            "standing": seat.standing,
-            "reason": seat.standing_reason,
-            "participant": seat.annotator.recruiter_id,
-            "study": seat.recruiter_study,
-            "session": seat.recruiter_session,
-            "tutorial": _tutorial_words(seat),
-            "answers": seat.answer_count,
-            "votes": seat.vote_count,
-            "response_ms": round(seat.response_ms_sum / seat.timed_count) if seat.timed_count else None,
-            "agreement": round(scores[seat.pk].agreement, 4) if seat.pk in scores else None,
-            "skill": round(s, 4) if seat.pk in scores and (s := scores[seat.pk].skill) is not None else None,
-            "gold_answers": seat.gold_count,
-            "gold_accuracy": share(seat.gold_right, seat.gold_count),
-            "green_share": share(seat.green_count, seat.vote_count),
-            "left_share": share(seat.left_count, seat.vote_count),
-            "last_vote": seat.last_answer_at.isoformat() if seat.last_answer_at else None,
+            "participation": str(participation.pseudonym),
+            "name": participation.annotator.username,
+            "simulated": participation.annotator.is_simulated,
+            "standing": participation.standing,
+            "reason": participation.standing_reason,
+            "participant": participation.annotator.recruiter_id,
+            "study": participation.recruiter_study,
+            "session": participation.recruiter_session,
+            "tutorial": _tutorial_words(participation),
+            "answers": participation.answer_count,
+            "votes": participation.vote_count,
+            "response_ms": round(participation.response_ms_sum / participation.timed_count)
+            if participation.timed_count
+            else None,
+            "agreement": round(scores[participation.pk].agreement, 4) if participation.pk in scores else None,
+            "skill": round(s, 4)
+            if participation.pk in scores and (s := scores[participation.pk].skill) is not None
+            else None,
+            "gold_answers": participation.gold_count,
+            "gold_accuracy": share(participation.gold_right, participation.gold_count),
+            "green_share": share(participation.green_count, participation.vote_count),
+            "left_share": share(participation.left_count, participation.vote_count),
+            "last_vote": participation.last_answer_at.isoformat() if participation.last_answer_at else None,
         }
-        for seat in some
+        for participation in some
     ]
 
 
-def _tutorial_words(seat: Participation) -> str:
-    if seat.tutorial_passed_at:
+def _tutorial_words(participation: Participation) -> str:
+    if participation.tutorial_passed_at:
         return "passed"
-    allowed = seat.campaign.tutorial_tries + seat.tutorial_granted
-    if not seat.tutorial_tries:
+    allowed = participation.campaign.tutorial_tries + participation.tutorial_granted
+    if not participation.tutorial_tries:
         return ""
-    return "failed" if seat.tutorial_tries >= allowed else f"failed {seat.tutorial_tries} of {allowed} tries"
+    return (
+        "failed"
+        if participation.tutorial_tries >= allowed
+        else f"failed {participation.tutorial_tries} of {allowed} tries"
+    )

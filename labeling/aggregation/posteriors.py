@@ -16,11 +16,11 @@ from django.db import transaction
 from django.db.models import BigIntegerField, BinaryField, BooleanField, F, FloatField, IntegerField, QuerySet
 from numpy.typing import NDArray
 
-from labeling.aggregation.snapshot import LOOKS, Snapshot, counted_votes
+from labeling.aggregation.snapshot import PRESENTATIONS, Snapshot, counted_votes
 from labeling.crowd import anatomy, depth, measures, selection
 from labeling.crowd.config import DepthConfig
 from labeling.crowd.votes import CONDITIONS, Progress
-from labeling.models import Campaign, Pair, Participation, Percept, PersonPrior, Vote
+from labeling.models import Campaign, DepthPosterior, Pair, Participation, PersonPrior, Vote
 from labeling.models.vote import SAME, SECOND
 from webapp import rows
 from webapp.prepared import Select, Slot, Update
@@ -28,7 +28,7 @@ from webapp.prepared import Select, Slot, Update
 Array = NDArray[np.float64]
 LIVE = DepthConfig(rounds=12, tolerance=0.02)
 HALVED = 0.5  # a lease that is out makes the next one on the same person worth so much less
-AT_ONCE = 5000  # people whose percepts are made together
+AT_ONCE = 5000  # people whose posteriors are made together
 FAIR = 10.0  # bits added while a person has fewer votes than each is promised
 
 
@@ -36,14 +36,14 @@ def pack(mean: Array, covariance: Array) -> bytes:
     return np.concatenate([mean.ravel(), covariance.ravel()]).astype("<f4").tobytes()
 
 
-def unpack(seen: bytes) -> tuple[Array, Array]:
-    values = np.frombuffer(bytes(seen), "<f4").astype(np.float64)
+def unpack(perceived: bytes) -> tuple[Array, Array]:
+    values = np.frombuffer(bytes(perceived), "<f4").astype(np.float64)
     joints = int((np.sqrt(1 + 4 * len(values)) - 1) / 2)
     return values[:joints], values[joints:].reshape(joints, joints)
 
 
 def crowd_of(campaign: Campaign) -> depth.Crowd:
-    """What the last merge learned about all annotators, or what is assumed before it."""
+    """What the last aggregation learned about all annotators, or what is assumed before it."""
     known = campaign.crowd or {}
     if len(known.get("shares", [])) != len(depth.KINDS):
         return depth.Crowd()
@@ -57,38 +57,38 @@ class Expected:
     mean: Array
     known: NDArray[np.bool_]
     covariance: Array
-    plain: Array
+    without_prior: Array
 
     def pictures(self, with_prior: bool = True, known: NDArray[np.bool_] | None = None) -> depth.Pictures:
         use = (self.known if known is None else known & self.known) & with_prior
         mean = np.where(use[:, None], self.mean, 0.0)
         if not use.any():
-            return depth.Pictures(mean, self.plain, np.zeros(len(mean), bool))
+            return depth.Pictures(mean, self.without_prior, np.zeros(len(mean), bool))
         if use.all():
             return depth.Pictures(mean, self.covariance, np.zeros(len(mean), bool))
-        both = np.where(use[:, None, None], self.covariance, self.plain)
+        both = np.where(use[:, None, None], self.covariance, self.without_prior)
         return depth.Pictures(mean, both, np.zeros(len(mean), bool))
 
 
 def expected(campaign: Campaign, people: NDArray[np.int64]) -> Expected:
     """Prior of some people of a campaign, in the given order."""
-    plain = anatomy.covariance(campaign.dataset.skeleton.plain)
-    joints = len(plain)
-    mean, known, covariance = np.zeros((len(people), joints)), np.zeros(len(people), bool), plain
+    without_prior = anatomy.covariance(campaign.dataset.skeleton.as_skeleton)
+    joints = len(without_prior)
+    mean, known, covariance = np.zeros((len(people), joints)), np.zeros(len(people), bool), without_prior
     if campaign.mode == Campaign.Mode.PRIOR and campaign.prior is not None:
         covariance = np.array(campaign.prior.covariance)
-        wanted = PersonPrior.objects.filter(prior=campaign.prior_id)
+        priors = PersonPrior.objects.filter(prior=campaign.prior_id)
         if len(people) < 500:
-            wanted = wanted.filter(person__in=people.tolist())
+            priors = priors.filter(person__in=people.tolist())
         place = {pk: n for n, pk in enumerate(people.tolist())}
-        for person, values in wanted.values_list("person_id", "mean").iterator(chunk_size=2000):
+        for person, values in priors.values_list("person_id", "mean").iterator(chunk_size=2000):
             if person in place:
                 mean[place[person]], known[place[person]] = values, True
-    return Expected(mean, known, covariance, plain)
+    return Expected(mean, known, covariance, without_prior)
 
 
 def prepare(campaign: Campaign, control: set[int], between: Callable[[], None] = lambda: None) -> int:
-    """Write the percepts of a campaign that starts: everybody who has a pair with himself, some hundreds in a transaction.
+    """Write the posteriors of a campaign that starts: everybody who has a pair with himself, some hundreds in a transaction.
 
     `control`: people of that arm; `between` is called after each transaction.
     """
@@ -115,15 +115,15 @@ def prepare(campaign: Campaign, control: set[int], between: Callable[[], None] =
         state = depth.fit(before, votes, LIVE, crowd=crowd_of(campaign), belief=np.zeros((0, 0)))
         first, last = np.searchsorted(pairs[:, 0], some[0]), np.searchsorted(pairs[:, 0], some[-1], side="right")
         risk, gain = _worth(state, some, pairs[first:last])
-        made = [
-            Percept(campaign=campaign, person_id=pk, control=pk in control, seen=pack(m, c), risk=r, gain=g)
+        created = [
+            DepthPosterior(campaign=campaign, person_id=pk, control=pk in control, perceived=pack(m, c), risk=r, gain=g)
             for pk, m, c, r, g in zip(
-                some.tolist(), state.seen_mean, state.seen_covariance, risk.tolist(), gain.tolist()
+                some.tolist(), state.perceived_mean, state.perceived_covariance, risk.tolist(), gain.tolist()
             )
         ]
-        for percept in made:
-            percept.priority = priority(campaign, percept)
-        Percept.objects.bulk_create(made, batch_size=500)
+        for posterior in created:
+            posterior.priority = priority(campaign, posterior)
+        DepthPosterior.objects.bulk_create(created, batch_size=500)
         between()
     return len(people)
 
@@ -142,38 +142,38 @@ def _pairs_by_person(campaign: Campaign) -> NDArray[np.int64]:
     return every[every[:, 0].argsort(kind="stable")]
 
 
-def _worth(state: depth.Percept, people: NDArray[np.int64], pairs: NDArray[np.int64]) -> tuple[Array, Array]:
+def _worth(state: depth.DepthPosteriors, people: NDArray[np.int64], pairs: NDArray[np.int64]) -> tuple[Array, Array]:
     """Mean risk of each person's pairs (person, first, second), and the bits that the best next vote would give."""
     place = np.searchsorted(people, pairs[:, 0])
     first, second = pairs[:, 1], pairs[:, 2]
     p = state.p_second(place, first, second)
     count = np.maximum(np.bincount(place, minlength=len(people)), 1)
     risk = np.bincount(place, weights=np.minimum(p, 1 - p), minlength=len(people)) / count
-    gap, variance = depth.difference(state.seen_mean, state.seen_covariance, place, first, second)
+    gap, variance = depth.difference(state.perceived_mean, state.perceived_covariance, place, first, second)
     gain = np.zeros(len(people))
     np.maximum.at(gain, place, selection.information(gap, variance, depth.noise_of(state.crowd.shares)))
     return np.minimum(risk, 0.5), gain
 
 
-def wanted(campaign: Campaign, votes: int, risk: float) -> bool:
+def more_wanted(campaign: Campaign, votes: int, risk: float) -> bool:
     """The stop rule: at least the promised votes, then until the mean risk is low enough or the most votes are given."""
     if votes < campaign.least_votes:
         return True
     return votes < campaign.most_votes and risk > campaign.stop_risk
 
 
-def priority(campaign: Campaign, percept: Percept) -> float:
+def priority(campaign: Campaign, posterior: DepthPosterior) -> float:
     """Place in the queue: expected bits, halved per lease; people below the promised votes come first."""
-    fair = FAIR if percept.votes + percept.leased < campaign.least_votes else 0.0
-    if percept.control:  # the uniform arm: whoever has the fewest votes
-        return fair + 1.0 / (1.0 + percept.votes + percept.leased)
-    return float(fair + percept.gain * HALVED**percept.leased)
+    fair = FAIR if posterior.votes + posterior.leased < campaign.least_votes else 0.0
+    if posterior.control:  # the uniform arm: whoever has the fewest votes
+        return fair + 1.0 / (1.0 + posterior.votes + posterior.leased)
+    return float(fair + posterior.gain * HALVED**posterior.leased)
 
 
 _LOCKED = Select(
     lambda: (
-        Percept.objects.select_for_update(no_key=True)
-        .defer("seen")
+        DepthPosterior.objects.select_for_update(no_key=True)
+        .defer("perceived")
         .filter(campaign=Slot("campaign", BigIntegerField()), person=Slot("person", BigIntegerField()))
         .order_by()
     )
@@ -187,7 +187,7 @@ def _votes_on() -> QuerySet[Vote]:
         .exclude(closer=SAME)
         .filter(pair__campaign=campaign, pair__first_person=person, pair__second_person=person)
         .annotate(first=F("pair__first"), second=F("pair__second"), belief=F("participation__belief"))
-        .only("closer", "side_seen")
+        .only("closer", "presentation")
         .order_by("pk")
     )
 
@@ -206,9 +206,9 @@ _PAIRS_OF = Select(
 )
 _FOLLOWED = Update(
     lambda: (
-        Percept.objects.filter(pk=Slot("percept", BigIntegerField())),
+        DepthPosterior.objects.filter(pk=Slot("posterior", BigIntegerField())),
         {
-            "seen": Slot("seen", BinaryField()),
+            "perceived": Slot("perceived", BinaryField()),
             "votes": Slot("votes", IntegerField()),
             "leased": Slot("leased", IntegerField()),
             "risk": Slot("risk", FloatField()),
@@ -232,9 +232,9 @@ _PAIR = Select(lambda: Pair.objects.only("first_person").filter(pk=Slot("pair", 
 
 
 def after(campaign: Campaign, pair_pk: int, leases: int) -> None:
-    """Follow what happened to a pair of an adaptive campaign; a fixed one waits for its next merge.
+    """Follow what happened to a pair of an adaptive campaign; a fixed one waits for its next aggregation.
 
-    Call it before the pair's own row is changed: whoever chooses a question locks the percept first and the pair then, and two
+    Call it before the pair's own row is changed: whoever chooses a question locks the posterior first and the pair then, and two
     orders would be a deadlock.
     """
     if campaign.mode == Campaign.Mode.FIXED:
@@ -244,58 +244,62 @@ def after(campaign: Campaign, pair_pk: int, leases: int) -> None:
         follow(whole, pair.first_person_id, leases)
 
 
-def follow(campaign: Campaign, person: int, leases: int = 0) -> Percept | None:
+def follow(campaign: Campaign, person: int, leases: int = 0) -> DepthPosterior | None:
     """Bring one person's posterior up to date with its votes; `leases`: change in the number of leases that are out.
 
-    Call inside a transaction. None where the campaign keeps no percept of this person.
+    Call inside a transaction. None where the campaign keeps no posterior of this person.
     """
-    percept = _LOCKED.first(campaign=campaign.pk, person=person)
-    if percept is None:
+    posterior = _LOCKED.first(campaign=campaign.pk, person=person)
+    if posterior is None:
         return None
-    given = [
-        (v.first, v.second, v.closer, v.side_seen, json.loads(v.belief) if isinstance(v.belief, str) else v.belief)
+    vote_rows = [
+        (v.first, v.second, v.closer, v.presentation, json.loads(v.belief) if isinstance(v.belief, str) else v.belief)
         for v in _VOTES_ON.rows(campaign=campaign.pk, person=person)
     ]
     crowd = crowd_of(campaign)
-    belief = np.array([b if len(b) == len(depth.KINDS) else crowd.shares for *_, b in given]).reshape(
+    belief = np.array([b if len(b) == len(depth.KINDS) else crowd.shares for *_, b in vote_rows]).reshape(
         -1, len(depth.KINDS)
     )
     table = np.array(
-        [(f, s, c == SECOND, LOOKS.get(look, CONDITIONS)) for f, s, c, look, _ in given], dtype=np.int64
+        [(f, s, c == SECOND, PRESENTATIONS.get(presentation, CONDITIONS)) for f, s, c, presentation, _ in vote_rows],
+        dtype=np.int64,
     ).reshape(-1, 4)
-    count = len(given)
+    count = len(vote_rows)
     votes = depth.PairVotes(
         np.zeros(count, np.int64), table[:, 0], table[:, 1], np.arange(count), table[:, 2] == 1, count, table[:, 3]
     )
-    before = expected(campaign, np.array([person])).pictures(with_prior=not percept.control)
+    before = expected(campaign, np.array([person])).pictures(with_prior=not posterior.control)
     state = depth.fit(before, votes, LIVE, crowd=crowd, belief=belief)
     asked = _PAIRS_OF.rows(campaign=campaign.pk, person=person)
     pairs = np.array([(person, p.first, p.second) for p in asked], dtype=np.int64).reshape(-1, 3)
     risk, gain = _worth(state, np.array([person]), pairs)
-    percept.seen = pack(state.seen_mean[0], state.seen_covariance[0])
-    percept.votes, percept.risk, percept.gain = count, float(risk[0]), float(gain[0])
-    percept.leased = max(0, percept.leased + leases)
-    percept.open = wanted(campaign, percept.votes + percept.leased, percept.risk)
-    percept.priority = priority(campaign, percept)
+    posterior.perceived = pack(state.perceived_mean[0], state.perceived_covariance[0])
+    posterior.votes, posterior.risk, posterior.gain = count, float(risk[0]), float(gain[0])
+    posterior.leased = max(0, posterior.leased + leases)
+    posterior.open = more_wanted(campaign, posterior.votes + posterior.leased, posterior.risk)
+    posterior.priority = priority(campaign, posterior)
     _FOLLOWED.run(
-        percept=percept.pk,
-        **{name: getattr(percept, name) for name in ("seen", "votes", "leased", "risk", "gain", "open", "priority")},
+        posterior=posterior.pk,
+        **{
+            name: getattr(posterior, name)
+            for name in ("perceived", "votes", "leased", "risk", "gain", "open", "priority")
+        },
     )
-    return percept
+    return posterior
 
 
 @dataclass(frozen=True)
 class Refit:
     """All votes of a campaign through the depth model. `pair_ids` are its pairs within one person; `p_first`, `plain`
-    (without a prior; None if none was used) and `votes_used` follow them; `belief`, `made` and `agreement` follow
-    `seat_ids`; `people` have `risk`, `gain`, `votes` and a percept in `seen_mean` and `seen_covariance`."""
+    (without a prior; None if none was used) and `votes_used` follow them; `belief`, `vote_count` and `agreement` follow
+    `participation_ids`; `people` have `risk`, `gain`, `votes` and a posterior in `perceived_mean` and `perceived_covariance`."""
 
     pair_ids: NDArray[np.int64]
     p_first: Array
-    plain: Array | None
+    without_prior: Array | None
     votes_used: NDArray[np.int64]
-    seat_ids: NDArray[np.int64]
-    made: NDArray[np.int64]
+    participation_ids: NDArray[np.int64]
+    vote_count: NDArray[np.int64]
     belief: Array
     agreement: Array
     votes: int
@@ -308,8 +312,8 @@ class Refit:
     people_votes: NDArray[np.int64]
     risk: Array
     gain: Array
-    seen_mean: Array
-    seen_covariance: Array
+    perceived_mean: Array
+    perceived_covariance: Array
 
 
 def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Progress) -> Refit | None:
@@ -330,16 +334,18 @@ def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Pro
     pair = read.pair[order]
     gold = read.gold
     gold_people, gold_place = np.unique(gold.person, return_inverse=True)
-    seat_ids = np.union1d(read.seat_ids[np.unique(read.seat[order])], gold.seat)
-    seat_of = np.searchsorted(seat_ids, read.seat_ids)
+    participation_ids = np.union1d(read.participation_ids[np.unique(read.participation[order])], gold.participation)
+    participation_of = np.searchsorted(participation_ids, read.participation_ids)
     votes = depth.PairVotes(
         np.concatenate([of_person[pair], (len(people) + gold_place).astype(np.int32)]),
         np.concatenate([read.first[pair], gold.first]),
         np.concatenate([read.second[pair], gold.second]),
-        np.concatenate([seat_of[read.seat[order]], np.searchsorted(seat_ids, gold.seat)]).astype(np.int32),
+        np.concatenate(
+            [participation_of[read.participation[order]], np.searchsorted(participation_ids, gold.participation)]
+        ).astype(np.int32),
         np.concatenate([read.second_closer[order], gold.second_closer]),
-        len(seat_ids),
-        np.concatenate([read.look[order], gold.look]),
+        len(participation_ids),
+        np.concatenate([read.presentation[order], gold.presentation]),
     )
     count = len(order)
     before = expected(campaign, people)
@@ -349,11 +355,11 @@ def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Pro
     pairs = np.flatnonzero(inside)
     place, first, second = of_person[pairs], read.first[pairs], read.second[pairs]
     p_second = state.p_second(place, first, second)
-    plain = None
+    without_prior = None
     if before.known.any():
         bare = _with_gold(before.pictures(with_prior=False), truth)
         alone = depth.fit(bare, votes, config, progress=progress, keep=False)
-        plain = 1 - alone.p_second(place, first, second)
+        without_prior = 1 - alone.p_second(place, first, second)
         del alone
     risk, gain = _worth(state, people, np.column_stack([people[place], first, second]))
     same = np.concatenate(
@@ -364,7 +370,7 @@ def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Pro
             for part in [slice(start, start + (1 << 18))]
         ]
     )
-    made = np.bincount(votes.annotator, minlength=len(seat_ids))
+    vote_count = np.bincount(votes.annotator, minlength=len(participation_ids))
     circles = measures.cycles(
         *(votes.picture[:count], votes.first[:count], votes.second[:count], votes.second_closer[:count]),
         *(len(people), state.mean.shape[1]),
@@ -373,12 +379,13 @@ def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Pro
     return Refit(
         pair_ids=read.pair_id[pairs],
         p_first=1 - p_second,
-        plain=plain,
+        without_prior=without_prior,
         votes_used=np.bincount(read.pair, minlength=len(read.pair_id))[pairs],
-        seat_ids=seat_ids,
-        made=made,
+        participation_ids=participation_ids,
+        vote_count=vote_count,
         belief=state.belief,
-        agreement=np.bincount(votes.annotator, weights=same, minlength=len(seat_ids)) / np.maximum(made, 1),
+        agreement=np.bincount(votes.annotator, weights=same, minlength=len(participation_ids))
+        / np.maximum(vote_count, 1),
         votes=count,
         last_vote=int(read.vote[order].max(initial=0)),
         surprising=int((state.expected[:count] < 0.05).sum()),
@@ -389,8 +396,8 @@ def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Pro
         people_votes=np.bincount(votes.picture[:count], minlength=size),
         risk=risk,
         gain=gain,
-        seen_mean=state.seen_mean[:size],
-        seen_covariance=state.seen_covariance[:size],
+        perceived_mean=state.perceived_mean[:size],
+        perceived_covariance=state.perceived_covariance[:size],
     )
 
 
@@ -409,20 +416,22 @@ def _with_gold(pictures: depth.Pictures, truth_mm: dict[int, list[float]]) -> de
 
 
 def store(campaign: Campaign, fit: Refit, between: Callable[[], None] = lambda: None) -> None:
-    """Put a refit into force in short steps: beliefs, percepts, then the crowd. Percepts with newer votes keep what
+    """Put a refit into force in short steps: beliefs, posteriors, then the crowd. Percepts with newer votes keep what
     followed those. `between` is called between the steps and raises where no more may be written.
 
     Each step is a state that the queue can work with: what one annotator is believed to be, what one person's depths are.
     """
-    seats = zip(fit.seat_ids.tolist(), fit.belief.round(5).tolist())
-    for _ in rows.change_in_steps(Participation, ("belief",), [(json.dumps(belief), pk) for pk, belief in seats]):
+    participations = zip(fit.participation_ids.tolist(), fit.belief.round(5).tolist())
+    for _ in rows.change_in_steps(
+        Participation, ("belief",), [(json.dumps(belief), pk) for pk, belief in participations]
+    ):
         between()
     place = {pk: n for n, pk in enumerate(fit.people.tolist())}
-    keys = list(Percept.objects.filter(campaign=campaign).order_by("pk").values_list("pk", "person_id"))
+    keys = list(DepthPosterior.objects.filter(campaign=campaign).order_by("pk").values_list("pk", "person_id"))
     for start in range(0, len(keys), STORED):
         step = {pk: place[person] for pk, person in keys[start : start + STORED] if person in place}
         with transaction.atomic():
-            _store_percepts(campaign, fit, step)
+            _store_posteriors(campaign, fit, step)
         between()
     crowd = fit.crowd
     campaign.crowd = {
@@ -434,43 +443,66 @@ def store(campaign: Campaign, fit: Refit, between: Callable[[], None] = lambda: 
     Campaign.objects.filter(pk=campaign.pk).update(crowd=campaign.crowd)
 
 
-STORED = 1000  # percepts written in one transaction
+STORED = 1000  # posteriors written in one transaction
 
 
-def _store_percepts(campaign: Campaign, fit: Refit, step: dict[int, int]) -> None:
-    """Write some percepts, of (key, place in the fit), whose votes the fit has all seen."""
+def _store_posteriors(campaign: Campaign, fit: Refit, step: dict[int, int]) -> None:
+    """Write some posteriors, of (key, place in the fit), whose votes the fit has all perceived."""
     changed = []
-    locked = Percept.objects.filter(pk__in=list(step)).defer("seen").order_by("pk").select_for_update(no_key=True)
-    for percept in locked:
-        n = step[percept.pk]
-        if percept.votes > fit.people_votes[n]:
+    locked = (
+        DepthPosterior.objects.filter(pk__in=list(step))
+        .defer("perceived")
+        .order_by("pk")
+        .select_for_update(no_key=True)
+    )
+    for posterior in locked:
+        n = step[posterior.pk]
+        if posterior.votes > fit.people_votes[n]:
             continue
-        percept.votes, percept.risk, percept.gain = int(fit.people_votes[n]), float(fit.risk[n]), float(fit.gain[n])
-        is_open = wanted(campaign, percept.votes + percept.leased, percept.risk)
-        seen = pack(fit.seen_mean[n], fit.seen_covariance[n])
-        changed.append(
-            (seen, percept.votes, percept.risk, percept.gain, priority(campaign, percept), is_open, percept.pk)
+        posterior.votes, posterior.risk, posterior.gain = (
+            int(fit.people_votes[n]),
+            float(fit.risk[n]),
+            float(fit.gain[n]),
         )
-    rows.change(Percept, ("seen", "votes", "risk", "gain", "priority", "open"), changed)
+        is_open = more_wanted(campaign, posterior.votes + posterior.leased, posterior.risk)
+        perceived = pack(fit.perceived_mean[n], fit.perceived_covariance[n])
+        changed.append(
+            (
+                perceived,
+                posterior.votes,
+                posterior.risk,
+                posterior.gain,
+                priority(campaign, posterior),
+                is_open,
+                posterior.pk,
+            )
+        )
+    rows.change(DepthPosterior, ("perceived", "votes", "risk", "gain", "priority", "open"), changed)
 
 
 def most_informative(
-    campaign: Campaign, percept: Percept, seat: Participation, open_pairs: list[tuple[int, int, int, int]], rng: Any
+    campaign: Campaign,
+    posterior: DepthPosterior,
+    participation: Participation,
+    open_pairs: list[tuple[int, int, int, int]],
+    rng: Any,
 ) -> int:
     """Key of the pair to ask this annotator about this person, of (key, first, second, taken): the most informative one, or
     in the control arm any of those asked least."""
     table = np.array(open_pairs, dtype=np.int64)
-    if percept.control:
+    if posterior.control:
         return int(rng.choice(table[table[:, 3] == table[:, 3].min(), 0].tolist()))
-    mean, covariance = unpack(percept.seen)
-    belief = np.array(seat.belief) if len(seat.belief) == len(depth.KINDS) else crowd_of(campaign).shares
+    mean, covariance = unpack(posterior.perceived)
+    belief = (
+        np.array(participation.belief) if len(participation.belief) == len(depth.KINDS) else crowd_of(campaign).shares
+    )
     nobody = np.zeros(len(table), np.int64)
     gap, variance = depth.difference(mean[None], covariance[None], nobody, table[:, 1], table[:, 2])
     gain = selection.information(gap, variance, depth.noise_of(belief))
     return int(table[gain.argmax(), 0])
 
 
-def queue(campaign: Any, control: Any) -> QuerySet[Percept]:
+def queue(campaign: Any, control: Any) -> QuerySet[DepthPosterior]:
     """Open people, the one whose next answer teaches most first; rows that others hold are skipped."""
-    found = Percept.objects.filter(campaign=campaign, control=control, open=True)
-    return found.select_for_update(skip_locked=True, no_key=True).order_by("-priority")
+    queued = DepthPosterior.objects.filter(campaign=campaign, control=control, open=True)
+    return queued.select_for_update(skip_locked=True, no_key=True).order_by("-priority")

@@ -14,11 +14,11 @@ from django.db.models import Exists, OuterRef, QuerySet
 from numpy.typing import NDArray
 
 from labeling.crowd.votes import CONDITIONS, Votes
-from labeling.models import Campaign, GoldAnswer, Pair, Participation, Percept, Person, Retraction, Vote
+from labeling.models import Campaign, DepthPosterior, GoldAnswer, Pair, Participation, Person, Retraction, Vote
 from labeling.models.vote import SAME, SECOND
 from webapp import rows
 
-LOOKS = {"green-left": 3, "green-right": 1, "pink-left": 2, "pink-right": 0}  # bits of crowd.votes.Votes.shown
+PRESENTATIONS = {"green-left": 3, "green-right": 1, "pink-left": 2, "pink-right": 0}  # bits of crowd.votes.Votes.shown
 
 
 def counted_votes(campaign: Any) -> QuerySet[Vote]:
@@ -33,20 +33,20 @@ def standing_votes(campaign: Any) -> QuerySet[Vote]:
 
 @dataclass(frozen=True)
 class Gold:
-    """First answers to gold questions, M: `person` key, `first`, `second`, `second_closer`, `look`, `seat` key."""
+    """First answers to gold questions, M: `person` key, `first`, `second`, `second_closer`, `look`, `participation` key."""
 
     person: NDArray[np.int64]
     first: NDArray[np.int16]
     second: NDArray[np.int16]
     second_closer: NDArray[np.bool_]
-    look: NDArray[np.int8]
-    seat: NDArray[np.int64]
+    presentation: NDArray[np.int8]
+    participation: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Snapshot:
     """P pairs by ascending key `pair_id`, with the keys of their people and their keypoints; N counted votes by ascending
-    key `vote`: `pair` is a place in the pairs, `seat` one in `seat_ids`. Answers 'same' are left out. `control`: keys of the
+    key `vote`: `pair` is a place in the pairs, `participation` one in `participation_ids`. Answers 'same' are left out. `control`: keys of the
     people of that arm; `truth_mm`: depths of the people of gold questions."""
 
     pair_id: NDArray[np.int64]
@@ -56,10 +56,10 @@ class Snapshot:
     second: NDArray[np.int16]
     vote: NDArray[np.int64]
     pair: NDArray[np.int32]
-    seat: NDArray[np.int32]
+    participation: NDArray[np.int32]
     second_closer: NDArray[np.bool_]
-    look: NDArray[np.int8]
-    seat_ids: NDArray[np.int64]
+    presentation: NDArray[np.int8]
+    participation_ids: NDArray[np.int64]
     gold: Gold
     truth_mm: dict[int, list[float]]
     control: frozenset[int]
@@ -79,8 +79,10 @@ class Snapshot:
         asked = np.flatnonzero(count)
         place = np.zeros(len(self.pair_id), np.int32)
         place[asked] = np.arange(len(asked))
-        shown = self.look if len(self.look) and self.look.max() < CONDITIONS else None
-        votes = Votes(place[self.pair], self.seat, self.second_closer, len(asked), len(self.seat_ids), shown)
+        shown = self.presentation if len(self.presentation) and self.presentation.max() < CONDITIONS else None
+        votes = Votes(
+            place[self.pair], self.participation, self.second_closer, len(asked), len(self.participation_ids), shown
+        )
         return votes, self.pair_id[asked]
 
 
@@ -97,19 +99,19 @@ def read(campaign: Campaign) -> Snapshot:
             counted_votes(campaign)
             .exclude(closer=SAME)
             .order_by()
-            .values_list("pk", "pair_id", "participation_id", "closer", "side_seen"),
+            .values_list("pk", "pair_id", "participation_id", "closer", "presentation"),
             (np.int64, np.int64, np.int64, np.int8, np.int8),
-            last=lambda look: LOOKS.get(look, CONDITIONS),
+            last=lambda presentation: PRESENTATIONS.get(presentation, CONDITIONS),
         )
         gold = _gold(campaign)
         truth = dict(Person.objects.filter(pk__in=set(gold.person.tolist())).values_list("pk", "truth_mm"))
-        control = Percept.objects.filter(campaign=campaign, control=True).values_list("person_id", flat=True)
+        control = DepthPosterior.objects.filter(campaign=campaign, control=True).values_list("person_id", flat=True)
         apart = frozenset(control)
     order = pairs[0].argsort()
     pair_id, first_person, second_person, first, second = (column[order] for column in pairs)
     order = votes[0].argsort()
-    vote, of_pair, of_seat, closer, look = (column[order] for column in votes)
-    seat_ids, seat = np.unique(of_seat, return_inverse=True)
+    vote, of_pair, of_participation, closer, presentation = (column[order] for column in votes)
+    participation_ids, participation = np.unique(of_participation, return_inverse=True)
     return Snapshot(
         pair_id=pair_id,
         first_person=first_person,
@@ -118,10 +120,10 @@ def read(campaign: Campaign) -> Snapshot:
         second=second,
         vote=vote,
         pair=np.searchsorted(pair_id, of_pair).astype(np.int32),
-        seat=seat.astype(np.int32),
+        participation=participation.astype(np.int32),
         second_closer=closer == SECOND,
-        look=look,
-        seat_ids=seat_ids,
+        presentation=presentation,
+        participation_ids=participation_ids,
         gold=gold,
         truth_mm={pk: [joint[2] for joint in joints] for pk, joints in truth.items()},
         control=apart,
@@ -140,7 +142,7 @@ def _columns(values: QuerySet[Any, Any], types: tuple[Any, ...], last: Any = Non
 
 def _gold(campaign: Campaign) -> Gold:
     """First answers only: whoever takes one back and looks again would else be judged by what was found out."""
-    given = (
+    answers = (
         GoldAnswer.objects.filter(assignment__campaign=campaign, number=1)
         .exclude(closer=SAME)
         .exclude(assignment__participation__standing=Participation.Standing.BLOCKED)
@@ -150,7 +152,7 @@ def _gold(campaign: Campaign) -> Gold:
             *("assignment__green_is_first", "assignment__green_on_left", "assignment__participation_id"),
         )
     )
-    table = [(p, f, s, c == SECOND, int(g) + 2 * (g == left), w) for p, f, s, c, g, left, w in given]
+    table = [(p, f, s, c == SECOND, int(g) + 2 * (g == left), w) for p, f, s, c, g, left, w in answers]
     columns = list(zip(*table, strict=True)) if table else [()] * 6
     types = (np.int64, np.int16, np.int16, np.bool_, np.int8, np.int64)
     return Gold(*(np.array(column, dtype) for column, dtype in zip(columns, types, strict=True)))

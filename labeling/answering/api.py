@@ -59,22 +59,22 @@ class AnnotatorView(APIView):
 class StateView(AnnotatorView):
     @extend_schema(operation_id="annotate_state", responses=wire.CampaignState)
     def get(self, request: Request, campaign: UUID) -> Response:
-        """The campaign as its annotator sees it; takes a seat at the first visit."""
-        found = Campaign.objects.filter(uuid=campaign).first()
-        if found is None:
+        """The campaign as its annotator sees it; takes a participation at the first visit."""
+        campaign_row = Campaign.objects.filter(uuid=campaign).first()
+        if campaign_row is None:
             raise NotFound("There is no such campaign, or it is not open to you.", field="campaign")
-        seat = participants.participate(request.user, found)
+        participation = participants.participate(request.user, campaign_row)
         state = wire.CampaignState(
-            id=str(found.uuid),
-            name=found.name,
-            state=found.state,
-            instructions=found.instructions,
-            delay_ms=found.delay_ms,
-            session_length=found.session_length,
-            allow_same=found.allow_same,
-            tutorial_passed=seat.tutorial_passed_at is not None,
-            has_tutorial=found.tutorial_length > 0,
-            answered=seat.answer_count,
+            id=str(campaign_row.uuid),
+            name=campaign_row.name,
+            state=campaign_row.state,
+            instructions=campaign_row.instructions,
+            delay_ms=campaign_row.delay_ms,
+            session_length=campaign_row.session_length,
+            allow_same=campaign_row.allow_same,
+            tutorial_passed=participation.tutorial_passed_at is not None,
+            has_tutorial=campaign_row.tutorial_length > 0,
+            answered=participation.answer_count,
         )
         return Response(state.model_dump())
 
@@ -95,7 +95,7 @@ class VoteView(AnnotatorView):
     def post(self, request: Request, campaign: UUID) -> Response:
         """Answer. Sent twice with the same key it counts once; too early, it says when to send it again."""
         asked = read(wire.VoteRequest, request.data)
-        how = voting.Circumstances(**asked.model_dump(exclude={"token", "closer", "key"}))
+        how = voting.AnswerTelemetry(**asked.model_dump(exclude={"token", "closer", "key"}))
         closer = wire.as_stored(voting.read_token(asked.token)[0], asked.closer)
         done = voting.accept(request.user, asked.token, closer=closer, key=asked.key, now=clock.now(), how=how)
         self.even(done.assignment.campaign)
@@ -137,8 +137,14 @@ class AppealView(AnnotatorView):
     @extend_schema(operation_id="annotate_appeal", request=wire.AppealRequest, responses=wire.Appealed)
     def post(self, request: Request, campaign: UUID) -> Response:
         """Ask the admins to look again at a pause or an exclusion."""
-        seat = participants.appeal(request.user, campaign, read(wire.AppealRequest, request.data).text)
-        return Response({"standing": seat.standing, "reason": seat.standing_reason, "appeal": seat.appeal})
+        participation = participants.appeal(request.user, campaign, read(wire.AppealRequest, request.data).text)
+        return Response(
+            {
+                "standing": participation.standing,
+                "reason": participation.standing_reason,
+                "appeal": participation.appeal,
+            }
+        )
 
 
 class TutorialView(AnnotatorView):

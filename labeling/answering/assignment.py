@@ -40,11 +40,11 @@ from labeling.aggregation.snapshot import standing_votes
 from labeling.models import (
     Assignment,
     Campaign,
-    KnownQuestion,
+    DepthPosterior,
     Pair,
     Participation,
-    Percept,
     Person,
+    ReferenceQuestion,
     SawAnswers,
     Session,
     Vote,
@@ -115,7 +115,7 @@ def next_pair(
     return outcome
 
 
-def _seat() -> QuerySet[Participation]:
+def _participation() -> QuerySet[Participation]:
     campaign, account = OuterRef("campaign"), Slot("account", BigIntegerField())
     return (
         Participation.objects.select_related("campaign__dataset__skeleton")
@@ -128,58 +128,62 @@ def _seat() -> QuerySet[Participation]:
     )
 
 
-_SEAT = Select(_seat)
+_PARTICIPATION = Select(_participation)
 
 
-def seat_of(account: Account, campaign_uuid: object) -> Participation:
-    """The locked seat of an annotator, with what `may_answer` needs to know. Call inside a transaction."""
-    seat = _SEAT.first(account=account.pk, campaign=campaign_uuid)
-    if seat is None:
-        raise NotFound("You have no seat in this campaign.", field="campaign", fix="open the campaign's page first")
-    return seat
+def participation_of(account: Account, campaign_uuid: object) -> Participation:
+    """The locked participation of an annotator, with what `may_answer` needs to know. Call inside a transaction."""
+    participation = _PARTICIPATION.first(account=account.pk, campaign=campaign_uuid)
+    if participation is None:
+        raise NotFound(
+            "You have no participation in this campaign.", field="campaign", fix="open the campaign's page first"
+        )
+    return participation
 
 
 def _next(
     account: Account, campaign_uuid: object, now: datetime, rng: random.Random, have: frozenset[str]
 ) -> Lease | Refusal:
-    seat = seat_of(account, campaign_uuid)
-    may_answer(account, seat)
-    held = _HELD.rows(seat=seat.pk, now=now)
+    participation = participation_of(account, campaign_uuid)
+    may_answer(account, participation)
+    held = _HELD.rows(participation=participation.pk, now=now)
     for assignment in held:
         if str(assignment.uuid) not in have:
-            return lease_of(assignment, assignment.session, seat.campaign, now)
-    if seat.campaign.state != Campaign.State.OPEN:
-        raise CampaignNotOpen(f"The campaign is {seat.campaign.state}.", fix="come back later")
+            return lease_of(assignment, assignment.session, participation.campaign, now)
+    if participation.campaign.state != Campaign.State.OPEN:
+        raise CampaignNotOpen(f"The campaign is {participation.campaign.state}.", fix="come back later")
     if len(held) >= MOST_HELD:
         raise Refusal("You hold too many unanswered questions.", field="have", fix="answer them first")
-    session = _OPEN_SESSION.first(seat=seat.pk) or _start_session(seat)
+    session = _OPEN_SESSION.first(participation=participation.pk) or _start_session(participation)
     if session.answered + len(held) >= session.length:
         raise SessionFull("All comparisons of this session are handed out.", fix="answer the ones you hold")
-    assignment = _assign(seat, session, now, rng)
-    return lease_of(assignment, session, seat.campaign, now) if isinstance(assignment, Assignment) else assignment
+    assignment = _assign(participation, session, now, rng)
+    return (
+        lease_of(assignment, session, participation.campaign, now) if isinstance(assignment, Assignment) else assignment
+    )
 
 
-def may_answer(account: Account, seat: Participation) -> None:
+def may_answer(account: Account, participation: Participation) -> None:
     """Role, standing, blindness to others' answers, and the tutorial: looked at for every question and every answer."""
     if not account.is_one_of(Role.ANNOTATOR, *STAFF):
         raise NotAllowed("Your account has another role now and does not answer questions.")
-    if seat.standing != Participation.Standing.ACTIVE:
+    if participation.standing != Participation.Standing.ACTIVE:
         raise NotAllowed(
-            f"Your work in this campaign is {seat.standing}: {seat.standing_reason}",
+            f"Your work in this campaign is {participation.standing}: {participation.standing_reason}",
             fix="Write to the campaign's admins.",
         )
-    if seat.saw_answers:
+    if participation.saw_answers:
         raise NotAllowed("You have seen other people's answers of this campaign and cannot answer in it.")
-    if seat.tutorial_passed_at is None and seat.campaign.tutorial_length:
+    if participation.tutorial_passed_at is None and participation.campaign.tutorial_length:
         raise TutorialFirst("Pass the tutorial first.", fix="open the tutorial")
 
 
 _OPEN_SESSION = Select(
-    lambda: Session.objects.filter(participation=Slot("seat", BigIntegerField()), finished_at=None).order_by()
+    lambda: Session.objects.filter(participation=Slot("participation", BigIntegerField()), finished_at=None).order_by()
 )
 _HELD = Select(
     lambda: Assignment.objects.filter(
-        participation=Slot("seat", BigIntegerField()),
+        participation=Slot("participation", BigIntegerField()),
         state=Assignment.State.LEASED,
         expires_at__gt=Slot("now", DateTimeField()),
     ).order_by("leased_at", "id")
@@ -196,8 +200,8 @@ def lease_of(assignment: Assignment, session: Session, campaign: Campaign, now: 
     return Lease(assignment, campaign, signer.sign(text), session.length - session.answered)
 
 
-def _start_session(seat: Participation) -> Session:
-    campaign = seat.campaign
+def _start_session(participation: Participation) -> Session:
+    campaign = participation.campaign
     length = campaign.session_length
     if campaign.budget_votes is not None:
         # Two new sittings must not share the last votes.
@@ -205,7 +209,7 @@ def _start_session(seat: Participation) -> Session:
         length = min(length, budget_left(campaign))
         if length < 1:
             raise BudgetSpent("The campaign's budget of votes is spent or handed out.")
-    return Session.objects.create(participation=seat, length=length)
+    return Session.objects.create(participation=participation, length=length)
 
 
 def budget_left(campaign: Campaign) -> int:
@@ -220,11 +224,11 @@ def budget_left(campaign: Campaign) -> int:
 _NEW_LEASE = Insert(Assignment)
 
 
-def _assign(seat: Participation, session: Session, now: datetime, rng: random.Random) -> Assignment | Refusal:
-    campaign = seat.campaign
+def _assign(participation: Participation, session: Session, now: datetime, rng: random.Random) -> Assignment | Refusal:
+    campaign = participation.campaign
     assignment = Assignment(
         campaign=campaign,
-        participation=seat,
+        participation=participation,
         session=session,
         leased_at=now,
         expires_at=now + timedelta(seconds=campaign.lease_s),
@@ -233,18 +237,18 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
         mirrored=campaign.probe_share > 0 and rng.random() < 0.5,
     )
     fixed = campaign.mode == Campaign.Mode.FIXED
-    choice = _next_pair(seat, now) if fixed else _most_informative(seat, now, rng)
+    choice = _next_pair(participation, now) if fixed else _most_informative(participation, now, rng)
     if choice is None:
         return NothingLeft("Nothing is left for you here right now.", retry_after_s=NOTHING_LEFT_FOR.seconds)
     # The database does the same work for every kind of question, so that the time it takes tells none from another.
-    gold = _unseen_gold(seat, rng) if campaign.gold_share else None
-    probe = _unprobed(seat, rng) if campaign.probe_share else None
-    if gold and rng.random() < suspicion.gold_share(campaign.gold_share, seat.belief):
+    gold = _unseen_gold(participation, rng) if campaign.gold_share else None
+    probe = _unprobed(participation, rng) if campaign.probe_share else None
+    if gold and rng.random() < suspicion.gold_share(campaign.gold_share, participation.belief):
         assignment.gold = gold
     elif probe and rng.random() < campaign.probe_share:
         assignment.probe_of = probe
         assignment.mirrored = not probe.assignment.mirrored
-        seen = probe.side_seen  # the other colours and the other sides than the first time
+        seen = probe.presentation  # the other colours and the other sides than the first time
         assignment.green_is_first = not seen.startswith("green")
         assignment.green_on_left = assignment.green_is_first == seen.endswith("right")
     ordinary = assignment.gold is None and assignment.probe_of is None
@@ -260,11 +264,11 @@ def _assign(seat: Participation, session: Session, now: datetime, rng: random.Ra
 GOLD_DRAWN_FROM = 20  # the least asked ones: people who ask at once get different ones
 
 
-def _golds() -> QuerySet[KnownQuestion]:
-    mine = Assignment.objects.filter(gold=OuterRef("pk"), participation=Slot("seat", BigIntegerField()))
+def _golds() -> QuerySet[ReferenceQuestion]:
+    mine = Assignment.objects.filter(gold=OuterRef("pk"), participation=Slot("participation", BigIntegerField()))
     return (
-        KnownQuestion.objects.only("asked")
-        .filter(~Exists(mine), campaign=Slot("campaign", BigIntegerField()), use=KnownQuestion.Use.GOLD)
+        ReferenceQuestion.objects.only("asked")
+        .filter(~Exists(mine), campaign=Slot("campaign", BigIntegerField()), use=ReferenceQuestion.Use.GOLD)
         .order_by("asked", "position")[:GOLD_DRAWN_FROM]
     )
 
@@ -272,7 +276,7 @@ def _golds() -> QuerySet[KnownQuestion]:
 _GOLDS = Select(_golds)
 _GOLD = Select(
     lambda: (
-        KnownQuestion.objects.select_related("person__image")
+        ReferenceQuestion.objects.select_related("person__image")
         .defer("person__truth_mm")
         .filter(pk=Slot("known", BigIntegerField()))
         .order_by()
@@ -280,14 +284,14 @@ _GOLD = Select(
 )
 _ASKED = Update(
     lambda: (
-        KnownQuestion.objects.filter(pk=Slot("known", BigIntegerField())),
+        ReferenceQuestion.objects.filter(pk=Slot("known", BigIntegerField())),
         {"asked": F("asked") + Slot("times", IntegerField())},
     )
 )
 
 
-def _unseen_gold(seat: Participation, rng: random.Random) -> KnownQuestion | None:
-    unseen = _GOLDS.tuples(seat=seat.pk, campaign=seat.campaign_id)
+def _unseen_gold(participation: Participation, rng: random.Random) -> ReferenceQuestion | None:
+    unseen = _GOLDS.tuples(participation=participation.pk, campaign=participation.campaign_id)
     least = [pk for pk, asked in unseen if asked == unseen[0][1]]
     return _GOLD.first(known=rng.choice(least)) if least else None
 
@@ -300,7 +304,7 @@ def _probes() -> QuerySet[Vote]:
     return (
         standing_votes(Slot("campaign", BigIntegerField()))
         .only("pk")
-        .filter(~Exists(probed), participation=Slot("seat", BigIntegerField()))
+        .filter(~Exists(probed), participation=Slot("participation", BigIntegerField()))
         .exclude(closer=SAME)
         .order_by("-pk")[PROBED_AFTER : PROBED_AFTER + 50]
     )
@@ -316,15 +320,15 @@ _PROBE = Select(
 )
 
 
-def _unprobed(seat: Participation, rng: random.Random) -> Vote | None:
+def _unprobed(participation: Participation, rng: random.Random) -> Vote | None:
     """One of the annotator's own earlier votes that was not asked again yet."""
-    votes = _PROBES.tuples(campaign=seat.campaign_id, seat=seat.pk)
+    votes = _PROBES.tuples(campaign=participation.campaign_id, participation=participation.pk)
     return _PROBE.first(vote=rng.choice(votes)[0]) if votes else None
 
 
 _REMEMBER = Update(
     lambda: (
-        Participation.objects.filter(pk=Slot("seat", BigIntegerField())),
+        Participation.objects.filter(pk=Slot("participation", BigIntegerField())),
         {"cursors": Slot("cursors", JSONField()), "exhausted_until": Slot("until", DateTimeField())},
     )
 )
@@ -347,30 +351,34 @@ class _Choice(Protocol):
 class _Waiting:
     """The next pair behind the cursors of an annotator."""
 
-    seat: Participation
+    participation: Participation
     pair: Pair
     before: list[int]
 
     def take(self, by: int) -> Pair | None:
-        _REMEMBER.run(seat=self.seat.pk, cursors=self.seat.cursors if by else self.before, until=None)
+        _REMEMBER.run(
+            participation=self.participation.pk, cursors=self.participation.cursors if by else self.before, until=None
+        )
         _TAKE.run(pair=self.pair.pk, by=by)
         self.pair.first_person = _PERSON.first(person=self.pair.first_person_id)
         return self.pair
 
 
-def _next_pair(seat: Participation, now: datetime) -> _Choice | None:
-    if seat.exhausted_until and seat.exhausted_until > now:
+def _next_pair(participation: Participation, now: datetime) -> _Choice | None:
+    if participation.exhausted_until and participation.exhausted_until > now:
         return None
-    levels = seat.campaign.votes_per_pair
-    seat.cursors = (seat.cursors + [-1] * levels)[:levels]
-    before = list(seat.cursors)
-    pair = _scan(seat)
+    levels = participation.campaign.votes_per_pair
+    participation.cursors = (participation.cursors + [-1] * levels)[:levels]
+    before = list(participation.cursors)
+    pair = _scan(participation)
     if pair is None:
-        seat.cursors = [-1] * levels  # leases may have come back behind the cursors: look once more from the start
-        pair = _scan(seat, every=True)
+        participation.cursors = [
+            -1
+        ] * levels  # leases may have come back behind the cursors: look once more from the start
+        pair = _scan(participation, every=True)
     if pair is not None:
-        return _Waiting(seat, pair, before)
-    _REMEMBER.run(seat=seat.pk, cursors=seat.cursors, until=now + NOTHING_LEFT_FOR)
+        return _Waiting(participation, pair, before)
+    _REMEMBER.run(participation=participation.pk, cursors=participation.cursors, until=now + NOTHING_LEFT_FOR)
     return None
 
 
@@ -384,44 +392,46 @@ _BEST = Select(lambda: posteriors.queue(Slot("campaign", BigIntegerField()), Slo
 class _Informative:
     """The pair of a person whose next answer teaches most."""
 
-    seat: Participation
-    percept: Percept
+    participation: Participation
+    posterior: DepthPosterior
     pair: int
 
     def take(self, by: int) -> Pair | None:
         if not _TAKE_OPEN.run(pair=self.pair, by=by):
             return None
-        percept, campaign = self.percept, self.seat.campaign
-        percept.leased += by
-        is_open = posteriors.wanted(campaign, percept.votes + percept.leased, percept.risk)
-        _LEASE_PERCEPT.run(percept=percept.pk, by=by, open=is_open, priority=posteriors.priority(campaign, percept))
+        posterior, campaign = self.posterior, self.participation.campaign
+        posterior.leased += by
+        is_open = posteriors.more_wanted(campaign, posterior.votes + posterior.leased, posterior.risk)
+        _LEASE_POSTERIOR.run(
+            posterior=posterior.pk, by=by, open=is_open, priority=posteriors.priority(campaign, posterior)
+        )
         return _PAIR.first(pair=self.pair)
 
 
-def _most_informative(seat: Participation, now: datetime, rng: random.Random) -> _Choice | None:
-    """The most informative open pair of the person whose next answer teaches most (`percepts.priority`)."""
-    campaign = seat.campaign
-    if seat.exhausted_until and seat.exhausted_until > now:
+def _most_informative(participation: Participation, now: datetime, rng: random.Random) -> _Choice | None:
+    """The most informative open pair of the person whose next answer teaches most (`posteriors.priority`)."""
+    campaign = participation.campaign
+    if participation.exhausted_until and participation.exhausted_until > now:
         return None
     arms = [False, True] if rng.random() >= campaign.control_share else [True, False]
     for control in arms if campaign.control_share else [False]:
         best = _BEST.first(campaign=campaign.pk, control=control)
         if best is None:
             continue
-        choice = _informative(seat, best, rng)
+        choice = _informative(participation, best, rng)
         start = 1
         while choice is None and (tried := list(posteriors.queue(campaign.pk, control)[start : start + PEOPLE_TRIED])):
-            choice = next((c for percept in tried if (c := _informative(seat, percept, rng))), None)
+            choice = next((c for posterior in tried if (c := _informative(participation, posterior, rng))), None)
             start += PEOPLE_TRIED
         if choice is not None:
             return choice
-    Participation.objects.filter(pk=seat.pk).update(exhausted_until=now + NOTHING_LEFT_FOR)
+    Participation.objects.filter(pk=participation.pk).update(exhausted_until=now + NOTHING_LEFT_FOR)
     return None
 
 
 def _open_pairs() -> QuerySet[Pair]:
     person = Slot("person", BigIntegerField())
-    mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=Slot("seat", BigIntegerField()))
+    mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=Slot("participation", BigIntegerField()))
     held = Subquery(mine.exclude(state=Assignment.State.RETURNED).values("pk")[:1])
     return (
         Pair.objects.filter(campaign=Slot("campaign", BigIntegerField()), first_person=person, second_person=person)
@@ -447,9 +457,9 @@ _TAKE_OPEN = Update(
         {"taken": F("taken") + Slot("by", IntegerField())},
     )
 )
-_LEASE_PERCEPT = Update(
+_LEASE_POSTERIOR = Update(
     lambda: (
-        Percept.objects.filter(pk=Slot("percept", BigIntegerField())),
+        DepthPosterior.objects.filter(pk=Slot("posterior", BigIntegerField())),
         {
             "leased": F("leased") + Slot("by", IntegerField()),
             "open": Slot("open", BooleanField()),
@@ -459,11 +469,17 @@ _LEASE_PERCEPT = Update(
 )
 
 
-def _informative(seat: Participation, percept: Percept, rng: random.Random) -> _Choice | None:
-    open_pairs = _OPEN_PAIRS.tuples(campaign=seat.campaign_id, person=percept.person_id, seat=seat.pk)
+def _informative(participation: Participation, posterior: DepthPosterior, rng: random.Random) -> _Choice | None:
+    open_pairs = _OPEN_PAIRS.tuples(
+        campaign=participation.campaign_id, person=posterior.person_id, participation=participation.pk
+    )
     if not open_pairs:
         return None
-    return _Informative(seat, percept, posteriors.most_informative(seat.campaign, percept, seat, open_pairs, rng))
+    return _Informative(
+        participation,
+        posterior,
+        posteriors.most_informative(participation.campaign, posterior, participation, open_pairs, rng),
+    )
 
 
 def _waiting() -> QuerySet[Pair]:
@@ -473,7 +489,7 @@ def _waiting() -> QuerySet[Pair]:
 
 
 def _not_answered() -> QuerySet[Pair]:
-    mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=Slot("seat", BigIntegerField()))
+    mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=Slot("participation", BigIntegerField()))
     # A scalar subquery, not EXISTS: it stays one look into the unique index per pair, whereas PostgreSQL turns EXISTS
     # into a join that it plans for all pairs. No joins here: the plan depends on the values, so it is made anew.
     held = Subquery(mine.exclude(state=Assignment.State.RETURNED).values("pk")[:1])
@@ -494,23 +510,25 @@ EMPTY_FOR_S = 5.0
 _empty_until: dict[tuple[uuid.UUID, int], float] = {}  # in this process; `time.monotonic()` of the next look
 
 
-def _scan(seat: Participation, *, every: bool = False) -> Pair | None:
+def _scan(participation: Participation, *, every: bool = False) -> Pair | None:
     """The next waiting pair, the levels with the fewest takers first.
 
     A level that nobody's pair waits on is not looked at again for `EMPTY_FOR_S`, unless `every`: finding nothing costs most of all, as
     PostgreSQL reads past what stood there until its next vacuum. A lease that comes back there waits so long at most.
     """
-    for level, cursor in enumerate(seat.cursors):
-        key = (seat.campaign.uuid, level)
+    for level, cursor in enumerate(participation.cursors):
+        key = (participation.campaign.uuid, level)
         if not every and time.monotonic() < _empty_until.get(key, 0.0):
             continue
-        found = _NEXT_WAITING.first(campaign=seat.campaign_id, level=level, seat=seat.pk, cursor=cursor)
-        if found:
-            seat.cursors[level] = found.rank
-            return found
+        pair = _NEXT_WAITING.first(
+            campaign=participation.campaign_id, level=level, participation=participation.pk, cursor=cursor
+        )
+        if pair:
+            participation.cursors[level] = pair.rank
+            return pair
         # Nothing but this annotator's own pairs up to the last one: do not read past them again.
-        last = _LAST_WAITING.first(campaign=seat.campaign_id, level=level)
-        seat.cursors[level] = max(cursor, last.rank if last else -1)
+        last = _LAST_WAITING.first(campaign=participation.campaign_id, level=level)
+        participation.cursors[level] = max(cursor, last.rank if last else -1)
         if last is None:
             if len(_empty_until) >= 10_000:
                 _empty_until.clear()

@@ -13,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
+from django.views.generic import RedirectView
 
 from labeling.campaigns import participants
 from labeling.models import Campaign, Participation
@@ -22,13 +23,17 @@ from webapp.errors import Refusal
 
 
 @login_required
-def work(request: HttpRequest) -> HttpResponse:
+def home(request: HttpRequest) -> HttpResponse:
     """The annotator's entrance: campaigns that can be worked on."""
     rows = participants.open_to(request.user).order_by("name")
     page = Paginator(rows, 30).get_page(request.GET.get("page"))
-    seats = {s.campaign_id: s for s in Participation.objects.filter(annotator=request.user, campaign__in=list(page))}
+    participations = {
+        s.campaign_id: s for s in Participation.objects.filter(annotator=request.user, campaign__in=list(page))
+    }
     return render(
-        request, "answering/home.html", {"page": page, "rows": [{"campaign": c, "seat": seats.get(c.pk)} for c in page]}
+        request,
+        "answering/home.html",
+        {"page": page, "rows": [{"campaign": c, "participation": participations.get(c.pk)} for c in page]},
     )
 
 
@@ -41,7 +46,7 @@ def appeal(request: HttpRequest, identity: UUID) -> HttpResponse:
         messages.success(request, "The admins will read what you wrote.")
     except Refusal as error:
         messages.error(request, str(error))
-    return redirect("work")
+    return redirect("annotator-home")
 
 
 @login_required
@@ -90,7 +95,8 @@ def enter(request: HttpRequest, key: str) -> HttpResponse:
 
 
 urls = [
-    path("work/", work, name="work"),
+    path("home/", home, name="annotator-home"),
+    path("work/", RedirectView.as_view(pattern_name="annotator-home")),
     path("annotate/<uuid:identity>/appeal/", appeal, name="appeal"),
     path("annotate/<uuid:identity>/", annotate, name="annotate"),
     path("campaigns/<uuid:identity>/preview/", preview, name="campaign-preview"),

@@ -1,4 +1,4 @@
-"""What annotators see, for staff who only want to look: real questions of the campaign, no seat, and nothing is counted."""
+"""What annotators see, for staff who only want to look: real questions of the campaign, no participation, and nothing is counted."""
 
 from __future__ import annotations
 
@@ -33,23 +33,25 @@ class Preview(APIView):
 
     def campaign_of(self, request: Request, identity: UUID) -> Campaign:
         require(request.user, *STAFF)
-        found = participants.visible_to(request.user).select_related("dataset__skeleton").filter(uuid=identity).first()
-        if found is None:
+        campaign = (
+            participants.visible_to(request.user).select_related("dataset__skeleton").filter(uuid=identity).first()
+        )
+        if campaign is None:
             raise NotFound("There is no such campaign.", field="campaign")
-        return found
+        return campaign
 
 
 class State(Preview):
     def get(self, request: Request, campaign: UUID) -> Response:
-        found = self.campaign_of(request, campaign)
+        row = self.campaign_of(request, campaign)
         about: dict[str, Any] = {
-            "id": f"preview-{found.uuid}",
+            "id": f"preview-{row.uuid}",
             "state": "open",
             "tutorial_passed": True,
             "has_tutorial": False,
         }
         about |= {
-            name: getattr(found, name) for name in ("name", "instructions", "delay_ms", "session_length", "allow_same")
+            name: getattr(row, name) for name in ("name", "instructions", "delay_ms", "session_length", "allow_same")
         }
         return Response(wire.CampaignState(**about, answered=0).model_dump())
 
@@ -57,23 +59,23 @@ class State(Preview):
 class Next(Preview):
     def post(self, request: Request, campaign: UUID) -> Response:
         """One of the campaign's pairs, drawn at random."""
-        found = self.campaign_of(request, campaign)
-        ends = found.pairs.aggregate(first=Min("pk"), last=Max("pk"))
+        row = self.campaign_of(request, campaign)
+        ends = row.pairs.aggregate(first=Min("pk"), last=Max("pk"))
         if ends["first"] is None:
             raise Conflict("The campaign has no pairs yet.", field="campaign", fix="wait until its preparation is done")
-        from_here = found.pairs.filter(pk__gte=_rng.randint(ends["first"], ends["last"])).order_by("pk")
+        from_here = row.pairs.filter(pk__gte=_rng.randint(ends["first"], ends["last"])).order_by("pk")
         pair = from_here.select_related("first_person__image", "second_person__image").first()
         drawn = {"green_is_first": _rng.random() < 0.5, "green_on_left": _rng.random() < 0.5}
-        shown = Assignment(uuid=uuid.uuid4(), campaign=found, pair=pair, **drawn)
-        asked = wire.question(Lease(shown, found, "preview", found.session_length)).model_dump()
-        return Response(asked | {"picture": reverse("preview-picture", args=[found.uuid, pair.pk if pair else 0])})
+        shown = Assignment(uuid=uuid.uuid4(), campaign=row, pair=pair, **drawn)
+        asked = wire.question(Lease(shown, row, "preview", row.session_length)).model_dump()
+        return Response(asked | {"picture": reverse("preview-picture", args=[row.uuid, pair.pk if pair else 0])})
 
 
 class Answered(Preview):
     def post(self, request: Request, campaign: UUID) -> Response:
         """Taken as an answer is, and forgotten."""
-        found = self.campaign_of(request, campaign)
-        return Response({"to_go": found.session_length, "answered": 0, "session_finished": False})
+        row = self.campaign_of(request, campaign)
+        return Response({"to_go": row.session_length, "answered": 0, "session_finished": False})
 
 
 class Nothing(Preview):
@@ -85,10 +87,10 @@ class Nothing(Preview):
 
 class Picture(Preview):
     def get(self, request: Request, campaign: UUID, pair: int) -> HttpResponse:
-        found = self.campaign_of(request, campaign)
+        row = self.campaign_of(request, campaign)
         asked = (
             Pair.objects.select_related("first_person__image", "second_person__image")
-            .filter(campaign=found, pk=pair)
+            .filter(campaign=row, pk=pair)
             .first()
         )
         if asked is None:

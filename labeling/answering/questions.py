@@ -11,7 +11,7 @@ from django.utils.crypto import salted_hmac
 from pydantic import BaseModel, ConfigDict, Field
 
 from labeling.answering.assignment import Lease
-from labeling.answering.voting import Circumstances
+from labeling.answering.voting import AnswerTelemetry
 from labeling.campaigns.tutorial import Step, token_of, tries_of
 from labeling.models import Person
 from labeling.pictures import Crop, crop_of
@@ -51,7 +51,7 @@ class NextRequest(BaseModel):
     have: list[uuid.UUID] = Field(default_factory=list, max_length=10, description="ids of questions held by the page")
 
 
-class VoteRequest(Circumstances):
+class VoteRequest(AnswerTelemetry):
     token: str = Field(min_length=1, max_length=300)
     closer: Closer
     key: uuid.UUID = Field(description="made by the page once per answer; sent again unchanged on a retry")
@@ -205,7 +205,7 @@ def question(lease: Lease) -> Question:
 
 
 def tutorial_state(step: Step, now: datetime) -> TutorialState:
-    campaign, asked = step.seat.campaign, None
+    campaign, asked = step.participation.campaign, None
     if step.question is not None and step.attempt is not None:
         q = step.question
         names = q.person.image.dataset.skeleton.keypoints
@@ -227,7 +227,7 @@ def tutorial_state(step: Step, now: datetime) -> TutorialState:
     return TutorialState(
         passed=step.passed,
         finished_try=finished,
-        tries_left=max(0, tries_of(step.seat) - used),
+        tries_left=max(0, tries_of(step.participation) - used),
         try_number=used,
         length=step.length,
         answered=step.position,

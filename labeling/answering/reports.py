@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F, QuerySet
 
 from labeling.aggregation import posteriors
-from labeling.answering.assignment import may_answer, seat_of
+from labeling.answering.assignment import may_answer, participation_of
 from labeling.models import Assignment, Campaign, Pair, QuestionReport
 from webapp import audit
 from webapp.accounts.models import Account
@@ -37,12 +37,12 @@ def skip(
             "Unknown reason.", field="reason", value=reason, fix=f"one of {', '.join(QuestionReport.Reason.values)}"
         )
     with transaction.atomic():
-        seat = seat_of(account, campaign_uuid)
-        may_answer(account, seat)
+        participation = participation_of(account, campaign_uuid)
+        may_answer(account, participation)
         lease = (
             Assignment.objects.select_for_update(of=("self",), no_key=True)
             .select_related("campaign")
-            .filter(uuid=identity, participation=seat)
+            .filter(uuid=identity, participation=participation)
             .first()
         )
         if lease is None:
@@ -51,8 +51,8 @@ def skip(
             return QuestionReport.objects.get(assignment=lease)
         if lease.state != Assignment.State.LEASED:
             raise Conflict("This question is no longer yours.", field="id", fix="fetch the next question")
-        given_back = Assignment.objects.filter(participation=seat, state=Assignment.State.SKIPPED).count()
-        if given_back >= FREE + seat.answer_count // PER_ANSWERS:
+        given_back = Assignment.objects.filter(participation=participation, state=Assignment.State.SKIPPED).count()
+        if given_back >= FREE + participation.answer_count // PER_ANSWERS:
             raise TooManySkipped(
                 "You gave back many questions already. Please give your best guess.", field="id", fix="answer this one"
             )

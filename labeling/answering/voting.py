@@ -23,7 +23,7 @@ from django.db.models import (
 from pydantic import Field
 
 from labeling.aggregation import posteriors
-from labeling.answering.assignment import CampaignNotOpen, Lease, lease_of, may_answer, seat_of, signer
+from labeling.answering.assignment import CampaignNotOpen, Lease, lease_of, may_answer, participation_of, signer
 from labeling.models import (
     Assignment,
     Campaign,
@@ -63,7 +63,7 @@ class NothingToUndo(Refusal):
     code, status = "nothing_to_undo", 409
 
 
-class Circumstances(Config):
+class AnswerTelemetry(Config):
     """How an answer came about, as the page saw it. All optional; the server's own times are what counts."""
 
     response_ms: int | None = Field(None, ge=0, le=86_400_000)
@@ -99,7 +99,7 @@ def read_token(token: str) -> tuple[uuid.UUID, datetime]:
 
 
 def accept(
-    account: Account, token: str, *, closer: str, key: uuid.UUID, now: datetime, how: Circumstances | None = None
+    account: Account, token: str, *, closer: str, key: uuid.UUID, now: datetime, how: AnswerTelemetry | None = None
 ) -> Accepted:
     """Record one answer: at most once per key, only by its holder, only after the delay and before the lease ends.
 
@@ -110,12 +110,12 @@ def accept(
         raise Invalid("Unknown answer.", field="closer", value=closer, fix="first or second")
     try:
         with transaction.atomic():
-            return _accept(account, identity, issued, CLOSER[closer], key, now, how or Circumstances())
+            return _accept(account, identity, issued, CLOSER[closer], key, now, how or AnswerTelemetry())
     except IntegrityError:
         raise Conflict("This key was used for another answer.", field="key", value=key, fix="use a new key") from None
 
 
-def _seat() -> QuerySet[Participation]:
+def _participation() -> QuerySet[Participation]:
     account = Slot("account", BigIntegerField())
     return (
         Participation.objects.select_for_update(of=("self",), no_key=True)
@@ -125,7 +125,7 @@ def _seat() -> QuerySet[Participation]:
     )
 
 
-_SEAT_OF = Select(_seat)
+_PARTICIPATION_OF = Select(_participation)
 _LOCKED = Select(
     lambda: (
         Assignment.objects.select_related("campaign", "session", "gold", "probe_of")
@@ -139,11 +139,11 @@ _LOCKED = Select(
 
 def _locked(identity: uuid.UUID, account: Account) -> Assignment:
     """A lease and its participation, locked in this order: participation, then session and lease."""
-    seat = _SEAT_OF.first(identity=identity, account=account.pk)
-    lease = _LOCKED.first(identity=identity) if seat is not None else None
+    participation = _PARTICIPATION_OF.first(identity=identity, account=account.pk)
+    lease = _LOCKED.first(identity=identity) if participation is not None else None
     if lease is None:
         raise NotFound("You hold no such question.", field="token", fix="fetch the next question")
-    lease.participation = seat
+    lease.participation = participation
     return lease
 
 
@@ -166,9 +166,9 @@ _SUMS = (
     *("answer_count", "vote_count", "green_count", "left_count", "timed_count", "response_ms_sum", "gold_count"),
     *("gold_right", "probe_count", "probes_same", "pairs_finished", "paid_count", "worked_s"),
 )
-_SEAT_ANSWERED = Update(
+_PARTICIPATION_ANSWERED = Update(
     lambda: (
-        Participation.objects.filter(pk=Slot("seat", BigIntegerField())),
+        Participation.objects.filter(pk=Slot("participation", BigIntegerField())),
         {"last_answer_at": Slot("now", DateTimeField())}
         | {name: Slot(name, FloatField() if name == "worked_s" else BigIntegerField()) for name in _SUMS},
     )
@@ -189,10 +189,10 @@ def _accept(
     closer: int,
     key: uuid.UUID,
     now: datetime,
-    how: Circumstances,
+    how: AnswerTelemetry,
 ) -> Accepted:
     lease = _locked(identity, account)
-    seat, session, campaign = lease.participation, lease.session, lease.campaign
+    participation, session, campaign = lease.participation, lease.session, lease.campaign
     if lease.state == Assignment.State.ANSWERED:
         return _replay(lease, key, closer)
     # A paused or closed campaign hands nothing out; what was handed out before may be answered within its time.
@@ -202,10 +202,10 @@ def _accept(
             field="token",
             fix="fetch the next question",
         )
-    _may_answer(account, seat)
+    _may_answer(account, participation)
     if closer == SAME and not campaign.allow_same:
         raise Invalid("This campaign has no answer 'same'.", field="closer", value="same", fix="first or second")
-    earliest = max(issued, seat.last_answer_at or issued) + timedelta(milliseconds=campaign.delay_ms)
+    earliest = max(issued, participation.last_answer_at or issued) + timedelta(milliseconds=campaign.delay_ms)
     if now < earliest:
         wait = int((earliest - now).total_seconds() * 1000) + 1
         raise TooEarly(
@@ -215,27 +215,27 @@ def _accept(
     _ANSWERED.run(lease=lease.pk, now=now)
     changes = _changes(lease, answer)
     if lease.tries == 0:  # a question is paid once, however often it is taken back
-        gap = (now - seat.last_answer_at).total_seconds() if seat.last_answer_at else -1.0
+        gap = (now - participation.last_answer_at).total_seconds() if participation.last_answer_at else -1.0
         if 0 <= gap < SITTING_GAP_S:
             changes |= {"paid_count": 1, "worked_s": gap}
     if lease.pair_id:
         posteriors.after(lease.campaign, lease.pair_id, leases=-1)
         _COUNTED.run(pair=lease.pair_id, change=1)
         changes["pairs_finished"] = int(_is_finished(lease.pair_id))
-    _change_sums(seat, changes, now)
+    _change_sums(participation, changes, now)
     session.answered += 1
     finished = now if session.answered == session.length else None
     _SESSION.run(session=session.pk, answered=session.answered, finished=finished)
     return Accepted(lease, session.answered, session.length)
 
 
-def _may_answer(account: Account, seat: Participation) -> None:
+def _may_answer(account: Account, participation: Participation) -> None:
     """What can change between a question and its answer."""
     if not account.is_one_of(Role.ANNOTATOR, *STAFF):
         raise NotAllowed("Your account has another role now and does not answer questions.")
-    if seat.standing != Participation.Standing.ACTIVE:
-        raise NotAllowed(f"Your work in this campaign is {seat.standing}: {seat.standing_reason}")
-    if seat.saw_answers:
+    if participation.standing != Participation.Standing.ACTIVE:
+        raise NotAllowed(f"Your work in this campaign is {participation.standing}: {participation.standing_reason}")
+    if participation.saw_answers:
         raise NotAllowed("You have seen other people's answers of this campaign and cannot answer in it.")
 
 
@@ -261,15 +261,17 @@ def _changes(lease: Assignment, answer: Vote | GoldAnswer | ProbeAnswer) -> dict
     return changes | {"vote_count": 1}
 
 
-def _change_sums(seat: Participation, changes: dict[str, float], now: datetime, sign: int = 1) -> None:
+def _change_sums(participation: Participation, changes: dict[str, float], now: datetime, sign: int = 1) -> None:
     """The row is locked, so that what was read is what is there."""
     for name, change in changes.items():
-        setattr(seat, name, getattr(seat, name) + sign * change)
-    _SEAT_ANSWERED.run(seat=seat.pk, now=now, **{name: getattr(seat, name) for name in _SUMS})
+        setattr(participation, name, getattr(participation, name) + sign * change)
+    _PARTICIPATION_ANSWERED.run(
+        participation=participation.pk, now=now, **{name: getattr(participation, name) for name in _SUMS}
+    )
 
 
 def _write(
-    lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: Circumstances
+    lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: AnswerTelemetry
 ) -> Vote | GoldAnswer | ProbeAnswer:
     common: dict[str, Any] = {
         "key": key,
@@ -292,7 +294,7 @@ def _write(
         "pair_id": lease.pair_id,
         "participation_id": lease.participation_id,
     }
-    return _NEW_VOTE.run(Vote(side_seen=f"{colour}-{side}", **about, **common))
+    return _NEW_VOTE.run(Vote(presentation=f"{colour}-{side}", **about, **common))
 
 
 def _replay(lease: Assignment, key: uuid.UUID, closer: int) -> Accepted:
@@ -324,14 +326,14 @@ def undo(account: Account, campaign_uuid: object, *, key: uuid.UUID, now: dateti
 
 
 def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime) -> Lease:
-    seat = seat_of(account, campaign_uuid)
+    participation = participation_of(account, campaign_uuid)
     replayed = _undone_before(account, campaign_uuid, key)
     if replayed:
         return lease_of(replayed, replayed.session, replayed.campaign, now)
-    may_answer(account, seat)
-    if seat.campaign.state != Campaign.State.OPEN:
-        raise CampaignNotOpen(f"The campaign is {seat.campaign.state}: what was answered stands.")
-    session = Session.objects.filter(participation=seat).order_by("-started_at", "-id").first()
+    may_answer(account, participation)
+    if participation.campaign.state != Campaign.State.OPEN:
+        raise CampaignNotOpen(f"The campaign is {participation.campaign.state}: what was answered stands.")
+    session = Session.objects.filter(participation=participation).order_by("-started_at", "-id").first()
     last = (
         Assignment.objects.filter(session=session, state=Assignment.State.ANSWERED)
         .order_by("-answered_at", "-id")
@@ -369,9 +371,9 @@ def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime
 def _undone_before(account: Account, campaign_uuid: object, key: uuid.UUID) -> Assignment | None:
     mine = {"participation__annotator": account, "campaign__uuid": campaign_uuid}
     for answers in ("votes", "goldanswers", "probeanswers"):
-        found = (
+        undone = (
             Assignment.objects.select_related("session").filter(**{f"{answers}__retraction__key": key}, **mine).first()
         )
-        if found:
-            return found
+        if undone:
+            return undone
     return None

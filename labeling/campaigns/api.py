@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serializer
 from pydantic import BaseModel, ConfigDict, Field
 from rest_framework import serializers
@@ -17,11 +17,11 @@ from rest_framework.response import Response
 from labeling.aggregation import aggregate
 from labeling.campaigns import lifecycle, participants
 from labeling.campaigns.plan import CampaignChange, CampaignPlan
-from labeling.models import Campaign, CrowdRun, Dataset, Label, Participation
+from labeling.models import AggregationRun, Campaign, Dataset, Label, Participation
 from labeling.quality import forecast
 from labeling.releasing import freeze
 from webapp.accounts.roles import READERS, STAFF, Role, require
-from webapp.api import Listed
+from webapp.api import Listed, with_old_names
 from webapp.errors import Invalid, NotFound
 from webapp.jobs.api import JobShape
 from webapp.typed import read
@@ -72,7 +72,7 @@ class CrowdRunShape(serializers.ModelSerializer):
     id = serializers.UUIDField(source="uuid", read_only=True)
 
     class Meta:
-        model = CrowdRun
+        model = AggregationRun
         fields = read_only_fields = ["id", "number", "model", "config", "votes_used", "measures", "created_at"]
 
 
@@ -123,6 +123,74 @@ class StandingRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
     standing: str = Field(description="active, paused or blocked")
     reason: str = Field("", max_length=400)
+
+
+class NewLink(BaseModel):
+    link: str
+
+
+class AnnotatorRow(BaseModel):
+    """One annotator of a campaign. Shares are None where there is nothing to take a share of."""
+
+    participation: UUID
+    seat: UUID = Field(description="the old name of `participation`", deprecated=True)
+    name: str
+    simulated: bool
+    standing: str
+    reason: str
+    participant: str
+    study: str
+    session: str
+    tutorial: str
+    answers: int
+    votes: int
+    response_ms: int | None
+    agreement: float | None
+    skill: float | None
+    gold_answers: int
+    gold_accuracy: float | None
+    green_share: float | None
+    left_share: float | None
+    last_vote: datetime | None
+
+
+class AnnotatorPage(BaseModel):
+    count: int
+    next: str | None
+    previous: str | None
+    results: list[AnnotatorRow]
+
+
+class StandingChange(BaseModel):
+    participation: UUID
+    seat: UUID = Field(description="the old name of `participation`", deprecated=True)
+    standing: str
+
+
+class GrantedTry(BaseModel):
+    participation: UUID
+    seat: UUID = Field(description="the old name of `participation`", deprecated=True)
+    granted: int
+
+
+class PlannedCost(BaseModel):
+    """None where no number of votes reaches the wanted risk."""
+
+    votes_per_person: int | None
+    votes: int | None
+    money: float | None
+
+
+class PlannedRisk(BaseModel):
+    votes: int
+    risk: float
+    sure: float
+
+
+class BudgetPlan(BaseModel):
+    fixed: PlannedCost
+    adaptive: PlannedCost
+    curve: list[PlannedRisk]
 
 
 Progress = inline_serializer(
@@ -184,7 +252,7 @@ class Campaigns(Listed):
         moved = lifecycle.move(request.user, self.get_object(), read(MoveRequest, request.data).move)
         return Response(self.get_serializer(moved).data)
 
-    @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
+    @extend_schema(request=None, responses=NewLink)
     @action(detail=True, methods=["post"], url_path="new-link")
     def new_link(self, request: Request, id: UUID) -> Response:
         """Another invitation or recruiter's link; the old one opens nothing any more."""
@@ -199,46 +267,49 @@ class Campaigns(Listed):
         require(request.user, *READERS)
         return Response(aggregate.progress_of(self.get_object()))
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=AnnotatorPage)
     @action(detail=True)
     def annotators(self, request: Request, id: UUID) -> Response:
         """One row per annotator, page by page: votes, speed, agreement, gold accuracy, bias, tutorial."""
         require(request.user, *STAFF)
         campaign = self.get_object()
         page = self.paginate_queryset(aggregate.annotators(campaign)) or []
-        return self.get_paginated_response(aggregate.annotator_rows(campaign, page))
+        rows = aggregate.annotator_rows(campaign, page)
+        return with_old_names(self.get_paginated_response(rows), seat="participation")
 
-    @extend_schema(request=StandingRequest, responses=OpenApiTypes.OBJECT)
-    @action(detail=True, methods=["post"], url_path="annotators/(?P<seat>[0-9a-f-]{36})/standing")
-    def standing(self, request: Request, id: UUID, seat: str) -> Response:
+    @extend_schema(request=StandingRequest, responses=StandingChange)
+    @action(detail=True, methods=["post"], url_path="annotators/(?P<participation>[0-9a-f-]{36})/standing")
+    def standing(self, request: Request, id: UUID, participation: str) -> Response:
         """Pause, block or restore an annotator, with a reason."""
         require(request.user, *STAFF)
-        found = self._seat(seat)
+        target = self._participation(participation)
         asked = read(StandingRequest, request.data)
-        changed = participants.set_standing(request.user, found, asked.standing, asked.reason)
-        return Response({"seat": str(changed.pseudonym), "standing": changed.standing})
+        changed = participants.set_standing(request.user, target, asked.standing, asked.reason)
+        answer = Response({"participation": str(changed.pseudonym), "standing": changed.standing})
+        return with_old_names(answer, seat="participation")
 
-    def _seat(self, seat: str) -> Participation:
+    def _participation(self, participation: str) -> Participation:
         try:
-            found = Participation.objects.filter(campaign=self.get_object(), pseudonym=UUID(seat)).first()
+            row = Participation.objects.filter(campaign=self.get_object(), pseudonym=UUID(participation)).first()
         except ValueError:
-            found = None
-        if found is None:
-            raise NotFound("No such annotator in this campaign.", field="seat")
-        return found
+            row = None
+        if row is None:
+            raise NotFound("No such annotator in this campaign.", field="participation")
+        return row
 
-    @extend_schema(request=None, responses=OpenApiTypes.OBJECT)
-    @action(detail=True, methods=["post"], url_path="annotators/(?P<seat>[0-9a-f-]{36})/grant-try")
-    def grant_try(self, request: Request, id: UUID, seat: str) -> Response:
+    @extend_schema(request=None, responses=GrantedTry)
+    @action(detail=True, methods=["post"], url_path="annotators/(?P<participation>[0-9a-f-]{36})/grant-try")
+    def grant_try(self, request: Request, id: UUID, participation: str) -> Response:
         """Let an annotator who failed the tutorial try it once more."""
         require(request.user, *STAFF)
-        granted = participants.grant_try(request.user, self._seat(seat))
-        return Response({"seat": str(granted.pseudonym), "granted": granted.tutorial_granted})
+        granted = participants.grant_try(request.user, self._participation(participation))
+        answer = Response({"participation": str(granted.pseudonym), "granted": granted.tutorial_granted})
+        return with_old_names(answer, seat="participation")
 
     @extend_schema(request=AggregateRequest, responses={202: JobShape})
     @action(detail=True, methods=["post"])
     def aggregate(self, request: Request, id: UUID) -> Response:
-        """Merge the votes into labels by a crowd model."""
+        """Aggregate the votes into labels by a crowd model."""
         require(request.user, *STAFF)
         asked = read(AggregateRequest, request.data)
         job = aggregate.start(request.user, self.get_object(), asked.model, asked.options)
@@ -247,7 +318,7 @@ class Campaigns(Listed):
     @extend_schema(
         parameters=[OpenApiParameter("skeleton", str, description="name of a skeleton; lsp-14 if left out")],
         request=forecast.PlanConfig,
-        responses=OpenApiTypes.OBJECT,
+        responses=BudgetPlan,
     )
     @action(detail=False, methods=["post"])
     def plan(self, request: Request) -> Response:
@@ -259,12 +330,12 @@ class Campaigns(Listed):
     @extend_schema(responses=LabelShape(many=True))
     @action(detail=True)
     def labels(self, request: Request, id: UUID) -> Response:
-        """The labels of the last merge. Who reads them can no longer answer in the campaign."""
+        """The labels of the last aggregation. Who reads them can no longer answer in the campaign."""
         require(request.user, *STAFF)
         campaign = self.get_object()
-        last = campaign.crowd_runs.first()
+        last = campaign.aggregation_runs.first()
         if last is None:
-            raise NotFound("There are no labels yet.", field="campaign", fix="merge the votes first")
+            raise NotFound("There are no labels yet.", field="campaign", fix="aggregate the votes first")
         participants.note_answers_seen(request.user, campaign)
         pairs = self.paginate_queryset(last.labels.order_by("pair_id").values_list("pair_id", flat=True)) or []
         page = last.labels.filter(pair__in=pairs).select_related("pair__first_person__image").order_by("pair_id")

@@ -17,14 +17,14 @@ from labeling.models import (
     Assignment,
     Campaign,
     Dataset,
+    DepthPosterior,
     DepthPrior,
     GoldAnswer,
-    KnownQuestion,
     Label,
     Pair,
-    Percept,
     Person,
     QuestionReport,
+    ReferenceQuestion,
     Vote,
 )
 from labeling.models.campaign import entry_key
@@ -115,10 +115,10 @@ def _check_addresses(plan: dict[str, Any]) -> None:
             ) from None
 
 
-def change(actor: Account, campaign: Campaign, wanted: CampaignChange) -> Campaign:
+def change(actor: Account, campaign: Campaign, change_to: CampaignChange) -> Campaign:
     """Change some settings of a campaign. Raises NotAllowed, Invalid, Conflict."""
     require(actor, Role.ADMIN)
-    news = {name: value for name, value in wanted.model_dump().items() if name in wanted.model_fields_set}
+    news = {name: value for name, value in change_to.model_dump().items() if name in change_to.model_fields_set}
     for name, value in news.items():
         if value is None and name != "budget_votes":  # a budget may be lifted
             raise Invalid("This setting has no 'none'.", field=name, fix="leave it out")
@@ -162,17 +162,17 @@ def _prior(dataset: Dataset, plan: CampaignPlan) -> DepthPrior | None:
         return None
     known = dataset.priors.all()
     try:
-        found = known.filter(uuid=plan.prior).first() if plan.prior else known.first()
+        prior = known.filter(uuid=plan.prior).first() if plan.prior else known.first()
     except ValidationError:
-        found = None
-    if found is None:
+        prior = None
+    if prior is None:
         raise Invalid(
             "This data set has no such depth prior.",
             field="prior",
             value=plan.prior,
             fix="make one from a trained model first, or choose mode adaptive",
         )
-    return found
+    return prior
 
 
 def _control(campaign: Campaign) -> set[int]:
@@ -184,7 +184,7 @@ def _control(campaign: Campaign) -> set[int]:
     return set(rng.sample(people, round(campaign.control_share * len(people))))
 
 
-def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
+def run_preparation(context: run.JobContext, config: PrepareConfig) -> dict[str, Any]:
     """Job: make pairs, tutorial and gold questions of a draft campaign.
 
     In steps, so that nobody waits for it: while `pair_count` is 0 the campaign cannot be opened and shows none of them. What an
@@ -193,40 +193,44 @@ def prepare(work: run.Work, config: PrepareConfig) -> dict[str, Any]:
     campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(uuid=config.campaign)
     if campaign.state != Campaign.State.DRAFT or campaign.pair_count:
         return {"pairs": campaign.pairs.count(), "note": "was prepared already"}
-    _clear(campaign, work)
-    made = pairs.make(campaign, work.progress)
-    if not made:
+    _clear(campaign, context)
+    pair_count = pairs.make(campaign, context.progress)
+    if not pair_count:
         raise Invalid(
             "No person has two of the campaign's keypoints.",
             field="keypoints",
             fix="choose other keypoints or import people with keypoints",
         )
     rows.refresh_statistics(Pair)
-    posteriors.prepare(campaign, _control(campaign), work.check)
-    wanted = reference_questions.gold_needed(campaign, made) if config.gold_questions is None else config.gold_questions
-    gold = reference_questions.make_gold(campaign, wanted)
+    posteriors.prepare(campaign, _control(campaign), context.check)
+    gold_count = (
+        reference_questions.gold_needed(campaign, pair_count)
+        if config.gold_questions is None
+        else config.gold_questions
+    )
+    gold = reference_questions.make_gold(campaign, gold_count)
     tutorial = reference_questions.make_tutorial(campaign, config.tutorial_questions, config.tutorial_dataset)
     with transaction.atomic():
-        work.hold()
+        context.hold()
         Campaign.objects.filter(pk=campaign.pk).update(
-            pair_count=made, votes_wanted=made * campaign.votes_per_pair, tutorial_length=tutorial
+            pair_count=pair_count, votes_wanted=pair_count * campaign.votes_per_pair, tutorial_length=tutorial
         )
-    work.say(f"{made} pairs, {tutorial} tutorial questions, {gold} gold questions")
-    return {"pairs": made, "tutorial_questions": tutorial, "gold_questions": gold}
+    context.say(f"{pair_count} pairs, {tutorial} tutorial questions, {gold} gold questions")
+    return {"pairs": pair_count, "tutorial_questions": tutorial, "gold_questions": gold}
 
 
-def _clear(campaign: Campaign, work: run.Work) -> None:
+def _clear(campaign: Campaign, context: run.JobContext) -> None:
     """Delete, in short transactions, the many rows of a campaign that nobody answered."""
     for many in (
         Label.objects.filter(run__campaign=campaign),
         QuestionReport.objects.filter(assignment__campaign=campaign),
         Assignment.objects.filter(campaign=campaign),
-        KnownQuestion.objects.filter(campaign=campaign, tutorialanswer=None),
-        Percept.objects.filter(campaign=campaign),
+        ReferenceQuestion.objects.filter(campaign=campaign, tutorialanswer=None),
+        DepthPosterior.objects.filter(campaign=campaign),
         Pair.objects.filter(campaign=campaign),
     ):
         for done in rows.delete_in_steps(many):
-            work.progress(done, 0, f"{many.model._meta.verbose_name_plural} deleted")
+            context.progress(done, 0, f"{many.model._meta.verbose_name_plural} deleted")
 
 
 _MOVES = {
@@ -257,7 +261,7 @@ def move(actor: Account, campaign: Campaign, to: str) -> Campaign:
 def renew_link(actor: Account, campaign: Campaign) -> str:
     """Give the campaign another invitation or recruiter's link: the one that got into wrong hands opens nothing any more.
 
-    Who has a seat keeps it. Returns the new link's path. Raises NotAllowed, Conflict.
+    Who has a participation keeps it. Returns the new link's path. Raises NotAllowed, Conflict.
     """
     require(actor, Role.ADMIN)
     if campaign.access == Campaign.Access.OPEN:
@@ -286,15 +290,15 @@ def delete(actor: Account, campaign: Campaign) -> Job:
         return run.enqueue(actor, "delete-campaign", config, title=f"Delete {campaign.name}")
 
 
-def perform_delete(work: run.Work, config: DeleteConfig) -> dict[str, Any]:
+def run_deletion(context: run.JobContext, config: DeleteConfig) -> dict[str, Any]:
     """Job: delete a campaign in short transactions. The schema refuses to delete what a vote points to."""
     campaign = Campaign.objects.filter(uuid=config.campaign).first()
     if campaign is None:
         return {"note": "was deleted already"}
     _refuse_if_answered(campaign)
-    _clear(campaign, work)
+    _clear(campaign, context)
     with transaction.atomic():
-        work.hold()
+        context.hold()
         _refuse_if_answered(campaign)
         campaign.delete()
     return {"deleted": campaign.name}

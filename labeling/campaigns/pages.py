@@ -64,7 +64,7 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     )
     staff = request.user.is_one_of(*STAFF)
     jobs = Job.objects.filter(subject=str(campaign.uuid))[:5]
-    known = list(campaign.known_questions.values("use").annotate(n=Count("pk")).order_by("use"))
+    known = list(campaign.reference_questions.values("use").annotate(n=Count("pk")).order_by("use"))
     page = Paginator(aggregate.annotators(campaign), 50).get_page(request.GET.get("page")) if staff else None
     return render(
         request,
@@ -74,7 +74,7 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
             "staff": staff,
             "admin": request.user.is_one_of(Role.ADMIN),
             "progress": aggregate.progress_of(campaign),
-            "crowd_runs": campaign.crowd_runs.all()[:10],
+            "aggregation_runs": campaign.aggregation_runs.all()[:10],
             "releases": campaign.releases.all()[:10],
             "models": catalogs.crowd_models,
             "reports": reports.of(campaign).filter(resolved_at=None).count() if staff else 0,
@@ -109,12 +109,12 @@ def campaign_act(request: HttpRequest, identity: UUID) -> HttpResponse:
         elif do == "delete":
             return redirect("job", lifecycle.delete(request.user, campaign).uuid)
         elif do == "standing":
-            seat = _seat_of(campaign, request.POST.get("seat", ""))
+            participation = _participation_of(campaign, request.POST.get("participation", ""))
             participants.set_standing(
-                request.user, seat, request.POST.get("standing", ""), request.POST.get("reason", "")
+                request.user, participation, request.POST.get("standing", ""), request.POST.get("reason", "")
             )
         elif do == "grant-try":
-            participants.grant_try(request.user, _seat_of(campaign, request.POST.get("seat", "")))
+            participants.grant_try(request.user, _participation_of(campaign, request.POST.get("participation", "")))
         else:
             raise Invalid("Unknown action.", field="do", value=do)
     except Refusal as error:
@@ -122,14 +122,14 @@ def campaign_act(request: HttpRequest, identity: UUID) -> HttpResponse:
     return redirect("campaign", campaign.uuid)
 
 
-def _seat_of(campaign: Campaign, text: str) -> Participation:
+def _participation_of(campaign: Campaign, text: str) -> Participation:
     try:
-        seat = campaign.participations.filter(pseudonym=UUID(text)).first()
+        participation = campaign.participations.filter(pseudonym=UUID(text)).first()
     except ValueError:
-        seat = None
-    if seat is None:
-        raise NotFound("No such annotator in this campaign.", field="seat", value=text[:40])
-    return seat
+        participation = None
+    if participation is None:
+        raise NotFound("No such annotator in this campaign.", field="participation", value=text[:40])
+    return participation
 
 
 @login_required
@@ -142,12 +142,23 @@ def campaign_participants(request: HttpRequest, identity: UUID) -> StreamingHttp
 
     def lines() -> Iterator[str]:
         yield writer.writerow(PARTICIPANT_COLUMNS)
-        for seat in people.iterator(chunk_size=500):
-            finished = sum(session.finished_at is not None for session in seat.sessions.all())
+        for participation in people.iterator(chunk_size=500):
+            finished = sum(session.finished_at is not None for session in participation.sessions.all())
             yield writer.writerow(
                 (
-                    *(seat.pseudonym, seat.annotator.username, seat.annotator.recruiter_id, seat.recruiter_study),
-                    *(seat.recruiter_session, seat.standing, seat.answer_count, finished, round(seat.worked_s)),
+                    *(
+                        participation.pseudonym,
+                        participation.annotator.username,
+                        participation.annotator.recruiter_id,
+                        participation.recruiter_study,
+                    ),
+                    *(
+                        participation.recruiter_session,
+                        participation.standing,
+                        participation.answer_count,
+                        finished,
+                        round(participation.worked_s),
+                    ),
                 )
             )
 

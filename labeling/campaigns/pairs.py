@@ -40,7 +40,7 @@ def make(campaign: Campaign, progress: Progress) -> int:
     total = people.count()
     per_person = policy["per_person"] if policy["name"] == "random" else len(asked) * (len(asked) - 1) // 2
     order = np.random.default_rng([policy["seed"], 1]).permutation(total * per_person)
-    made = number = last = 0
+    count = number = last = 0
     # Some thousand pairs a transaction: nobody waits for more. While PostgreSQL takes a COPY, its connection can do nothing else.
     while chunk := list(
         people.filter(id__gt=last).order_by("id").values_list("id", "keypoints")[: max(1, ROWS // per_person)]
@@ -53,9 +53,9 @@ def make(campaign: Campaign, progress: Progress) -> int:
                 made_here.append((campaign.pk, person, person, first, second, rank, campaign.votes_per_pair, 0, 0))
         with transaction.atomic():
             rows.write(Pair, COLUMNS, made_here)
-        made += len(made_here)
+        count += len(made_here)
         progress(min(total, number), total, "people")
-    return made
+    return count
 
 
 def _drawn(

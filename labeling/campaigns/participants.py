@@ -39,7 +39,7 @@ def visible_to(account: Account) -> QuerySet[Campaign]:
 
 
 def open_to(account: Account) -> QuerySet[Campaign]:
-    """Campaigns in which this account may take or has a seat, now: what its page of work offers."""
+    """Campaigns in which this account may take or has a participation, now: what its page of work offers."""
     if not account.is_one_of(Role.ANNOTATOR, *STAFF):
         return Campaign.objects.none()
     seated = Q(participations__annotator=account)
@@ -48,10 +48,12 @@ def open_to(account: Account) -> QuerySet[Campaign]:
 
 
 def participate(account: Account, campaign: Campaign, *, invited: bool = False) -> Participation:
-    """The account's seat in a campaign, taken at the first visit. Raises NotFound for campaigns it may not enter."""
-    seat = Participation.objects.filter(campaign=campaign, annotator=account).select_related("campaign").first()
-    if seat:
-        return seat
+    """The account's participation in a campaign, taken at the first visit. Raises NotFound for campaigns it may not enter."""
+    participation = (
+        Participation.objects.filter(campaign=campaign, annotator=account).select_related("campaign").first()
+    )
+    if participation:
+        return participation
     if not account.is_one_of(Role.ANNOTATOR, *STAFF) or campaign.state == Campaign.State.DRAFT:
         raise NotFound("There is no such campaign, or it is not open to you.")
     if not invited and (campaign.access != Campaign.Access.OPEN or account.is_recruited):
@@ -85,7 +87,7 @@ def checked_id(parameter: str, text: str) -> str:
 
 
 def enter_as_recruited(campaign: Campaign, parameters: Mapping[str, str]) -> Account:
-    """The account of somebody whom a recruiter sent, with a seat in this campaign. Raises NotFound, Invalid, NotAllowed."""
+    """The account of somebody whom a recruiter sent, with a participation in this campaign. Raises NotFound, Invalid, NotAllowed."""
     if campaign.access != Campaign.Access.RECRUITER or campaign.state == Campaign.State.DRAFT:
         raise NotFound("This study does not take people now.")
     person = checked_id(campaign.recruiter_parameter, parameters.get(campaign.recruiter_parameter, ""))
@@ -97,9 +99,9 @@ def enter_as_recruited(campaign: Campaign, parameters: Mapping[str, str]) -> Acc
     account = people.recruited(campaign.recruiter_parameter, person)
     if not account.is_active:
         raise NotAllowed("This account is switched off.", fix="Write to the people who sent you here.")
-    seat = participate(account, campaign, invited=True)
+    participation = participate(account, campaign, invited=True)
     if optional:
-        Participation.objects.filter(pk=seat.pk).update(**optional)
+        Participation.objects.filter(pk=participation.pk).update(**optional)
     return account
 
 
@@ -116,21 +118,21 @@ class Ending:
 
 def ending_of(account: Account, campaign_uuid: object) -> Ending:
     """How it ends for this person now. Whether the work was done is read from what the server recorded."""
-    seat = (
+    participation = (
         Participation.objects.select_related("campaign").filter(annotator=account, campaign__uuid=campaign_uuid).first()
     )
-    if seat is None:
-        raise NotFound("You have no seat in this campaign.", field="campaign")
-    campaign, recruited = seat.campaign, account.is_recruited
-    last = seat.sessions.order_by("-started_at", "-pk").first()
-    finished = seat.sessions.filter(finished_at__isnull=False).exists()
+    if participation is None:
+        raise NotFound("You have no participation in this campaign.", field="campaign")
+    campaign, recruited = participation.campaign, account.is_recruited
+    last = participation.sessions.order_by("-started_at", "-pk").first()
+    finished = participation.sessions.filter(finished_at__isnull=False).exists()
     sent_away = campaign.no_work_url if recruited else ""
     if recruited and finished:
         return Ending("done", "Thank you!", "Your work here is done.", campaign.completion_url)
-    if seat.standing != Participation.Standing.ACTIVE:
-        return Ending("excluded", f"Your work here is {seat.standing}", seat.standing_reason)
-    tries = campaign.tutorial_tries + seat.tutorial_granted
-    if campaign.tutorial_length and seat.tutorial_passed_at is None and seat.tutorial_tries >= tries:
+    if participation.standing != Participation.Standing.ACTIVE:
+        return Ending("excluded", f"Your work here is {participation.standing}", participation.standing_reason)
+    tries = campaign.tutorial_tries + participation.tutorial_granted
+    if campaign.tutorial_length and participation.tutorial_passed_at is None and participation.tutorial_tries >= tries:
         text = "All tries of the tutorial are used up. The people who run this campaign can grant you another one."
         return Ending("tutorial_failed", "The tutorial was not passed", text, campaign.screened_out_url * recruited)
     if campaign.state == Campaign.State.PAUSED:
@@ -153,7 +155,7 @@ def note_answers_seen(account: Account, campaign: Campaign) -> None:
     SawAnswers.objects.bulk_create([SawAnswers(campaign=campaign, account=account)], ignore_conflicts=True)
 
 
-def set_standing(actor: Account, seat: Participation, standing: str, reason: str) -> Participation:
+def set_standing(actor: Account, participation: Participation, standing: str, reason: str) -> Participation:
     """Pause, block or restore one annotator in one campaign, with a reason that the annotator can read."""
     require(actor, *STAFF)
     if standing not in Participation.Standing.values:
@@ -162,32 +164,32 @@ def set_standing(actor: Account, seat: Participation, standing: str, reason: str
         raise Conflict("Say why: the annotator will read it.", field="reason")
     with transaction.atomic():
         # No vote of this annotator comes in between.
-        Participation.objects.select_for_update(no_key=True).get(pk=seat.pk)
-        seat.refresh_from_db(fields=["standing", "pairs_finished"])
-        was = seat.standing
-        seat.standing, seat.standing_reason = standing, reason.strip()[:400]
+        Participation.objects.select_for_update(no_key=True).get(pk=participation.pk)
+        participation.refresh_from_db(fields=["standing", "pairs_finished"])
+        was = participation.standing
+        participation.standing, participation.standing_reason = standing, reason.strip()[:400]
         if standing == Participation.Standing.ACTIVE:
-            seat.appeal, seat.appealed_at, seat.cleared_at = "", None, timezone.now()
-        seat.save(update_fields=["standing", "standing_reason", "appeal", "appealed_at", "cleared_at"])
+            participation.appeal, participation.appealed_at, participation.cleared_at = "", None, timezone.now()
+        participation.save(update_fields=["standing", "standing_reason", "appeal", "appealed_at", "cleared_at"])
         excluded = Participation.Standing.BLOCKED
         if was != standing and excluded in (was, standing):
-            _count_votes(seat, excluded=standing == excluded)
-        audit.record(actor, f"annotator.{standing}", seat, reason=seat.standing_reason)
-    return seat
+            _count_votes(participation, excluded=standing == excluded)
+        audit.record(actor, f"annotator.{standing}", participation, reason=participation.standing_reason)
+    return participation
 
 
-def _count_votes(seat: Participation, *, excluded: bool) -> None:
-    """Take the votes of an excluded annotator out of the queue's counts, or put them back; then merge anew.
+def _count_votes(participation: Participation, *, excluded: bool) -> None:
+    """Take the votes of an excluded annotator out of the queue's counts, or put them back; then aggregate anew.
 
     The votes themselves stay. Where others have filled the place in the meantime, a pair keeps both.
     """
-    campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(pk=seat.campaign_id)
-    votes = standing_votes(campaign).filter(participation=seat)
+    campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(pk=participation.campaign_id)
+    votes = standing_votes(campaign).filter(participation=participation)
     theirs = Pair.objects.filter(pk__in=votes.values("pair"))
     if not excluded:
         more = theirs.filter(taken=F("votes_needed")).count()
         Campaign.objects.filter(pk=campaign.pk).update(votes_wanted=F("votes_wanted") + more)
-    if campaign.mode != Campaign.Mode.FIXED:  # percepts before pairs, in one order: see percepts.after
+    if campaign.mode != Campaign.Mode.FIXED:  # posteriors before pairs, in one order: see posteriors.after
         people = votes.order_by("pair__first_person").values_list("pair__first_person", flat=True).distinct()
         for person in list(people):
             posteriors.follow(campaign, person)
@@ -200,42 +202,42 @@ def _count_votes(seat: Participation, *, excluded: bool) -> None:
     else:
         theirs.filter(taken=F("votes_needed")).update(votes_needed=F("votes_needed") + 1)
         theirs.update(votes_counted=F("votes_counted") + 1, taken=F("taken") + 1)
-    seat.pairs_finished += done.count() - before
-    seat.save(update_fields=["pairs_finished"])
-    if campaign.crowd_runs.exists() and aggregate.counted_votes(campaign).exists():
-        aggregate.start(None, campaign, campaign.crowd_runs.first().model)
+    participation.pairs_finished += done.count() - before
+    participation.save(update_fields=["pairs_finished"])
+    if campaign.aggregation_runs.exists() and aggregate.counted_votes(campaign).exists():
+        aggregate.start(None, campaign, campaign.aggregation_runs.first().model)
 
 
-def grant_try(actor: Account, seat: Participation) -> Participation:
+def grant_try(actor: Account, participation: Participation) -> Participation:
     """Let somebody who failed the tutorial try it once more. Raises NotAllowed, Conflict."""
     require(actor, *STAFF)
     with transaction.atomic():
         locked = Participation.objects.select_for_update(of=("self",), no_key=True).select_related("campaign")
-        seat = locked.get(pk=seat.pk)
-        if seat.tutorial_passed_at is not None:
-            raise Conflict("The tutorial is passed already.", field="seat")
-        if seat.tutorial_tries < seat.campaign.tutorial_tries + seat.tutorial_granted:
-            raise Conflict("There are tries left.", field="seat")
-        seat.tutorial_granted += 1
-        seat.save(update_fields=["tutorial_granted"])
-        audit.record(actor, "annotator.grant-try", seat, granted=seat.tutorial_granted)
-    return seat
+        participation = locked.get(pk=participation.pk)
+        if participation.tutorial_passed_at is not None:
+            raise Conflict("The tutorial is passed already.", field="participation")
+        if participation.tutorial_tries < participation.campaign.tutorial_tries + participation.tutorial_granted:
+            raise Conflict("There are tries left.", field="participation")
+        participation.tutorial_granted += 1
+        participation.save(update_fields=["tutorial_granted"])
+        audit.record(actor, "annotator.grant-try", participation, granted=participation.tutorial_granted)
+    return participation
 
 
 def appeal(account: Account, campaign_uuid: object, text: str) -> Participation:
     """Ask the admins to look again at a pause or an exclusion. Raises NotFound, Conflict."""
-    seat = Participation.objects.filter(campaign__uuid=campaign_uuid, annotator=account).first()
-    if seat is None:
-        raise NotFound("You have no seat in this campaign.", field="campaign")
-    if seat.standing == Participation.Standing.ACTIVE:
+    participation = Participation.objects.filter(campaign__uuid=campaign_uuid, annotator=account).first()
+    if participation is None:
+        raise NotFound("You have no participation in this campaign.", field="campaign")
+    if participation.standing == Participation.Standing.ACTIVE:
         raise Conflict("There is nothing to appeal against: you may work.", field="campaign")
     if not text.strip():
         raise Conflict("Say why the decision is wrong.", field="text")
     with transaction.atomic():
-        seat.appeal, seat.appealed_at = text.strip()[:2000], timezone.now()
-        seat.save(update_fields=["appeal", "appealed_at"])
-        audit.record(account, "annotator.appeal", seat, text=seat.appeal)
-    return seat
+        participation.appeal, participation.appealed_at = text.strip()[:2000], timezone.now()
+        participation.save(update_fields=["appeal", "appealed_at"])
+        audit.record(account, "annotator.appeal", participation, text=participation.appeal)
+    return participation
 
 
 def forget(account: Account, **_: Any) -> None:

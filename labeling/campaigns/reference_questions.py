@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labeling.models import Campaign, Dataset, KnownQuestion, Pair, Person
+from labeling.models import Campaign, Dataset, Pair, Person, ReferenceQuestion
 from labeling.models.dataset import ABSENT, OCCLUDED
 from labeling.skeletons import twin_of
 
@@ -116,9 +116,9 @@ def make_gold(campaign: Campaign, most: int) -> int:
     order = np.lexsort((rng.exponential(size=len(who)) / weight, spare))[:most]
     rng.shuffle(order)
     rows = [
-        KnownQuestion(
+        ReferenceQuestion(
             campaign=campaign,
-            use=KnownQuestion.Use.GOLD,
+            use=ReferenceQuestion.Use.GOLD,
             position=position,
             person=people[who[n]],
             first=int(first[which[n]]),
@@ -129,7 +129,7 @@ def make_gold(campaign: Campaign, most: int) -> int:
         )
         for position, n in enumerate(order.tolist())
     ]
-    KnownQuestion.objects.bulk_create(rows, batch_size=500)
+    ReferenceQuestion.objects.bulk_create(rows, batch_size=500)
     return len(rows)
 
 
@@ -155,7 +155,7 @@ def make_tutorial(campaign: Campaign, length: int, dataset_uuid: str = "") -> in
     needed = {kind: 0 for kind in TUTORIAL}
     for n in range(length):
         needed[TUTORIAL[n % len(TUTORIAL)]] += campaign.tutorial_tries
-    rows: list[KnownQuestion] = []
+    rows: list[ReferenceQuestion] = []
     people = list(_people_with_truth(dataset, rng)) if length else []
     taken: set[tuple[int, int, int]] = set()
     before = -1
@@ -172,10 +172,10 @@ def make_tutorial(campaign: Campaign, length: int, dataset_uuid: str = "") -> in
                 c = rng.choice([c for c in fitting if needed[c.kind] == most])
                 needed[c.kind] -= 1
                 taken.add((person.pk, c.first, c.second))
-                rows.append(_row(campaign, KnownQuestion.Use.TUTORIAL, len(rows), c))
+                rows.append(_row(campaign, ReferenceQuestion.Use.TUTORIAL, len(rows), c))
             if not any(needed.values()):
                 break
-    KnownQuestion.objects.bulk_create(rows, batch_size=500)
+    ReferenceQuestion.objects.bulk_create(rows, batch_size=500)
     return min(length, len(rows))
 
 
@@ -184,8 +184,8 @@ def _teaches(c: Candidate) -> bool:
     return least <= abs(c.gap_mm) <= largest
 
 
-def _row(campaign: Campaign, use: str, position: int, c: Candidate) -> KnownQuestion:
-    return KnownQuestion(
+def _row(campaign: Campaign, use: str, position: int, c: Candidate) -> ReferenceQuestion:
+    return ReferenceQuestion(
         campaign=campaign,
         use=use,
         position=position,

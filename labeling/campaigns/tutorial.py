@@ -14,10 +14,10 @@ from typing import Any
 from django.core import signing
 from django.db import transaction
 
-from labeling.answering.assignment import TutorialFirst, seat_of, signer
+from labeling.answering.assignment import TutorialFirst, participation_of, signer
 from labeling.answering.voting import CLOSER, SITTING_GAP_S, TooEarly
 from labeling.campaigns.reference_questions import REASONS, TUTORIAL
-from labeling.models import KnownQuestion, Participation, TutorialAnswer, TutorialTry
+from labeling.models import Participation, ReferenceQuestion, TutorialAnswer, TutorialTry
 from labeling.models.vote import FIRST, SECOND
 from webapp.accounts.models import Account
 from webapp.errors import Conflict, Invalid, NotAllowed
@@ -33,9 +33,9 @@ class TutorialOver(TutorialFirst):
 class Step:
     """Where the annotator stands: the question to show (None at the end of a try) and how, and the score so far."""
 
-    seat: Participation
+    participation: Participation
     attempt: TutorialTry | None
-    question: KnownQuestion | None
+    question: ReferenceQuestion | None
     green_is_first: bool
     green_on_left: bool
     position: int
@@ -55,26 +55,28 @@ class Feedback:
 def where(account: Account, campaign_uuid: object) -> Step:
     """The current step; starts the first try. A reload lands here again."""
     with transaction.atomic():
-        return _step(seat_of(account, campaign_uuid))
+        return _step(participation_of(account, campaign_uuid))
 
 
-def _step(seat: Participation) -> Step:
-    if seat.standing != Participation.Standing.ACTIVE:
-        raise NotAllowed(f"Your work in this campaign is {seat.standing}: {seat.standing_reason}")
-    length = seat.campaign.tutorial_length
-    over = seat.tutorial_passed_at is not None or not length
-    attempt = TutorialTry.objects.filter(participation=seat).order_by("-number").first()
+def _step(participation: Participation) -> Step:
+    if participation.standing != Participation.Standing.ACTIVE:
+        raise NotAllowed(f"Your work in this campaign is {participation.standing}: {participation.standing_reason}")
+    length = participation.campaign.tutorial_length
+    over = participation.tutorial_passed_at is not None or not length
+    attempt = TutorialTry.objects.filter(participation=participation).order_by("-number").first()
     if not over and (attempt is None or attempt.finished_at):
         number = (attempt.number if attempt else 0) + 1
-        if number <= tries_of(seat):
-            attempt = TutorialTry.objects.create(participation=seat, number=number, drawn=_drawn(seat))
+        if number <= tries_of(participation):
+            attempt = TutorialTry.objects.create(
+                participation=participation, number=number, drawn=_drawn(participation)
+            )
     answered = dict(attempt.answers.values_list("question_id", "correct")) if attempt else {}
     question, green_is_first, green_on_left = None, True, True
     if not over and attempt is not None and not attempt.finished_at:
         key, green_is_first, green_on_left = next(drawn for drawn in attempt.drawn if drawn[0] not in answered)
-        question = KnownQuestion.objects.select_related("person__image__dataset__skeleton").get(pk=key)
+        question = ReferenceQuestion.objects.select_related("person__image__dataset__skeleton").get(pk=key)
     return Step(
-        seat,
+        participation,
         attempt,
         question,
         green_is_first,
@@ -86,26 +88,26 @@ def _step(seat: Participation) -> Step:
     )
 
 
-def tries_of(seat: Participation) -> int:
+def tries_of(participation: Participation) -> int:
     """How many tries this annotator has: the campaign's, and those that an admin granted."""
-    return seat.campaign.tutorial_tries + seat.tutorial_granted
+    return participation.campaign.tutorial_tries + participation.tutorial_granted
 
 
 _rng = random.SystemRandom()
 
 
-def _drawn(seat: Participation) -> list[list[Any]]:
+def _drawn(participation: Participation) -> list[list[Any]]:
     """The questions of a new try in the order of asking, with colours and sides; those asked before only where others lack."""
     pool = list(
-        KnownQuestion.objects.filter(campaign=seat.campaign_id, use=KnownQuestion.Use.TUTORIAL).values_list(
-            "pk", "reason"
-        )
+        ReferenceQuestion.objects.filter(
+            campaign=participation.campaign_id, use=ReferenceQuestion.Use.TUTORIAL
+        ).values_list("pk", "reason")
     )
-    tries = TutorialTry.objects.filter(participation=seat).values_list("drawn", flat=True)
+    tries = TutorialTry.objects.filter(participation=participation).values_list("drawn", flat=True)
     seen = {drawn[0] for one in tries for drawn in one}
     _rng.shuffle(pool)
     drawn: list[list[Any]] = []
-    for n in range(seat.campaign.tutorial_length):
+    for n in range(participation.campaign.tutorial_length):
         kind = TUTORIAL[n % len(TUTORIAL)]
         key = min(pool, key=lambda one: (one[0] in seen, one[1] != kind))
         pool.remove(key)
@@ -113,25 +115,27 @@ def _drawn(seat: Participation) -> list[list[Any]]:
     return drawn
 
 
-def picture_of(account: Account, campaign_uuid: object, number: int, position: int) -> KnownQuestion | None:
+def picture_of(account: Account, campaign_uuid: object, number: int, position: int) -> ReferenceQuestion | None:
     """The question at a place of one of the account's own tries."""
     attempt = TutorialTry.objects.filter(
         participation__annotator=account, participation__campaign__uuid=campaign_uuid, number=number
     ).first()
     if attempt is None or not position < len(attempt.drawn):
         return None
-    return KnownQuestion.objects.select_related("person__image").filter(pk=attempt.drawn[position][0]).first()
+    return ReferenceQuestion.objects.select_related("person__image").filter(pk=attempt.drawn[position][0]).first()
 
 
 def token_of(step: Step, now: datetime) -> str:
     assert step.attempt is not None  # noqa: S101  (a question is open, so there is a try)
-    return signer.sign(f"tutorial:{step.seat.pk}:{step.attempt.number}:{step.position}:{int(now.timestamp() * 1000):x}")
+    return signer.sign(
+        f"tutorial:{step.participation.pk}:{step.attempt.number}:{step.position}:{int(now.timestamp() * 1000):x}"
+    )
 
 
 def _shown_at(token: str, step: Step) -> datetime:
     """When this very question was shown to this very person. Raises Invalid."""
     try:
-        word, seat, number, position, issued = signer.unsign(token).split(":")
+        word, participation, number, position, issued = signer.unsign(token).split(":")
         if word != "tutorial":
             raise ValueError
     except (signing.BadSignature, ValueError):
@@ -139,7 +143,7 @@ def _shown_at(token: str, step: Step) -> datetime:
             "This is not a token that the server gave out.", field="token", fix="open the tutorial again"
         ) from None
     number_now = step.attempt.number if step.attempt else 0
-    if (seat, number, position) != (str(step.seat.pk), str(number_now), str(step.position)):
+    if (participation, number, position) != (str(step.participation.pk), str(number_now), str(step.position)):
         raise Invalid(
             "This token belongs to another question, try or person.", field="token", fix="open the tutorial again"
         )
@@ -163,8 +167,8 @@ def answer(
     if closer not in ("first", "second"):
         raise Invalid("Unknown answer.", field="closer", value=closer, fix="first or second")
     with transaction.atomic():
-        seat = seat_of(account, campaign_uuid)
-        step = _step(seat)
+        participation = participation_of(account, campaign_uuid)
+        step = _step(participation)
         if step.attempt and (old := _answered(step.attempt, question)):
             return _feedback(old.question, CLOSER[closer] == old.closer and old.correct, step)
         if step.question is None:
@@ -180,7 +184,7 @@ def answer(
                 fix=f"answer question {step.position}",
             )
         shown_at = _shown_at(token, step)
-        wait = shown_at + timedelta(milliseconds=seat.campaign.delay_ms) - now
+        wait = shown_at + timedelta(milliseconds=participation.campaign.delay_ms) - now
         if wait > timedelta(0):
             raise TooEarly(
                 "Answered before the viewing time was over.",
@@ -197,11 +201,11 @@ def answer(
             at=now,
             response_ms=response_ms,
         )
-        _pay(seat, (now - shown_at).total_seconds())
+        _pay(participation, (now - shown_at).total_seconds())
         if step.position + 1 == step.length:
-            _finish(seat, step.attempt, step.right + correct, step.length, now)
+            _finish(participation, step.attempt, step.right + correct, step.length, now)
             after = Step(
-                seat,
+                participation,
                 step.attempt,
                 None,
                 True,
@@ -209,10 +213,10 @@ def answer(
                 step.length,
                 step.length,
                 step.right + correct,
-                seat.tutorial_passed_at is not None,
+                participation.tutorial_passed_at is not None,
             )
         else:
-            after = _step(seat)
+            after = _step(participation)
         return _feedback(asked, correct, after)
 
 
@@ -222,22 +226,22 @@ def _answered(attempt: TutorialTry, position: int) -> TutorialAnswer | None:
     return attempt.answers.select_related("question").filter(question=attempt.drawn[position][0]).first()
 
 
-def _pay(seat: Participation, took_s: float) -> None:
+def _pay(participation: Participation, took_s: float) -> None:
     """The tutorial takes time as every other question does: it is part of the wage."""
     if took_s < SITTING_GAP_S:
-        seat.paid_count, seat.worked_s = seat.paid_count + 1, seat.worked_s + took_s
-        seat.save(update_fields=["paid_count", "worked_s"])
+        participation.paid_count, participation.worked_s = participation.paid_count + 1, participation.worked_s + took_s
+        participation.save(update_fields=["paid_count", "worked_s"])
 
 
-def _finish(seat: Participation, attempt: TutorialTry | None, right: int, length: int, now: datetime) -> None:
+def _finish(participation: Participation, attempt: TutorialTry | None, right: int, length: int, now: datetime) -> None:
     assert attempt is not None  # noqa: S101  (a question was open, so there is a try)
-    attempt.passed = right >= seat.campaign.tutorial_pass_share * length
+    attempt.passed = right >= participation.campaign.tutorial_pass_share * length
     attempt.finished_at = now
     attempt.save(update_fields=["passed", "finished_at"])
-    seat.tutorial_tries = attempt.number
-    seat.tutorial_passed_at = now if attempt.passed else None
-    seat.save(update_fields=["tutorial_tries", "tutorial_passed_at"])
+    participation.tutorial_tries = attempt.number
+    participation.tutorial_passed_at = now if attempt.passed else None
+    participation.save(update_fields=["tutorial_tries", "tutorial_passed_at"])
 
 
-def _feedback(question: KnownQuestion, correct: bool, step: Step) -> Feedback:
+def _feedback(question: ReferenceQuestion, correct: bool, step: Step) -> Feedback:
     return Feedback(correct, "second" if question.second_closer else "first", REASONS[question.reason], step)

@@ -45,9 +45,9 @@ def _authored() -> tuple[tuple[str, ...], Array]:
 @lru_cache(maxsize=64)
 def covariance(skeleton: Skeleton) -> Array:
     """Covariance of depths (mm^2), J x J in the skeleton's order, about the person's mean depth. Read-only: it is shared."""
-    found = _covariance(skeleton)
-    found.setflags(write=False)
-    return found
+    matrix = _covariance(skeleton)
+    matrix.setflags(write=False)
+    return matrix
 
 
 def _covariance(skeleton: Skeleton) -> Array:

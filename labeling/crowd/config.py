@@ -42,7 +42,7 @@ class EaseConfig(Config):
 
 
 class DepthConfig(Config):
-    """One percept of depth per picture, behind all its votes."""
+    """The perceived depths of each picture, behind all its votes."""
 
     rounds: int = Field(30, ge=1, le=500, description="rounds at most")
     damping: float = Field(0.6, gt=0, le=1, description="share of each step taken; lower is slower and safer")

@@ -1,4 +1,4 @@
-"""All votes of one picture together: a percept of its joints' depths, seen through annotators of every kind.
+"""All votes of one picture together: the perceived depths of its joints, reported by annotators of every kind.
 
 z      depths of a picture's J joints (mm, camera frame, smaller is closer), prior N(mu, Sigma);
 p      what people see: p = z + t h + m, m ~ N(0, s^2) per joint. m is a misperception that all annotators share; t h is the
@@ -10,7 +10,7 @@ The posterior of p is found by expectation propagation (Minka 2001): each vote i
 difference; all pictures and votes at once, damped. The belief omega about each annotator is updated by the same messages (the
 vote in question taken out), so skill is summed out and not plugged in. Crowd parameters (shares of kinds, s, t) are learned
 in the same rounds; s and t only from pictures whose depths are known (gold), because the votes alone cannot tell them from
-depth. The percept gets as certain as votes make it; the depth never gets more certain than s allows:
+depth. The perceived depth gets as certain as votes make it; the depth never gets more certain than s allows:
 
     z | votes ~ N(mu + G (E p - mu_p), Sigma - G Sigma + G Cov(p) G'),  G = Sigma (Sigma + s^2 I)^-1.
 
@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from labeling.crowd.config import DepthConfig
 from labeling.crowd.normal import both, cdf
 from labeling.crowd.votes import CONDITIONS, Progress
+from webapp.errors import InputError
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -79,8 +80,8 @@ def _blind() -> Array:
     table = np.full((CONDITIONS + 1, int((~_SEES).sum())), 0.5)  # the last row: how it looked is not known
     for column, kind in enumerate(k for k in KINDS if k.noise_mm == 0):
         if kind.bit:
-            for shown in range(CONDITIONS):
-                table[shown, column] = 1 - HABIT if shown & kind.bit == kind.value else HABIT
+            for presentation in range(CONDITIONS):
+                table[presentation, column] = 1 - HABIT if presentation & kind.bit == kind.value else HABIT
     return table
 
 
@@ -91,7 +92,7 @@ _PRIOR = np.array([np.exp(-0.5 * (np.log(k.noise_mm / 200) / 0.6) ** 2) if k.nam
 PRIOR = _PRIOR / _PRIOR.sum()
 
 
-class BadPictures(ValueError):
+class BadPictures(InputError):
     """Arrays that do not fit each other, or a covariance that is none."""
 
 
@@ -133,7 +134,7 @@ class PairVotes:
     annotator: Index
     second_closer: NDArray[np.bool_]
     annotators: int
-    shown: Index | None = None
+    presentation: Index | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(a) for a in (self.picture, self.first, self.second, self.annotator, self.second_closer)}
@@ -147,7 +148,7 @@ class PairVotes:
 
     @property
     def looks(self) -> Index:
-        return np.full(len(self), CONDITIONS) if self.shown is None else self.shown
+        return np.full(len(self), CONDITIONS) if self.presentation is None else self.presentation
 
 
 @dataclass(frozen=True)
@@ -160,15 +161,15 @@ class Crowd:
 
 
 @dataclass(frozen=True)
-class Percept:
-    """The outcome. `mean` I x J, `covariance` I x J x J of the true depths; `seen_mean`, `seen_covariance` of the percept;
+class DepthPosteriors:
+    """The outcome. `mean` I x J, `covariance` I x J x J of the true depths; `perceived_mean`, `perceived_covariance` of the perceived depths;
     `belief` annotators x kinds; `expected` N, P(this vote | all other votes); `precision`, `pull` N, the votes' factors;
     `message` N x kinds, P(vote | kind), what each vote says of its annotator."""
 
     mean: Array
     covariance: Array
-    seen_mean: Array
-    seen_covariance: Array
+    perceived_mean: Array
+    perceived_covariance: Array
     belief: Array
     crowd: Crowd
     expected: Array
@@ -212,10 +213,10 @@ def fit(
     *,
     crowd: Crowd | None = None,
     belief: Array | None = None,
-    previous: Percept | None = None,
+    previous: DepthPosteriors | None = None,
     progress: Progress = lambda *_: None,
     keep: bool = True,
-) -> Percept:
+) -> DepthPosteriors:
     """Posterior of all pictures. Learns about annotators unless their `belief` is given (then `crowd` is used as it is).
 
     `previous`: a fit whose votes are the first ones of `votes`, to start from. `keep`: False leaves out what only another
@@ -237,19 +238,19 @@ def fit(
     pool = ThreadPoolExecutor(os.cpu_count()) if max(len(parts), len(blocks)) > 1 else None
     map_: Map = pool.map if pool else map
     count, joints = pictures.mean.shape
-    seen_mean, seen = np.empty((count, joints)), np.empty((count, joints, joints))
+    perceived_mean, seen = np.empty((count, joints)), np.empty((count, joints, joints))
 
-    def renew_percepts(crowd: Crowd) -> None:
-        one = partial(_percept, pictures, votes, crowd, precision, pull)
+    def renew_perceived(crowd: Crowd) -> None:
+        one = partial(_perceived, pictures, votes, crowd, precision, pull)
         for block, (mean_of, covariance_of) in zip(blocks, map_(one, blocks)):
-            seen_mean[block.pictures], seen[block.pictures] = mean_of, covariance_of
+            perceived_mean[block.pictures], seen[block.pictures] = mean_of, covariance_of
 
-    renew_percepts(crowd)
+    renew_perceived(crowd)
     number, work = 0, None
     for number in range(1, config.rounds + 1):
         progress(number - 1, config.rounds, "rounds")
         change = 0.0
-        work = partial(_renewed, votes, seen_mean, seen, precision, pull, message if learn else None, belief)
+        work = partial(_renewed, votes, perceived_mean, seen, precision, pull, message if learn else None, belief)
         for part, new in zip(parts, map_(work, parts)):
             moved = config.damping * (new.precision - precision[part])
             change = max(change, float(np.abs(moved * new.variance).max(initial=0.0)))
@@ -258,8 +259,8 @@ def fit(
             message[part], expected[part] = new.message, new.expected
         if learn:
             belief = _belief(crowd, votes, message)
-            crowd = _learned(crowd, pictures, belief, seen_mean, seen, votes, config)
-        renew_percepts(crowd)
+            crowd = _learned(crowd, pictures, belief, perceived_mean, seen, votes, config)
+        renew_perceived(crowd)
         if change < config.tolerance:
             break
     if pool:
@@ -269,11 +270,13 @@ def fit(
     if not keep:
         precision = pull = np.zeros(0)
         message = np.zeros((0, len(KINDS)), np.float32)
-    mean, covariance = np.empty_like(seen_mean), np.empty_like(seen)
+    mean, covariance = np.empty_like(perceived_mean), np.empty_like(seen)
     for block in blocks:
         here = block.pictures
-        mean[here], covariance[here] = _truth(pictures, crowd, seen_mean[here], seen[here], block.every)
-    return Percept(mean, covariance, seen_mean, seen, belief, crowd, expected, precision, pull, message, number)
+        mean[here], covariance[here] = _truth(pictures, crowd, perceived_mean[here], seen[here], block.every)
+    return DepthPosteriors(
+        mean, covariance, perceived_mean, seen, belief, crowd, expected, precision, pull, message, number
+    )
 
 
 def _renewed(
@@ -327,10 +330,10 @@ def _blocks(pictures: Pictures, votes: PairVotes) -> list[_Block]:
     ]
 
 
-def _percept(
+def _perceived(
     pictures: Pictures, votes: PairVotes, crowd: Crowd, precision: Array, pull: Array, block: _Block
 ) -> tuple[Array, Array]:
-    """Gaussian posterior of the percepts of a block from the prior and all votes' factors."""
+    """Gaussian posterior of the perceived depths of a block from the prior and all votes' factors."""
     every = block.every
     count, joints = len(every), pictures.mean.shape[1]
     prior_mean, prior = _seen_prior(pictures, crowd, every)
@@ -434,9 +437,9 @@ def _learned(
 
 
 def _truth(pictures: Pictures, crowd: Crowd, mean: Array, covariance: Array, every: Index) -> tuple[Array, Array]:
-    """From percept to depth: the regression of the true depths on what people see."""
+    """From perceived to true depth: the regression of the true depths on what people see."""
     prior_mean, prior = _seen_prior(pictures, crowd, every)
     sigma = pictures.sigma(every)
     gain = np.linalg.solve(prior, sigma).swapaxes(1, 2)  # Sigma (Sigma + s^2)^-1, both symmetric
-    found = pictures.mean[every] + (gain @ (mean - prior_mean)[..., None])[..., 0]
-    return found, sigma - gain @ sigma + gain @ covariance @ gain.swapaxes(1, 2)
+    mean_mm = pictures.mean[every] + (gain @ (mean - prior_mean)[..., None])[..., 0]
+    return mean_mm, sigma - gain @ sigma + gain @ covariance @ gain.swapaxes(1, 2)

@@ -93,7 +93,7 @@ def cycles(
     """
     order = np.argsort(picture, kind="stable")
     starts = list(range(0, pictures, AT_ONCE))
-    found = np.zeros(pictures, np.int64)
+    counts = np.zeros(pictures, np.int64)
     for start, here in zip(starts, np.split(order, np.searchsorted(picture[order], starts[1:]))):
         near = np.where(second_closer[here], second[here], first[here]).astype(np.int64)
         far = np.where(second_closer[here], first[here], second[here]).astype(np.int64)
@@ -102,8 +102,8 @@ def cycles(
         wins = np.bincount(cell, minlength=count * joints * joints).reshape(count, joints, joints)
         closer = (wins > wins.swapaxes(1, 2)).astype(np.float32)
         round_trips = np.einsum("ijk,ikj->i", closer @ closer, closer) / 3
-        found[start : start + count] = np.rint(round_trips).astype(np.int64)
-    return found
+        counts[start : start + count] = np.rint(round_trips).astype(np.int64)
+    return counts
 
 
 @dataclass(frozen=True)

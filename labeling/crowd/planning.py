@@ -38,13 +38,13 @@ def adaptive(covariance: Array, crowd: depth.Crowd, votes: int, *, seed: int = 0
     joints = len(covariance)
     first, second = selection.pairs_of(joints)
     z = rng.multivariate_normal(np.zeros(joints), covariance, people)
-    percept = z + rng.normal(0, crowd.shared_mm, z.shape)
+    perceived = z + rng.normal(0, crowd.shared_mm, z.shape)
     seeing = np.array([k.noise_mm for k in depth.KINDS])
     honest = np.array([k.name == "honest" for k in depth.KINDS])
     shares = np.where(honest, crowd.shares, 0.0)
     every, none = np.arange(people), np.zeros(0, np.int64)
-    given = [none, none, none, none.astype(bool)]
-    state = _fit(covariance, people, given, crowd)
+    columns = [none, none, none, none.astype(bool)]
+    state = _fit(covariance, people, columns, crowd)
     risks, sures = [], []
     for step in range(votes + 1):
         p = state.p_second(every[:, None], first, second)
@@ -52,21 +52,27 @@ def adaptive(covariance: Array, crowd: depth.Crowd, votes: int, *, seed: int = 0
         sures.append(float((np.maximum(p, 1 - p) > 0.9).mean()))
         if step == votes:
             break
-        gap, variance = depth.difference(state.seen_mean, state.seen_covariance, every[:, None], first, second)
+        gap, variance = depth.difference(
+            state.perceived_mean, state.perceived_covariance, every[:, None], first, second
+        )
         pair = selection.information(gap, variance, depth.noise_of(crowd.shares)).argmax(axis=1)
         noise = rng.choice(seeing, people, p=shares / shares.sum())
-        says = percept[every, first[pair]] - percept[every, second[pair]] + rng.normal(0, noise) > 0
-        given = [np.concatenate(both) for both in zip(given, (every, first[pair], second[pair], says))]
-        state = _fit(covariance, people, given, crowd, state)
+        says = perceived[every, first[pair]] - perceived[every, second[pair]] + rng.normal(0, noise) > 0
+        columns = [np.concatenate(both) for both in zip(columns, (every, first[pair], second[pair], says))]
+        state = _fit(covariance, people, columns, crowd, state)
     return Outlook(np.array(risks), np.array(sures))
 
 
 def _fit(
-    covariance: Array, people: int, given: list[NDArray], crowd: depth.Crowd, previous: depth.Percept | None = None
-) -> depth.Percept:
+    covariance: Array,
+    people: int,
+    columns: list[NDArray],
+    crowd: depth.Crowd,
+    previous: depth.DepthPosteriors | None = None,
+) -> depth.DepthPosteriors:
     """Every vote by somebody of whom nothing is known but the crowd."""
-    count = len(given[0])
+    count = len(columns[0])
     pictures = depth.Pictures(np.zeros((people, len(covariance))), covariance, np.zeros(people, bool))
-    votes = depth.PairVotes(given[0], given[1], given[2], np.arange(count), given[3], count)
+    votes = depth.PairVotes(columns[0], columns[1], columns[2], np.arange(count), columns[3], count)
     belief = np.tile(crowd.shares, (count, 1))
     return depth.fit(pictures, votes, CONFIG, crowd=crowd, belief=belief, previous=previous)

@@ -1,8 +1,8 @@
-"""Which question teaches most: expected information of a vote about the percept of one picture.
+"""Which question teaches most: expected information of a vote about the perceived depths of one picture.
 
 A vote on a pair whose depths are known to be equal teaches nothing though nobody can tell how it will be answered; so pairs
-are ranked by the mutual information of vote and percept, H(vote) - E H(vote | percept), not by plain uncertainty. For a
-probit vote under a Gaussian percept both terms have closed forms (Houlsby et al. 2011, eq. 3-4).
+are ranked by the mutual information of vote and perceived depth, H(vote) - E H(vote | depth), not by plain uncertainty. For a
+probit vote under a Gaussian perceived depth both terms have closed forms (Houlsby et al. 2011, eq. 3-4).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def pairs_of(joints: int) -> tuple[Index, Index]:
 
 
 def information(gap: Array, variance: Array, noise_mm: float | Array) -> Array:
-    """Bits that a vote gives about a percept difference N(gap, variance), mm, from annotators of this noise.
+    """Bits that a vote gives about a difference of perceived depths N(gap, variance), mm, from annotators of this noise.
 
     `noise_mm` is an annotator's effective noise (see `noise_of`). Elementwise over any shape.
     """

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from webapp.errors import InputError
+
 Progress = Callable[[int, int, str], None]
 CONDITIONS = 4  # two colours on two sides
 
 
-class BadVotes(ValueError):
+class BadVotes(InputError):
     """Arrays that are not votes."""
 
 
@@ -30,15 +32,15 @@ class Votes:
     second: NDArray[np.bool_]
     questions: int
     annotators: int
-    shown: NDArray[np.int64] | None = None
+    presentation: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.question) == len(self.annotator) == len(self.second):
             raise BadVotes("question, annotator and second have different lengths")
-        if self.shown is not None:
-            if len(self.shown) != len(self.question):
+        if self.presentation is not None:
+            if len(self.presentation) != len(self.question):
                 raise BadVotes("shown and question have different lengths")
-            if len(self.shown) and not (self.shown.min() >= 0 and self.shown.max() < CONDITIONS):
+            if len(self.presentation) and not (self.presentation.min() >= 0 and self.presentation.max() < CONDITIONS):
                 raise BadVotes(f"shown outside 0..{CONDITIONS - 1}")
         for name, index, count in (
             ("question", self.question, self.questions),
@@ -49,9 +51,13 @@ class Votes:
 
     def only(self, kept: NDArray[np.bool_]) -> Votes:
         """The same questions and annotators with some of the votes."""
-        shown = None if self.shown is None else self.shown[kept]
+        presentation = None if self.presentation is None else self.presentation[kept]
         return replace(
-            self, question=self.question[kept], annotator=self.annotator[kept], second=self.second[kept], shown=shown
+            self,
+            question=self.question[kept],
+            annotator=self.annotator[kept],
+            second=self.second[kept],
+            presentation=presentation,
         )
 
     def per_question(self) -> NDArray[np.int64]:
@@ -63,21 +69,23 @@ class Live:
     """Posteriors that follow single votes in microseconds, between two fits: annotators stay as the last fit judged them.
 
     `belief` questions x states, log-weights of each question's hidden states, the first half of them for 'first closer'; changed in
-    place. `table` (annotator, look, answer) x states, log P(answer | state); `looks` 1 or CONDITIONS.
+    place. `table` (annotator, look, answer) x states, log P(answer | state); `presentations` 1 or CONDITIONS.
     """
 
     belief: NDArray[np.floating]
     table: NDArray[np.floating]
-    looks: int = 1
+    presentations: int = 1
 
     def p_second(self, question: int) -> float:
         weight = np.exp(self.belief[question] - self.belief[question].max())
         return float(weight[len(weight) // 2 :].sum() / weight.sum())
 
-    def follow(self, question: int, annotator: int, second: bool, shown: int = 0, taken_back: bool = False) -> float:
+    def follow(
+        self, question: int, annotator: int, second: bool, presentation: int = 0, taken_back: bool = False
+    ) -> float:
         """Count one vote, or take it back; P(second keypoint is closer) of its question afterwards. Raises BadVotes."""
-        cell = 2 * (self.looks * annotator + (shown if self.looks > 1 else 0)) + int(second)
-        if not (0 <= question < len(self.belief) and 0 <= cell < len(self.table) and 0 <= shown < CONDITIONS):
+        cell = 2 * (self.presentations * annotator + (presentation if self.presentations > 1 else 0)) + int(second)
+        if not (0 <= question < len(self.belief) and 0 <= cell < len(self.table) and 0 <= presentation < CONDITIONS):
             raise BadVotes("a vote on a question, by an annotator or under a look that the last fit did not know")
         self.belief[question] += -self.table[cell] if taken_back else self.table[cell]
         return self.p_second(question)

@@ -54,9 +54,9 @@ def _annotation(annotation: Any, row: str, by_id: dict[Any, Entry], skeleton: Sk
     entry = by_id.get(identity) if isinstance(identity, int | str) else None
     if entry is None:
         return report.row(row, "image_id", f"{identity!r} is not one of 'images'")
-    wanted = 3 * len(skeleton.keypoints)
-    if not isinstance(flat, list) or len(flat) != wanted:
-        return report.row(row, "keypoints", f"has not {wanted} numbers")
+    expected_length = 3 * len(skeleton.keypoints)
+    if not isinstance(flat, list) or len(flat) != expected_length:
+        return report.row(row, "keypoints", f"has not {expected_length} numbers")
     values = [number(v) for v in flat]
     keypoints: list[list[float]] = []
     for j, name in enumerate(skeleton.keypoints):

@@ -18,10 +18,10 @@ def load(path: Path, limits: Limits) -> Any:
         raise BadInput(f"{name} is not a number", fix="leave absent keypoints out, or give them visibility 0")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
             raise BadInput("an object has the same key twice", value=[k for k, _ in pairs][:20])
-        return found
+        return fields
 
     try:
         with path.open(encoding="utf-8-sig") as file:
@@ -41,7 +41,7 @@ def questions_of(anns: Any, row: str, person: int, joints: int, report: Report) 
         return []
     if (plain := _well_formed(anns, person, joints)) is not None:
         return plain
-    found: list[ParsedQuestion] = []
+    questions: list[ParsedQuestion] = []
     seen: set[tuple[int, int]] = set()
     for position, ann in enumerate(anns):
         where = f"{row}.anns[{position}]"
@@ -52,8 +52,8 @@ def questions_of(anns: Any, row: str, person: int, joints: int, report: Report) 
             report.row(where, "kp1", "this pair occurs twice")
             continue
         seen.add((question.first, question.second))
-        found.append(question)
-    return found
+        questions.append(question)
+    return questions
 
 
 def _well_formed(anns: list[Any], person: int, joints: int) -> list[ParsedQuestion] | None:
@@ -61,7 +61,7 @@ def _well_formed(anns: list[Any], person: int, joints: int) -> list[ParsedQuesti
     try:
         first = [a["kp0"] for a in anns]
         second = [a["kp1"] for a in anns]
-        given = [a.get("prob", a.get("label")) for a in anns]
+        label_values = [a.get("prob", a.get("label")) for a in anns]
         labels = {a.get("label") for a in anns}
         votes = [a.get("votes", 0) for a in anns]
         risks = [a.get("risk", 0.0) for a in anns]
@@ -75,13 +75,15 @@ def _well_formed(anns: list[Any], person: int, joints: int) -> list[ParsedQuesti
     pairs = [(a, b) if a < b else (b, a) for a, b in zip(first, second, strict=True)]
     if len(set(pairs)) != len(pairs) or any(a == b for a, b in pairs):
         return None
-    if set(map(type, given)) == {type(None)}:
+    if set(map(type, label_values)) == {type(None)}:
         return [ParsedQuestion(person, a, b, None, None, n) for (a, b), n in zip(pairs, votes, strict=True)]
-    if not {*map(type, given), *map(type, risks)} <= {float, int}:
+    if not {*map(type, label_values), *map(type, risks)} <= {float, int}:
         return None
-    if not (min(given) >= 0 and max(given) <= 1 and min(risks) >= 0 and max(risks) <= 0.5):  # NaN fails, too
+    if not (
+        min(label_values) >= 0 and max(label_values) <= 1 and min(risks) >= 0 and max(risks) <= 0.5
+    ):  # NaN fails, too
         return None
-    prob = [float(p) if a < b else 1 - p for a, b, p in zip(first, second, given, strict=True)]
+    prob = [float(p) if a < b else 1 - p for a, b, p in zip(first, second, label_values, strict=True)]
     rest = zip(pairs, prob, risks, votes, strict=True)
     return [ParsedQuestion(person, a, b, p, float(r), n) for (a, b), p, r, n in rest]
 

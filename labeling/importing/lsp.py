@@ -34,17 +34,17 @@ def read_lsp_extended(path: Path, pictures: Pictures, limits: Limits, report: Re
     return _parsed(joints.transpose(2, 0, 1), True, pictures, report)
 
 
-def _joints(path: Path, limits: Limits, wanted: tuple[int, int], title: str) -> Any:
+def _joints(path: Path, limits: Limits, shape: tuple[int, int], title: str) -> Any:
     variables = load(path, limits)
     joints = variables.get("joints")
     if joints is None:
         raise BadInput(f"has no variable 'joints' (has: {', '.join(sorted(variables)) or 'none'})", fix=f"give {title}")
-    if isinstance(joints, np.ndarray) and joints.ndim == 2 and joints.shape == wanted:
+    if isinstance(joints, np.ndarray) and joints.ndim == 2 and joints.shape == shape:
         joints = joints[:, :, None]
     if not isinstance(joints, np.ndarray) or joints.dtype.kind not in "fiu" or joints.ndim != 3:
         raise BadInput("'joints' is not an array of three dimensions", fix=f"give {title}")
-    if joints.shape[:2] != wanted:
-        other = " - this is the layout of the other LSP format" if joints.shape[:2] == wanted[::-1] else ""
+    if joints.shape[:2] != shape:
+        other = " - this is the layout of the other LSP format" if joints.shape[:2] == shape[::-1] else ""
         raise BadInput(f"'joints' is {' x '.join(map(str, joints.shape))}{other}", fix=f"give {title}")
     return joints.astype(np.float64)
 

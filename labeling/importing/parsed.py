@@ -6,17 +6,16 @@ import math
 from dataclasses import dataclass, field
 
 from labeling.skeletons import Skeleton
+from webapp.errors import InputError
 
 ABSENT, OCCLUDED, VISIBLE = 0, 1, 2
 MOST_ROWS = 200
 
 
-class BadInput(Exception):
+class BadInput(InputError):
     """A file that cannot be read at all: names the upload's field, what is wrong and the fix."""
 
-    def __init__(self, detail: str, *, field: str = "annotations", fix: str = "", value: object = "") -> None:
-        super().__init__(detail)
-        self.detail, self.field, self.fix, self.value = detail, field, fix, str(value)[:200]
+    usual_field = "annotations"
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,8 @@ def checked_pictures(
             entries = parsed.entries[start : start + AT_ONCE]
             with warnings.catch_warnings():  # around the threads: it is not safe in them
                 warnings.simplefilter("ignore", UserWarning)
-                found = list(pool.map(lambda entry: _picture(entry, pictures, limits), entries))
-            for entry, picture in zip(entries, found, strict=True):
+                checked = list(pool.map(lambda entry: _picture(entry, pictures, limits), entries))
+            for entry, picture in zip(entries, checked, strict=True):
                 if isinstance(picture, str):
                     report.row(entry.row, "pictures", picture)
                     continue

@@ -23,7 +23,7 @@ from labeling.importing.archive import open_pictures
 from labeling.importing.images import Picture
 from labeling.importing.parsed import BadInput, Entry, Limits, Parsed, Report
 from labeling.importing.reading import Progress, checked_pictures, parse
-from labeling.models import Campaign, CrowdRun, Dataset, Image, Label, Pair, Person, SkeletonRow
+from labeling.models import AggregationRun, Campaign, Dataset, Image, Label, Pair, Person, SkeletonRow
 from webapp import audit, rows
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
@@ -109,12 +109,12 @@ def _offer(name: str) -> Any:
 
 def _inspect(target: str, annotations: Path, pictures: Path, **how: Any) -> bool:
     """Refuse what the sandbox refuses. False if it had too little time to say."""
-    found = sandbox.ask(target, annotations, pictures, limits(), **how)
-    if "refused" in found:
-        raise Invalid(**found["refused"])
-    if found.get("bad"):
-        _refuse(found)
-    return "timeout" not in found
+    inspection = sandbox.ask(target, annotations, pictures, limits(), **how)
+    if "refused" in inspection:
+        raise Invalid(**inspection["refused"])
+    if inspection.get("bad"):
+        _refuse(inspection)
+    return "timeout" not in inspection
 
 
 def _refuse(report: dict[str, Any]) -> None:
@@ -133,19 +133,19 @@ def check_target(plan: ImportConfig) -> Dataset | None:
     return Dataset.objects.select_related("skeleton").filter(name=plan.dataset).first()
 
 
-def perform(work: run.Work, plan: ImportConfig) -> dict[str, Any]:
+def run_import(context: run.JobContext, plan: ImportConfig) -> dict[str, Any]:
     """Job: read, check, store. Repeating it adds nothing twice."""
     if not (Path(plan.annotations).exists() and Path(plan.pictures).exists()):
         raise Invalid("The uploaded files are no longer here.", field="annotations", fix="import them again")
     if plan.discard and not plan.looked_through:
         paths = Path(plan.annotations), Path(plan.pictures)
-        work.say("Looking through the upload")
+        context.say("Looking through the upload")
         if not _inspect(_offer(plan.format).target, *paths, decode=False, time_s=sandbox.JOB_S):
             raise TooLarge("Reading the annotations takes too long.", field="annotations", fix="split the file")
-    result = store(work.actor, plan, work.progress, work)
+    result = store(context.actor, plan, context.progress, context)
     for text, times in result["notes"].items():
-        work.say(f"{times} {text}")
-    work.say(f"{result['images_added']} pictures added, {result['images_known']} were known")
+        context.say(f"{times} {text}")
+    context.say(f"{result['images_added']} pictures added, {result['images_known']} were known")
     return result
 
 
@@ -162,18 +162,18 @@ def tidy(job: Job) -> None:
 
 
 def store(
-    actor: Account | None, plan: ImportConfig, progress: Progress, work: run.Work | None = None
+    actor: Account | None, plan: ImportConfig, progress: Progress, context: run.JobContext | None = None
 ) -> dict[str, Any]:
     """Import from files on this machine. Raises Invalid, ImportRefused, Conflict; then nothing was written."""
     offer, bounds, report = _offer(plan.format), limits(), Report()
     known = check_target(plan)
-    staged = _Staged(staged_by(work.job) if work else None)
+    staged = _Staged(staged_by(context.job) if context else None)
     try:
         pictures = open_pictures(Path(plan.pictures), bounds)
         try:
             parsed = parse(offer.target, Path(plan.annotations), pictures, bounds, report)
             _same_skeleton(known, parsed)
-            found = [
+            rows_read = [
                 (entry, staged.add(picture))
                 for entry, picture in checked_pictures(parsed, pictures, bounds, report, progress)
             ]
@@ -181,14 +181,14 @@ def store(
             pictures.close()
         if report.bad:
             _refuse({"bad": report.bad, "rows": report.rows, "notes": report.notes})
-        ready = [_Row.of(entry, picture, plan) for entry, picture in found]  # before others have to wait
+        ready = [_Row.of(entry, picture, plan) for entry, picture in rows_read]  # before others have to wait
         with transaction.atomic():
-            if work:
-                work.hold()
+            if context:
+                context.hold()
             result = _write(actor, plan, known, parsed, ready)
             staged.keep()
     except BadInput as error:
-        raise Invalid(error.detail, field=error.field, fix=error.fix, value=error.value or None) from None
+        raise error.refusal() from None
     except BaseException:
         staged.undo()
         raise
@@ -281,10 +281,10 @@ class _Row:
 
 
 def _write(
-    actor: Account | None, plan: ImportConfig, dataset: Dataset | None, parsed: Parsed, found: list[_Row]
+    actor: Account | None, plan: ImportConfig, dataset: Dataset | None, parsed: Parsed, rows_read: list[_Row]
 ) -> dict[str, Any]:
     if dataset is None:  # or another import made one of this name meanwhile: then this one adds to it
-        dataset, made = Dataset.objects.get_or_create(
+        dataset, is_new = Dataset.objects.get_or_create(
             name=plan.dataset,
             defaults={
                 "description": plan.description,
@@ -294,14 +294,14 @@ def _write(
                 "created_by": actor,
             },
         )
-        if not made:
+        if not is_new:
             _same_skeleton(dataset, parsed)
     Dataset.objects.select_for_update(no_key=True).get(pk=dataset.pk)  # imports into one data set follow each other
-    known = _known(dataset, [row.entry.name for row in found])
-    for row in found:
+    known = _known(dataset, [row.entry.name for row in rows_read])
+    for row in rows_read:
         if row.entry.name in known:
             _same_picture(known[row.entry.name], row.entry, row.picture)
-    fresh = [row for row in found if row.entry.name not in known]
+    fresh = [row for row in rows_read if row.entry.name not in known]
     rows.write(Image, IMAGE, ((uuid.uuid4().hex, dataset.pk, *row.image) for row in fresh))
     keys = dict(dataset.images.values_list("name", "pk"))
     people = [
@@ -315,7 +315,7 @@ def _write(
     return {
         "dataset": str(dataset.uuid),
         "images_added": len(fresh),
-        "images_known": len(found) - len(fresh),
+        "images_known": len(rows_read) - len(fresh),
         "people_added": len(people),
         **(asked or {}),
     }
@@ -344,7 +344,7 @@ def _skeleton_row(parsed: Parsed) -> SkeletonRow:
                     )
             except IntegrityError:  # another import was first
                 continue
-        if row.plain.as_dict() | {"name": ""} == plain.as_dict() | {"name": ""}:
+        if row.as_skeleton.as_dict() | {"name": ""} == plain.as_dict() | {"name": ""}:
             return row
         number += 1
         name = f"{plain.name}-{number}"
@@ -398,7 +398,7 @@ def _questions(
 
 
 def _labels(actor: Account | None, campaign: Campaign, fresh: list[_Row]) -> None:
-    crowd_run = CrowdRun.objects.create(
+    aggregation_run = AggregationRun.objects.create(
         campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0, created_by=actor
     )
     keys = Pair.objects.filter(campaign=campaign).order_by("rank").values_list("pk", flat=True)
@@ -407,7 +407,7 @@ def _labels(actor: Account | None, campaign: Campaign, fresh: list[_Row]) -> Non
         Label,
         ("run_id", "pair_id", "p_first_closer", "risk", "votes_used"),
         (
-            (crowd_run.pk, key, round(1 - (q.p_second_closer or 0.0), 12), min(0.5, q.risk or 0.0), q.votes)
+            (aggregation_run.pk, key, round(1 - (q.p_second_closer or 0.0), 12), min(0.5, q.risk or 0.0), q.votes)
             for key, q in zip(list(keys), questions, strict=True)
         ),
     )

@@ -107,14 +107,14 @@ def read_json(path: Path, pictures: Pictures, limits: Limits, report: Report) ->
     data = load(path, limits)
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):
         raise BadInput("needs an object with the list 'images'", fix="see the example in docs/admins.md")
-    wanted = data.get("skeleton", "lsp-14")
-    if isinstance(wanted, dict):
-        skeleton = _custom(wanted)
-    elif isinstance(wanted, str) and wanted in skeletons.BUILT_IN:
-        skeleton = skeletons.BUILT_IN[wanted]
+    skeleton_name = data.get("skeleton", "lsp-14")
+    if isinstance(skeleton_name, dict):
+        skeleton = _custom(skeleton_name)
+    elif isinstance(skeleton_name, str) and skeleton_name in skeletons.BUILT_IN:
+        skeleton = skeletons.BUILT_IN[skeleton_name]
     else:
         raise BadInput(
-            "unknown skeleton", field="annotations", value=wanted, fix=f"one of {', '.join(skeletons.BUILT_IN)}"
+            "unknown skeleton", field="annotations", value=skeleton_name, fix=f"one of {', '.join(skeletons.BUILT_IN)}"
         )
     entries = []
     for position, image in enumerate(data["images"]):
@@ -134,7 +134,7 @@ def read_json(path: Path, pictures: Pictures, limits: Limits, report: Report) ->
 
 
 def _credits(image: dict[str, Any], row: str, report: Report) -> dict[str, str]:
-    found = {}
+    credits = {}
     for key, most in (("split", 5), ("source", 400), ("licence", 200), ("attribution", 400)):
         value = image.get(key)
         if value is None:
@@ -142,8 +142,8 @@ def _credits(image: dict[str, Any], row: str, report: Report) -> dict[str, str]:
         if not isinstance(value, str) or len(value) > most:
             report.row(row, key, f"is not a text of at most {most} characters")
         else:
-            found[key] = value
-    return found
+            credits[key] = value
+    return credits
 
 
 def _json_person(person: Any, row: str, skeleton: Skeleton, entry: Entry, report: Report) -> None:
@@ -186,9 +186,9 @@ def read_ordinal(path: Path, pictures: Pictures, limits: Limits, report: Report)
     ):
         raise BadInput("needs 'joint_names' and the list 'images'", fix="give a release's ordinal.json")
     names = [skeletons.ALIASES.get(n, n) if isinstance(n, str) else "" for n in data["joint_names"]]
-    given = data.get("skeleton")
-    if given is not None:
-        skeleton = _custom(given if isinstance(given, dict) else {})
+    skeleton_data = data.get("skeleton")
+    if skeleton_data is not None:
+        skeleton = _custom(skeleton_data if isinstance(skeleton_data, dict) else {})
         if list(skeleton.keypoints) != names:
             raise BadInput("'joint_names' differ from the keypoints of 'skeleton'")
     else:

@@ -1,9 +1,9 @@
 """All tables of the labeling app; Django looks for them here."""
 
-from labeling.models.campaign import Campaign, KnownQuestion, Participation, SawAnswers, Session
+from labeling.models.campaign import Campaign, Participation, ReferenceQuestion, SawAnswers, Session
 from labeling.models.dataset import Dataset, Image, Pair, Person, SkeletonRow
-from labeling.models.label import AnnotatorScore, CrowdRun, Label, Release
-from labeling.models.percept import DepthPrior, Percept, PersonPrior
+from labeling.models.label import AggregationRun, AnnotatorScore, Label, Release
+from labeling.models.posterior import DepthPosterior, DepthPrior, PersonPrior
 from labeling.models.report import QuestionReport
 from labeling.models.vote import (
     Assignment,
@@ -18,25 +18,25 @@ from labeling.models.vote import (
 )
 
 __all__ = [
+    "AggregationRun",
     "AnnotatorScore",
     "Assignment",
     "Campaign",
-    "CrowdRun",
     "Dataset",
+    "DepthPosterior",
     "DepthPrior",
     "GoldAnswer",
     "GoldRetraction",
     "Image",
-    "KnownQuestion",
     "Label",
     "Pair",
     "Participation",
-    "Percept",
     "Person",
     "PersonPrior",
     "ProbeAnswer",
     "ProbeRetraction",
     "QuestionReport",
+    "ReferenceQuestion",
     "Release",
     "Retraction",
     "SawAnswers",

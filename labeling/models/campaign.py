@@ -112,7 +112,7 @@ class Campaign(models.Model):
 class Participation(models.Model):
     """One annotator in one campaign: the tutorial's outcome, standing, and where the queue was left.
 
-    `belief` is the last merge's distribution over the kinds of annotators of `crowd.depth`; `flag` says what looks wrong
+    `belief` is the last aggregation's distribution over the kinds of annotators of `crowd.depth`; `flag` says what looks wrong
     about the answers, in words; `cleared_at` that an admin let the annotator go on: the quality check pauses nobody twice.
     `cursors[k]` is the rank up to which this annotator has seen the pairs with k takers: the queue continues there, so that
     its speed does not depend on how many pairs there are or were answered.
@@ -200,14 +200,14 @@ class Session(models.Model):
         ]
 
 
-class KnownQuestion(models.Model):
+class ReferenceQuestion(models.Model):
     """A question whose answer is known: gold (mixed into the stream) or tutorial (with feedback, in order)."""
 
     class Use(models.TextChoices):
         GOLD = "gold"
         TUTORIAL = "tutorial"
 
-    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="known_questions")
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="reference_questions")
     use = models.CharField(max_length=8, choices=Use.choices)
     position = models.PositiveSmallIntegerField()
     person = models.ForeignKey(Person, models.PROTECT)
@@ -220,8 +220,8 @@ class KnownQuestion(models.Model):
 
     class Meta:
         ordering = ["use", "position"]
-        indexes = [models.Index(fields=["campaign", "use", "asked", "position"], name="known_question_least_asked")]
+        indexes = [models.Index(fields=["campaign", "use", "asked", "position"], name="reference_question_least_asked")]
         constraints = [
-            models.UniqueConstraint(fields=["campaign", "use", "position"], name="known_question_position_once"),
-            models.CheckConstraint(condition=~Q(first=F("second")), name="known_question_two_keypoints"),
+            models.UniqueConstraint(fields=["campaign", "use", "position"], name="reference_question_position_once"),
+            models.CheckConstraint(condition=~Q(first=F("second")), name="reference_question_two_keypoints"),
         ]

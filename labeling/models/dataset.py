@@ -25,7 +25,7 @@ class SkeletonRow(models.Model):
         db_table = "labeling_skeleton"
 
     @property
-    def plain(self) -> skeletons.Skeleton:
+    def as_skeleton(self) -> skeletons.Skeleton:
         return skeletons.from_dict(
             {"name": self.name, "keypoints": self.keypoints, "bones": self.bones, "root": self.root}
         )

@@ -12,14 +12,14 @@ from labeling.models.campaign import Campaign, Participation
 from labeling.models.dataset import Pair
 
 
-class FinishedRuns(models.Manager["CrowdRun"]):
+class FinishedRuns(models.Manager["AggregationRun"]):
     """Runs whose labels are all written: nobody else is shown."""
 
-    def get_queryset(self) -> models.QuerySet[CrowdRun]:
+    def get_queryset(self) -> models.QuerySet[AggregationRun]:
         return super().get_queryset().filter(number__isnull=False)
 
 
-class CrowdRun(models.Model):
+class AggregationRun(models.Model):
     """One run of a crowd model over all counted votes of a campaign.
 
     It has no `number` while its labels are being written, by attempt `attempt` of `job`; what a dead attempt leaves is
@@ -27,7 +27,7 @@ class CrowdRun(models.Model):
     """
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
-    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="crowd_runs")
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="aggregation_runs")
     number = models.PositiveIntegerField(null=True)
     job = models.ForeignKey("jobs.Job", models.SET_NULL, null=True, related_name="+")
     attempt = models.PositiveIntegerField(default=0)
@@ -46,23 +46,23 @@ class CrowdRun(models.Model):
     class Meta:
         ordering = ["-number"]
         base_manager_name = "every"
-        constraints = [models.UniqueConstraint(fields=["campaign", "number"], name="crowd_run_number_once")]
+        constraints = [models.UniqueConstraint(fields=["campaign", "number"], name="aggregation_run_number_once")]
 
 
 class Label(models.Model):
     """P(first keypoint is closer) of one pair by one crowd run, the risk of the likelier answer, and votes used.
 
-    `p_first_closer_plain`: the same from the votes without a lifter's prior, where the run used one.
+    `p_first_closer_without_prior`: the same from the votes without a lifter's prior, where the run used one.
     """
 
-    # Only merges write labels, millions at a time, and checking each against run and pair again at commit takes longer than
+    # Only aggregations write labels, millions at a time, and checking each against run and pair again at commit takes longer than
     # all the rest (12 us each on PostgreSQL). The keys are joined and cascade as everywhere.
-    run = models.ForeignKey(CrowdRun, models.CASCADE, related_name="labels", db_index=False, db_constraint=False)
+    run = models.ForeignKey(AggregationRun, models.CASCADE, related_name="labels", db_index=False, db_constraint=False)
     pair = models.ForeignKey(Pair, models.CASCADE, related_name="labels", db_constraint=False)
     p_first_closer = models.FloatField()
     risk = models.FloatField()
     votes_used = models.PositiveSmallIntegerField()
-    p_first_closer_plain = models.FloatField(null=True)
+    p_first_closer_without_prior = models.FloatField(null=True)
 
     class Meta:
         constraints = [
@@ -78,7 +78,7 @@ class Label(models.Model):
 class AnnotatorScore(models.Model):
     """What one crowd run says of one annotator."""
 
-    run = models.ForeignKey(CrowdRun, models.CASCADE, related_name="scores")
+    run = models.ForeignKey(AggregationRun, models.CASCADE, related_name="scores")
     participation = models.ForeignKey(Participation, models.CASCADE)
     votes = models.PositiveIntegerField()
     skill = models.FloatField(null=True)
@@ -94,7 +94,7 @@ class Release(models.Model):
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
     campaign = models.ForeignKey(Campaign, models.PROTECT, related_name="releases")
     number = models.PositiveIntegerField()
-    crowd_run = models.OneToOneField(CrowdRun, models.PROTECT)
+    aggregation_run = models.OneToOneField(AggregationRun, models.PROTECT)
     note = models.TextField(blank=True, default="")
     manifest = models.JSONField(default=dict)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)

@@ -7,7 +7,7 @@ import uuid
 from django.db import models
 from django.db.models import Q
 
-from labeling.models.campaign import Campaign, KnownQuestion, Participation, Session
+from labeling.models.campaign import Campaign, Participation, ReferenceQuestion, Session
 from labeling.models.dataset import Pair, Person
 
 FIRST, SECOND, SAME = 0, 1, 2  # which keypoint is closer to the camera
@@ -30,7 +30,7 @@ class Assignment(models.Model):
     participation = models.ForeignKey(Participation, models.CASCADE, related_name="assignments", db_index=False)
     session = models.ForeignKey(Session, models.CASCADE, related_name="assignments")
     pair = models.ForeignKey(Pair, models.CASCADE, null=True, db_index=False)
-    gold = models.ForeignKey(KnownQuestion, models.CASCADE, null=True, db_index=False)
+    gold = models.ForeignKey(ReferenceQuestion, models.CASCADE, null=True, db_index=False)
     probe_of = models.ForeignKey("labeling.Vote", models.CASCADE, null=True, related_name="probes")
     state = models.CharField(max_length=8, choices=State.choices, default=State.LEASED)
     leased_at = models.DateTimeField()
@@ -63,13 +63,13 @@ class Assignment(models.Model):
         ]
 
     @property
-    def asked(self) -> Pair | KnownQuestion:
+    def asked(self) -> Pair | ReferenceQuestion:
         """The two keypoints in question: `first` and `second`."""
         if self.probe_of is not None:
             return self.probe_of.pair
-        found = self.pair or self.gold
-        assert found is not None  # noqa: S101  (a constraint of the schema)
-        return found
+        question = self.pair or self.gold
+        assert question is not None  # noqa: S101  (a constraint of the schema)
+        return question
 
     @property
     def people(self) -> list[Person]:
@@ -107,7 +107,7 @@ class Vote(Answer):
     campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="votes", db_index=False)
     pair = models.ForeignKey(Pair, models.CASCADE, related_name="votes")
     participation = models.ForeignKey(Participation, models.CASCADE, related_name="votes")
-    side_seen = models.CharField(max_length=12, default="")
+    presentation = models.CharField(max_length=12, default="")
 
     class Meta:
         constraints = [
@@ -178,7 +178,7 @@ class TutorialTry(models.Model):
 
 class TutorialAnswer(models.Model):
     attempt = models.ForeignKey(TutorialTry, models.CASCADE, related_name="answers")
-    question = models.ForeignKey(KnownQuestion, models.CASCADE)
+    question = models.ForeignKey(ReferenceQuestion, models.CASCADE)
     closer = models.PositiveSmallIntegerField()
     correct = models.BooleanField()
     shown_at = models.DateTimeField()

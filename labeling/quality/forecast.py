@@ -15,7 +15,7 @@ from pydantic import Field
 from labeling import skeletons
 from labeling.aggregation.snapshot import standing_votes
 from labeling.crowd import anatomy, depth, planning
-from labeling.models import Campaign, Participation, Percept, SkeletonRow
+from labeling.models import Campaign, DepthPosterior, Participation, SkeletonRow
 from labeling.quality.suspicion import ENOUGH
 from webapp.config import Config
 from webapp.errors import NotFound
@@ -60,15 +60,15 @@ def forecast(campaign: Campaign, now: datetime) -> Forecast:
     sums = campaign.participations.aggregate(
         counted=Sum("vote_count", filter=active), votes=Sum("vote_count"), answers=Sum("answer_count")
     )
-    given = sums["votes"] or 0
+    vote_count = sums["votes"] or 0
     if campaign.mode == Campaign.Mode.FIXED:
         votes = max(0, campaign.votes_wanted - (sums["counted"] or 0))
     else:
         votes = _adaptive_votes_to_go(campaign)
     if campaign.budget_votes is not None:
-        votes = min(votes, max(0, campaign.budget_votes - given))
-    if given >= ENOUGH:
-        each = (sums["answers"] or 0) / given
+        votes = min(votes, max(0, campaign.budget_votes - vote_count))
+    if vote_count >= ENOUGH:
+        each = (sums["answers"] or 0) / vote_count
     else:  # as planned: probes are drawn where no gold question was
         each = 1 / ((1 - campaign.gold_share) * (1 - campaign.probe_share))
     answers = math.ceil(votes * max(each, 1.0))
@@ -93,7 +93,7 @@ RISK_STEPS = 200  # risks are 0 to 0.5: told apart to 0.005
 
 def _adaptive_votes_to_go(campaign: Campaign) -> int:
     groups = (
-        Percept.objects.filter(campaign=campaign)
+        DepthPosterior.objects.filter(campaign=campaign)
         .order_by()
         .annotate(step=Floor(F("risk") * RISK_STEPS))
         .values_list("votes", "open", "step")
@@ -133,30 +133,30 @@ class PlanConfig(Config):
 MOST_PLANNED = 40
 
 
-def plan(wanted: PlanConfig, skeleton: str) -> dict[str, Any]:
+def plan(budget: PlanConfig, skeleton: str) -> dict[str, Any]:
     """Votes and money of the paper's protocol and of an adaptive campaign, with the risk after each vote (simulated)."""
     row = SkeletonRow.objects.filter(name=skeleton).first()
-    plain = row.plain if row else skeletons.BUILT_IN.get(skeleton)
+    plain = row.as_skeleton if row else skeletons.BUILT_IN.get(skeleton)
     if plain is None:
         raise NotFound("There is no such skeleton.", field="skeleton", value=skeleton)
-    covariance = wanted.error_share**2 * anatomy.covariance(plain)
-    found = planning.adaptive(covariance, depth.Crowd(), MOST_PLANNED)
-    each = found.votes_for(wanted.risk)
-    with_gold = 1 / (1 - wanted.gold_share)
+    covariance = budget.error_share**2 * anatomy.covariance(plain)
+    simulated = planning.adaptive(covariance, depth.Crowd(), MOST_PLANNED)
+    each = simulated.votes_for(budget.risk)
+    with_gold = 1 / (1 - budget.gold_share)
 
     def cost(votes: int | None) -> dict[str, Any]:
-        total = None if votes is None else math.ceil(votes * wanted.people * with_gold)
+        total = None if votes is None else math.ceil(votes * budget.people * with_gold)
         return {
             "votes_per_person": votes,
             "votes": total,
-            "money": None if total is None else round(total * wanted.pay_per_vote, 2),
+            "money": None if total is None else round(total * budget.pay_per_vote, 2),
         }
 
     return {
-        "fixed": cost(wanted.pairs * wanted.votes_per_pair),
+        "fixed": cost(budget.pairs * budget.votes_per_pair),
         "adaptive": cost(each),
         "curve": [
             {"votes": n, "risk": round(float(r), 4), "sure": round(float(s), 4)}
-            for n, (r, s) in enumerate(zip(found.risk, found.sure))
+            for n, (r, s) in enumerate(zip(simulated.risk, simulated.sure))
         ],
     }

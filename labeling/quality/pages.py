@@ -14,7 +14,7 @@ from django.urls import path
 from django.utils import timezone
 
 from labeling.campaigns import participants
-from labeling.models import Campaign, CrowdRun, Label, SkeletonRow
+from labeling.models import AggregationRun, Campaign, Label, SkeletonRow
 from labeling.quality import forecast, plots, report, truth
 from labeling.skeletons import BUILT_IN, words
 from webapp.accounts.roles import STAFF, Role, require
@@ -27,12 +27,12 @@ from webapp.typed import read
 def campaign_plan(request: HttpRequest) -> HttpResponse:
     """The budget planner: what votes will buy and cost, before the first one."""
     require(request.user, Role.ADMIN)
-    asked, found, drawn = forecast.PlanConfig(), None, []
-    given = {k: v for k in forecast.PlanConfig.model_fields if (v := request.GET.get(k, "").strip())}
+    asked, result, drawn = forecast.PlanConfig(), None, []
+    entered = {k: v for k in forecast.PlanConfig.model_fields if (v := request.GET.get(k, "").strip())}
     try:
-        asked = read(forecast.PlanConfig, given)
-        found = forecast.plan(asked, request.GET.get("skeleton") or "lsp-14")
-        drawn = [plots.outlook(found["curve"], asked.risk)]
+        asked = read(forecast.PlanConfig, entered)
+        result = forecast.plan(asked, request.GET.get("skeleton") or "lsp-14")
+        drawn = [plots.outlook(result["curve"], asked.risk)]
     except Refusal as error:
         messages.error(request, str(error))
     fields = [(n, f.description, getattr(asked, n)) for n, f in forecast.PlanConfig.model_fields.items()]
@@ -40,7 +40,7 @@ def campaign_plan(request: HttpRequest) -> HttpResponse:
     return render(
         request,
         "quality/plan.html",
-        {"fields": fields, "found": found, "plots": drawn, "asked": asked, "skeletons": skeletons, "get": request.GET},
+        {"fields": fields, "found": result, "plots": drawn, "asked": asked, "skeletons": skeletons, "get": request.GET},
     )
 
 
@@ -51,7 +51,7 @@ def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
     campaign = get_object_or_404(
         participants.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity
     )
-    last = campaign.crowd_runs.first()
+    last = campaign.aggregation_runs.first()
     participants.note_answers_seen(request.user, campaign)
     names = [words(name) for name in campaign.dataset.skeleton.keypoints]
     page = _label_pages(last).get_page(request.GET.get("page"))
@@ -69,17 +69,17 @@ def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
     return render(request, "quality/labels.html", {"campaign": campaign, "page": page, "cards": cards, "run": last})
 
 
-def _label_pages(last: CrowdRun | None) -> Paginator:
+def _label_pages(last: AggregationRun | None) -> Paginator:
     if last is None:
         return Paginator([], 48)
     labels = last.labels.order_by("-risk", "pair_id")
 
     def fetch(pairs: list[int]) -> list[Label]:
-        found = {
+        labels = {
             label.pair_id: label
             for label in last.labels.filter(pair__in=pairs).select_related("pair__first_person__image")
         }
-        return [found[pair] for pair in pairs if pair in found]
+        return [labels[pair] for pair in pairs if pair in labels]
 
     count = last.measures.get("pairs")
     return Ranked(labels.values_list("pair_id", flat=True), fetch, labels.count() if count is None else count, 48)
@@ -92,11 +92,11 @@ def campaign_quality(request: HttpRequest, identity: UUID) -> HttpResponse:
     campaign = get_object_or_404(
         participants.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity
     )
-    last = campaign.crowd_runs.first()
+    last = campaign.aggregation_runs.first()
     beside_truth = truth.label_truth(last) if last else {}
-    given = truth.answers(campaign)
-    everybody, single = truth.curves(given)
-    alpha = truth.agreement(given)
+    votes = truth.answers(campaign)
+    everybody, single = truth.curves(votes)
+    alpha = truth.agreement(votes)
     drawn = [plots.reliability(beside_truth["reliability"])] if beside_truth else []
     if everybody:
         drawn.append(plots.psychometric(everybody, "Psychometric curve of all annotators"))

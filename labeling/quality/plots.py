@@ -54,12 +54,12 @@ def _radius(count: int, most: int) -> float:
     return 1.0 + 1.6 * (count / max(most, 1)) ** 0.5
 
 
-def reliability(found: Reliability) -> Plot:
+def reliability(table: Reliability) -> Plot:
     """Share of labels that are right, by how sure the model says it is."""
-    most = int(found.count.max(initial=1))
+    most = int(table.count.max(initial=1))
     dots = [
         Dot(_x((c - 0.5) * 2), _y(r), _radius(n, most), f"{n} labels: said {c:.2f}, {r:.2f} are right")
-        for n, c, r in zip(found.count.tolist(), found.confidence.tolist(), found.right.tolist())
+        for n, c, r in zip(table.count.tolist(), table.confidence.tolist(), table.right.tolist())
         if n
     ]
     return Plot(
@@ -74,7 +74,7 @@ def reliability(found: Reliability) -> Plot:
     )
 
 
-def outlook(curve: list[dict[str, float]], wanted: float) -> Plot:
+def outlook(curve: list[dict[str, float]], target_risk: float) -> Plot:
     """Mean risk of all pairs of a person after each vote; dashed: the wanted risk."""
     most = curve[-1]["votes"]
 
@@ -95,8 +95,8 @@ def outlook(curve: list[dict[str, float]], wanted: float) -> Plot:
         "votes per person",
         "mean risk of all pairs",
         dots,
-        f"{_x(0):.2f},{y(wanted):.2f} {_x(1):.2f},{y(wanted):.2f}",
-        f"wanted risk {wanted:.2f}",
+        f"{_x(0):.2f},{y(target_risk):.2f} {_x(1):.2f},{y(target_risk):.2f}",
+        f"wanted risk {target_risk:.2f}",
         [(_x(v / most), f"{v:.0f}") for v in range(0, int(most) + 1, 5)],
         [(y(v), f"{v:.1f}") for v in (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)],
     )
@@ -105,26 +105,26 @@ def outlook(curve: list[dict[str, float]], wanted: float) -> Plot:
 MOST_MM = 600.0
 
 
-def psychometric(found: Psychometric, title: str) -> Plot:
+def psychometric(measured: Psychometric, title: str) -> Plot:
     """Share of right answers by true depth gap, with the probit curve that fits best."""
-    most = int(found.count.max(initial=1))
-    middle = np.minimum((found.edges_mm[:-1] + found.edges_mm[1:]) / 2, MOST_MM)
+    most = int(measured.count.max(initial=1))
+    middle = np.minimum((measured.edges_mm[:-1] + measured.edges_mm[1:]) / 2, MOST_MM)
     dots = [
         Dot(_x(m / MOST_MM), _y(r), _radius(n, most), f"{a:.0f} to {b:.0f} mm: {r:.2f} of {n} right")
         for m, a, b, n, r in zip(
-            middle, found.edges_mm[:-1], found.edges_mm[1:], found.count.tolist(), found.right.tolist()
+            middle, measured.edges_mm[:-1], measured.edges_mm[1:], measured.count.tolist(), measured.right.tolist()
         )
         if n
     ]
     gaps = np.linspace(0, MOST_MM, 40)
-    curve = " ".join(f"{_x(g / MOST_MM):.2f},{_y(p):.2f}" for g, p in zip(gaps, cdf(gaps / found.noise_mm)))
+    curve = " ".join(f"{_x(g / MOST_MM):.2f},{_y(p):.2f}" for g, p in zip(gaps, cdf(gaps / measured.noise_mm)))
     return Plot(
         title,
         "true depth gap (mm)",
         "share of answers right",
         dots,
         curve,
-        f"noise of {found.noise_mm:.0f} mm",
+        f"noise of {measured.noise_mm:.0f} mm",
         [(_x(v / MOST_MM), f"{v:.0f}") for v in (0, 100, 200, 300, 400, 500)],
         _SHARES,
     )

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from labeling.aggregation import posteriors
 from labeling.aggregation.snapshot import counted_votes
 from labeling.crowd import depth, measures, normal
-from labeling.models import Campaign, Pair, Participation, Percept
+from labeling.models import Campaign, DepthPosterior, Pair, Participation
 from labeling.models.vote import SAME, SECOND
 from labeling.quality.wages import wage
 
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 def arms(campaign: Campaign) -> list[dict[str, Any]]:
     """Votes, risk and people done of the arms of an adaptive campaign."""
     rows = (
-        Percept.objects.filter(campaign=campaign)
+        DepthPosterior.objects.filter(campaign=campaign)
         .order_by()
         .values("control")
         .annotate(
@@ -43,7 +43,7 @@ class Disputed:
     """A person whose depths are little known: the joint (index) least known beside the others, triples of joints whose majority
     answers go round in a circle, and votes against what all votes together make SURE."""
 
-    percept: Percept
+    posterior: DepthPosterior
     joint: int
     circles: int
     surprising: int
@@ -53,31 +53,35 @@ def riskiest(campaign: Campaign, most: int = 12) -> list[Disputed]:
     """The people with the highest mean risk. Four queries, each by an index: the votes of a large campaign are not looked through."""
     # Their keys first: a planner that sees the joins looks at everybody.
     keys = list(
-        Percept.objects.filter(campaign=campaign, votes__gt=0).order_by("-risk").values_list("pk", flat=True)[:most]
+        DepthPosterior.objects.filter(campaign=campaign, votes__gt=0)
+        .order_by("-risk")
+        .values_list("pk", flat=True)[:most]
     )
-    found = list(Percept.objects.filter(pk__in=keys).select_related("person__image").order_by("-risk"))
-    if not found:
+    posteriors_found = list(
+        DepthPosterior.objects.filter(pk__in=keys).select_related("person__image").order_by("-risk")
+    )
+    if not posteriors_found:
         return []
-    place = {percept.person_id: n for n, percept in enumerate(found)}
+    place = {posterior.person_id: n for n, posterior in enumerate(posteriors_found)}
     theirs = Pair.objects.filter(campaign=campaign, first_person__in=place, second_person=F("first_person"))
     pairs = {pk: about for pk, *about in theirs.values_list("pk", "first_person_id", "first", "second")}
-    given = counted_votes(campaign).exclude(closer=SAME).filter(pair__in=pairs).values_list("pair_id", "closer")
-    asked = [(*pairs[pair], closer) for pair, closer in given]
+    votes = counted_votes(campaign).exclude(closer=SAME).filter(pair__in=pairs).values_list("pair_id", "closer")
+    asked = [(*pairs[pair], closer) for pair, closer in votes]
     table = np.array([(place[p], f, s, c == SECOND) for p, f, s, c in asked], dtype=np.int64).reshape(-1, 4)
     who, first, second = table[:, :3].T
     closer = table[:, 3] == 1
-    seen = [posteriors.unpack(percept.seen) for percept in found]
+    seen = [posteriors.unpack(posterior.perceived) for posterior in posteriors_found]
     mean, covariance = (np.stack(values) for values in zip(*seen))
     joints = mean.shape[1]
-    circles = measures.cycles(who, first, second, closer, len(found), joints)
+    circles = measures.cycles(who, first, second, closer, len(posteriors_found), joints)
     gap, variance = depth.difference(mean, covariance, who, first, second)
     agrees = normal.cdf(np.where(closer, gap, -gap) / np.sqrt(variance))
-    surprising = np.bincount(who[agrees < 1 - SURE], minlength=len(found))
+    surprising = np.bincount(who[agrees < 1 - SURE], minlength=len(posteriors_found))
     centre = np.eye(joints) - 1 / joints
     spread = np.einsum("ij,njk,ki->ni", centre, covariance, centre)
     return [
-        Disputed(percept, int(spread[n].argmax()), int(circles[n]), int(surprising[n]))
-        for n, percept in enumerate(found)
+        Disputed(posterior, int(spread[n].argmax()), int(circles[n]), int(surprising[n]))
+        for n, posterior in enumerate(posteriors_found)
     ]
 
 
@@ -93,23 +97,25 @@ def people(
     """Annotators with what the last aggregation believes of them, measured noise, wage, flag and appeal."""
     honest = np.array([kind.name == "honest" for kind in depth.KINDS])
     rows = []
-    for seat in some:
-        belief = np.array(seat.belief) if len(seat.belief) == len(honest) else None
+    for participation in some:
+        belief = np.array(participation.belief) if len(participation.belief) == len(honest) else None
         looks = None if belief is None else float(belief[honest].sum())
         rows.append(
             {
-                "name": seat.annotator.username,
-                "simulated": seat.annotator.is_simulated,
-                "standing": seat.standing,
-                "votes": seat.vote_count,
-                "answers": seat.answer_count,
+                "name": participation.annotator.username,
+                "simulated": participation.annotator.is_simulated,
+                "standing": participation.standing,
+                "votes": participation.vote_count,
+                "answers": participation.answer_count,
                 "looks": looks,
                 "noise_mm": depth.noise_of(belief * honest) if belief is not None and looks > 0.5 else None,
-                "measured_mm": curves_of[seat.pk].noise_mm if seat.pk in curves_of else None,
-                "wage": wage(campaign, seat),
-                "stays": (seat.probes_same / seat.probe_count, seat.probe_count) if seat.probe_count else None,
-                "flag": seat.flag,
-                "appeal": seat.appeal,
+                "measured_mm": curves_of[participation.pk].noise_mm if participation.pk in curves_of else None,
+                "wage": wage(campaign, participation),
+                "stays": (participation.probes_same / participation.probe_count, participation.probe_count)
+                if participation.probe_count
+                else None,
+                "flag": participation.flag,
+                "appeal": participation.appeal,
             }
         )
     return rows

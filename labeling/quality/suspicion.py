@@ -40,11 +40,11 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Recent:
-    """The last answers of a campaign, oldest first: seat, time (s), whether the left button was chosen (NaN: unknown), and
+    """The last answers of a campaign, oldest first: participation, time (s), whether the left button was chosen (NaN: unknown), and
     how long it took by the page's own clock (ms; NaN: not said). Answers that waited for a network arrive in bursts: then
     only the page knows how long each of them took."""
 
-    seat: NDArray[np.int64]
+    participation: NDArray[np.int64]
     at: Array
     left: Array
     response_ms: Array | None = None
@@ -55,10 +55,10 @@ def recent(campaign: Campaign) -> Recent:
         standing_votes(campaign)
         .exclude(closer=SAME)
         .order_by("-pk")
-        .values_list("participation_id", "received_at", "response_ms", "side_seen", "closer")[:RECENT]
+        .values_list("participation_id", "received_at", "response_ms", "presentation", "closer")[:RECENT]
     )
     answers = list(values)[::-1]
-    # `side_seen` is the first keypoint's side; its button is the left one if it says so.
+    # `presentation` is the first keypoint's side; its button is the left one if it says so.
     left = [np.nan if not look else float((closer != SECOND) == look.endswith("left")) for *_, look, closer in answers]
     return Recent(
         np.array([row[0] for row in answers], dtype=np.int64),
@@ -68,62 +68,68 @@ def recent(campaign: Campaign) -> Recent:
     )
 
 
-def judge(campaign: Campaign, seats: NDArray[np.int64], belief: Array, made: NDArray[np.int64], answers: Recent) -> int:
+def judge(
+    campaign: Campaign,
+    participations: NDArray[np.int64],
+    belief: Array,
+    vote_counts: NDArray[np.int64],
+    answers: Recent,
+) -> int:
     """Flag annotators whose answers no honest one would give, lift flags that no longer hold; pause them where the campaign
     says so. Returns how many are flagged. Nobody is ever blocked without a person's decision."""
-    said = suspicions(campaign.delay_ms, seats, belief, made, answers)
+    flags = suspicions(campaign.delay_ms, participations, belief, vote_counts, answers)
     now = timezone.now()
-    for seat in Participation.objects.filter(campaign=campaign).order_by("pk"):
-        text, sure = said.get(seat.pk, ("", False))
-        if seat.flag != text:
-            Participation.objects.filter(pk=seat.pk).update(
-                flag=text, flagged_at=seat.flagged_at or now if text else seat.flagged_at
+    for participation in Participation.objects.filter(campaign=campaign).order_by("pk"):
+        text, sure = flags.get(participation.pk, ("", False))
+        if participation.flag != text:
+            Participation.objects.filter(pk=participation.pk).update(
+                flag=text, flagged_at=participation.flagged_at or now if text else participation.flagged_at
             )
         # An admin who restored somebody has decided.
-        if sure and campaign.guard == Campaign.Guard.PAUSE and seat.cleared_at is None:
-            _pause(seat, f"Paused by the quality check: {text}. If that is wrong, say so below.")
-    return len(said)
+        if sure and campaign.guard == Campaign.Guard.PAUSE and participation.cleared_at is None:
+            _pause(participation, f"Paused by the quality check: {text}. If that is wrong, say so below.")
+    return len(flags)
 
 
-def _pause(seat: Participation, reason: str) -> None:
+def _pause(participation: Participation, reason: str) -> None:
     with transaction.atomic():
-        if Participation.objects.filter(pk=seat.pk, standing=Participation.Standing.ACTIVE).update(
+        if Participation.objects.filter(pk=participation.pk, standing=Participation.Standing.ACTIVE).update(
             standing=Participation.Standing.PAUSED, standing_reason=reason
         ):
-            audit.record(None, "annotator.paused", seat, reason=reason)
+            audit.record(None, "annotator.paused", participation, reason=reason)
 
 
 def gold_share(share: float, belief: Any) -> float:
-    """The share of gold questions for one annotator: more, the more the last merge doubts that he or she looks."""
+    """The share of gold questions for one annotator: more, the more the last aggregation doubts that he or she looks."""
     if not share or len(belief) != len(depth.KINDS):
         return share
-    doubt = sum(b for b, kind in zip(belief, depth.KINDS) if kind.name != "honest")
-    return float(max(share, min(1.0, 10 * doubt) * MOST_GOLD))
+    distrust = sum(b for b, kind in zip(belief, depth.KINDS) if kind.name != "honest")
+    return float(max(share, min(1.0, 10 * distrust) * MOST_GOLD))
 
 
 def suspicions(
-    delay_ms: int, seats: NDArray[np.int64], belief: Array, made: NDArray[np.int64], answers: Recent
+    delay_ms: int, participations: NDArray[np.int64], belief: Array, vote_counts: NDArray[np.int64], answers: Recent
 ) -> dict[int, tuple[str, bool]]:
-    """Per seat: what looks wrong, and whether it is certain."""
-    said: dict[int, tuple[str, bool]] = {}
+    """Per participation: what looks wrong, and whether it is certain."""
+    flags: dict[int, tuple[str, bool]] = {}
     names = [kind.name for kind in depth.KINDS]
     by_kind = {name: belief[:, [n for n, k in enumerate(names) if k == name]].sum(axis=1) for name in WORDS}
-    doubt: dict[int, float] = {}
-    for place, pk in enumerate(seats.tolist()):
-        if made[place] < ENOUGH:
+    distrust: dict[int, float] = {}
+    for place, pk in enumerate(participations.tolist()):
+        if vote_counts[place] < ENOUGH:
             continue
         name = max(by_kind, key=lambda k: by_kind[k][place])
-        doubt[pk] = wrong = float(min(1.0, sum(p[place] for p in by_kind.values())))
+        distrust[pk] = wrong = float(min(1.0, sum(p[place] for p in by_kind.values())))
         if wrong >= SUSPICIOUS:
-            said[pk] = (f"{WORDS[name]} (P {wrong:.3f}, {made[place]} answers)", wrong >= CERTAIN)
-    order = np.argsort(answers.seat, kind="stable")
-    seat, at, left = answers.seat[order], answers.at[order], answers.left[order]
-    own = np.full(len(seat), np.nan) if answers.response_ms is None else answers.response_ms[order]
-    bounds = np.flatnonzero(np.diff(seat)) + 1
-    for part in np.split(np.arange(len(seat)), bounds):
+            flags[pk] = (f"{WORDS[name]} (P {wrong:.3f}, {vote_counts[place]} answers)", wrong >= CERTAIN)
+    order = np.argsort(answers.participation, kind="stable")
+    participation, at, left = answers.participation[order], answers.at[order], answers.left[order]
+    own = np.full(len(participation), np.nan) if answers.response_ms is None else answers.response_ms[order]
+    bounds = np.flatnonzero(np.diff(participation)) + 1
+    for part in np.split(np.arange(len(participation)), bounds):
         if len(part) <= ENOUGH:
             continue
-        pk = int(seat[part[0]])
+        pk = int(participation[part[0]])
         gaps = 1000 * np.diff(at[part])
         took = np.fmax(gaps, own[part][1:])  # the longer of both clocks
         sitting = gaps < 1000 * SITTING_GAP_S
@@ -131,12 +137,12 @@ def suspicions(
         turns = np.abs(np.diff(left[part]))
         turns = turns[np.isfinite(turns)]
         if len(turns) > ENOUGH and turns.mean() > ALTERNATES:
-            said[pk] = ("answers left and right in turn", True)
-        elif median < delay_ms + QUICK_MS and pk in doubt:
+            flags[pk] = ("answers left and right in turn", True)
+        elif median < delay_ms + QUICK_MS and pk in distrust:
             # Speed alone says little: who decides while waiting is as quick. It makes doubtful answers more doubtful.
-            wrong = doubt[pk]
+            wrong = distrust[pk]
             more = QUICK_ODDS * wrong / (QUICK_ODDS * wrong + 1 - wrong)
             if more >= SUSPICIOUS:
                 sure = wrong >= SUSPICIOUS and more >= CERTAIN
-                said[pk] = (f"answers every {median:.0f} ms, and often not as one who looks (P {more:.3f})", sure)
-    return said
+                flags[pk] = (f"answers every {median:.0f} ms, and often not as one who looks (P {more:.3f})", sure)
+    return flags

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from labeling.aggregation.snapshot import standing_votes
 from labeling.crowd import measures
 from labeling.crowd.votes import Votes
-from labeling.models import Campaign, CrowdRun, Label, Percept, Person
+from labeling.models import AggregationRun, Campaign, DepthPosterior, Label, Person
 from labeling.models.vote import SAME, SECOND
 from labeling.quality.report import Array
 from labeling.quality.suspicion import ENOUGH
@@ -22,23 +22,23 @@ MOST, MOST_PEOPLE = 8000, 1000  # labels or votes, and people, with known truth 
 
 def _true_gaps(rows: list[tuple[int, int, int]]) -> Array:
     """z_first - z_second (mm) of (person, first, second); NaN where the truth is not known."""
-    wanted = {person for person, *_ in rows}
+    people = {person for person, *_ in rows}
     truth: dict[int, Any] = {}
-    keys = sorted(wanted)
+    keys = sorted(people)
     for start in range(0, len(keys), MOST):
         part = Person.objects.filter(pk__in=keys[start : start + MOST], truth_mm__isnull=False)
         truth.update(part.values_list("pk", "truth_mm"))
     return np.array([truth[p][f][2] - truth[p][s][2] if p in truth else np.nan for p, f, s in rows], dtype=np.float64)
 
 
-def label_truth(crowd_run: CrowdRun) -> dict[str, Any]:
-    """Labels of one merge beside the truth: accuracy, calibration, by arm, with and without the prior. {} without truth."""
-    people = Person.objects.filter(image__dataset=crowd_run.campaign.dataset_id, truth_mm__isnull=False)
+def label_truth(aggregation_run: AggregationRun) -> dict[str, Any]:
+    """Labels of one aggregation beside the truth: accuracy, calibration, by arm, with and without the prior. {} without truth."""
+    people = Person.objects.filter(image__dataset=aggregation_run.campaign.dataset_id, truth_mm__isnull=False)
     known = list(people.order_by("pk").values_list("pk", flat=True)[:MOST_PEOPLE])
     rows = list(
         Label.objects.filter(
-            run=crowd_run,
-            pair__campaign=crowd_run.campaign_id,
+            run=aggregation_run,
+            pair__campaign=aggregation_run.campaign_id,
             pair__first_person=F("pair__second_person"),
             pair__first_person__in=known,
         )
@@ -49,7 +49,7 @@ def label_truth(crowd_run: CrowdRun) -> dict[str, Any]:
                 "pair__first",
                 "pair__second",
                 "p_first_closer",
-                "p_first_closer_plain",
+                "p_first_closer_without_prior",
                 "votes_used",
             )
         )[:MOST]
@@ -59,18 +59,20 @@ def label_truth(crowd_run: CrowdRun) -> dict[str, Any]:
     second = _true_gaps([row[:3] for row in rows]) > 0
     p = 1 - np.array([row[3] for row in rows])
     control = set(
-        Percept.objects.filter(campaign=crowd_run.campaign_id, control=True).values_list("person_id", flat=True)
+        DepthPosterior.objects.filter(campaign=aggregation_run.campaign_id, control=True).values_list(
+            "person_id", flat=True
+        )
     )
     arm = np.array([row[0] in control for row in rows])
-    found: dict[str, Any] = {"all": _scores(p, second), "reliability": measures.reliability(p, second, bins=10)}
+    scores: dict[str, Any] = {"all": _scores(p, second), "reliability": measures.reliability(p, second, bins=10)}
     if arm.any() and not arm.all():
-        found["control"], found["test"] = _scores(p[arm], second[arm]), _scores(p[~arm], second[~arm])
+        scores["control"], scores["test"] = _scores(p[arm], second[arm]), _scores(p[~arm], second[~arm])
     if all(row[4] is not None for row in rows):
-        found["plain"] = _scores(1 - np.array([row[4] for row in rows]), second)
+        scores["plain"] = _scores(1 - np.array([row[4] for row in rows]), second)
     voted = np.array([row[5] > 0 for row in rows])
     if voted.any() and not voted.all():
-        found["voted"], found["never"] = _scores(p[voted], second[voted]), _scores(p[~voted], second[~voted])
-    return found
+        scores["voted"], scores["never"] = _scores(p[voted], second[voted]), _scores(p[~voted], second[~voted])
+    return scores
 
 
 def _scores(p_second: Array, second: NDArray[np.bool_]) -> dict[str, float]:
@@ -88,7 +90,7 @@ class Answers:
     """A campaign's last counted votes, with their true gap where known (mm, positive: second closer)."""
 
     question: NDArray[np.int64]
-    seat: NDArray[np.int64]
+    participation: NDArray[np.int64]
     second: NDArray[np.bool_]
     gap_mm: Array
 
@@ -115,24 +117,26 @@ def answers(campaign: Campaign) -> Answers:
     )
 
 
-def agreement(given: Answers) -> float:
+def agreement(votes: Answers) -> float:
     """Krippendorff's alpha of the last votes."""
-    if not len(given.question):
+    if not len(votes.question):
         return float("nan")
-    _, question = np.unique(given.question, return_inverse=True)
-    _, seat = np.unique(given.seat, return_inverse=True)
-    return measures.alpha(Votes(question, seat, given.second, int(question.max()) + 1, int(seat.max()) + 1))
+    _, question = np.unique(votes.question, return_inverse=True)
+    _, participation = np.unique(votes.participation, return_inverse=True)
+    return measures.alpha(
+        Votes(question, participation, votes.second, int(question.max()) + 1, int(participation.max()) + 1)
+    )
 
 
-def curves(given: Answers) -> tuple[measures.Psychometric | None, dict[int, measures.Psychometric]]:
-    """Accuracy against depth gap where truth is known: of all, and of each seat with enough answers."""
-    known = np.isfinite(given.gap_mm)
+def curves(votes: Answers) -> tuple[measures.Psychometric | None, dict[int, measures.Psychometric]]:
+    """Accuracy against depth gap where truth is known: of all, and of each participation with enough answers."""
+    known = np.isfinite(votes.gap_mm)
     if not known.any():
         return None, {}
-    gap, right, seat = given.gap_mm[known], given.right[known], given.seat[known]
-    found = {
-        int(pk): measures.psychometric(gap[seat == pk], right[seat == pk])
-        for pk in np.unique(seat)
-        if (seat == pk).sum() >= ENOUGH
+    gap, right, participation = votes.gap_mm[known], votes.right[known], votes.participation[known]
+    per_annotator = {
+        int(pk): measures.psychometric(gap[participation == pk], right[participation == pk])
+        for pk in np.unique(participation)
+        if (participation == pk).sum() >= ENOUGH
     }
-    return measures.psychometric(gap, right), found
+    return measures.psychometric(gap, right), per_annotator

@@ -42,35 +42,39 @@ def start(actor: Account, campaign: Campaign, *, note: str = "") -> Job:
     require(actor, Role.ADMIN)
     if len(note) > 5000:
         raise Invalid("The note is longer than 5000 characters.", field="note")
-    if not campaign.crowd_runs.exists():
-        raise NoLabels("The campaign has no labels yet.", field="campaign", fix="merge its votes first")
+    if not campaign.aggregation_runs.exists():
+        raise NoLabels("The campaign has no labels yet.", field="campaign", fix="aggregate its votes first")
     config = FreezeConfig(campaign=str(campaign.uuid), note=note)
     return run.enqueue(actor, "release", config.model_dump(), title=f"Release {campaign.name}")
 
 
-def perform(work: run.Work, config: FreezeConfig) -> dict[str, Any]:
+def run_release(context: run.JobContext, config: FreezeConfig) -> dict[str, Any]:
     campaign = Campaign.objects.select_related("dataset__skeleton").get(uuid=config.campaign)
-    release = freeze(work.actor, campaign, note=config.note, work=work)
+    release = freeze(context.actor, campaign, note=config.note, context=context)
     return {"release": str(release.uuid), "number": release.number, "files": release.manifest["files"]}
 
 
-def freeze(actor: Account | None, campaign: Campaign, *, note: str = "", work: run.Work | None = None) -> Release:
+def freeze(
+    actor: Account | None, campaign: Campaign, *, note: str = "", context: run.JobContext | None = None
+) -> Release:
     """Write and publish. Frozen twice without new labels, it returns the same release."""
-    crowd_run = campaign.crowd_runs.first()
-    if crowd_run is None:
-        raise NoLabels("The campaign has no labels yet.", field="campaign", fix="merge its votes first")
-    known = Release.objects.filter(crowd_run=crowd_run).first()
+    aggregation_run = campaign.aggregation_runs.first()
+    if aggregation_run is None:
+        raise NoLabels("The campaign has no labels yet.", field="campaign", fix="aggregate its votes first")
+    known = Release.objects.filter(aggregation_run=aggregation_run).first()
     if known:
         return known
-    release = Release(campaign=campaign, crowd_run=crowd_run, note=note, created_by=actor, uuid=uuid.uuid4())
+    release = Release(
+        campaign=campaign, aggregation_run=aggregation_run, note=note, created_by=actor, uuid=uuid.uuid4()
+    )
     root = Path(settings.MEDIA_ROOT)
-    aside = staged_by(work.job) if work else root / "staged" / release.uuid.hex
+    aside = staged_by(context.job) if context else root / "staged" / release.uuid.hex
     aside.mkdir(parents=True)
     try:
-        _write_files(Source(campaign, crowd_run), aside, work)
+        _write_files(Source(campaign, aggregation_run), aside, context)
         with transaction.atomic():
-            if work:
-                work.hold()
+            if context:
+                context.hold()
             Campaign.objects.select_for_update(no_key=True).get(pk=campaign.pk)
             release.number = (campaign.releases.aggregate(n=Max("number"))["n"] or 0) + 1
             release.manifest = _manifest(release, aside)
@@ -85,18 +89,18 @@ def freeze(actor: Account | None, campaign: Campaign, *, note: str = "", work: r
     return release
 
 
-def _write_files(source: Source, folder: Path, work: run.Work | None) -> None:
+def _write_files(source: Source, folder: Path, context: run.JobContext | None) -> None:
     offers = list(release_formats)
     with rows.snapshot():  # one state for all files; nobody waits for it
         for position, offer in enumerate(offers):
-            if work:
-                work.progress(position, len(offers), "files")
+            if context:
+                context.progress(position, len(offers), "files")
             offer.load()(source, folder / offer.name)
     (folder / "data_card.md").write_text(_data_card(source), encoding="utf-8")
 
 
 def _manifest(release: Release, folder: Path) -> dict[str, Any]:
-    crowd_run = release.crowd_run
+    aggregation_run = release.aggregation_run
     files = {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
@@ -108,11 +112,11 @@ def _manifest(release: Release, folder: Path) -> dict[str, Any]:
         "note": release.note,
         "created_at": timezone.now().isoformat(timespec="seconds"),
         "files": files,
-        "crowd_model": crowd_run.model,
-        "crowd_run": crowd_run.number,
-        "votes_used": crowd_run.votes_used,
+        "crowd_model": aggregation_run.model,
+        "aggregation_run": aggregation_run.number,
+        "votes_used": aggregation_run.votes_used,
         "asked": how_asked(release.campaign),
-        "measures": crowd_run.measures,
+        "measures": aggregation_run.measures,
     }
 
 
@@ -144,7 +148,7 @@ def how_asked(campaign: Campaign) -> dict[str, Any]:
 
 
 def _data_card(source: Source) -> str:
-    campaign, crowd_run = source.campaign, source.crowd_run
+    campaign, aggregation_run = source.campaign, source.aggregation_run
     dataset = campaign.dataset
     voted = campaign.participations.filter(Exists(Vote.objects.filter(participation=OuterRef("pk"))))
     simulated = voted.filter(annotator__is_simulated=True).count()
@@ -164,16 +168,16 @@ Ordinal depth labels: which of two keypoints is closer to the camera.
 | skeleton | {source.skeleton.name}: {", ".join(source.skeleton.keypoints)} |
 | people in pictures | {source.count()} |
 | annotators | {people} people, {simulated} simulated |
-| votes used | {crowd_run.votes_used} |
-| crowd model | {crowd_run.model}, run {crowd_run.number}, {json.dumps(crowd_run.config)} |
+| votes used | {aggregation_run.votes_used} |
+| crowd model | {aggregation_run.model}, run {aggregation_run.number}, {json.dumps(aggregation_run.config)} |
 | viewing time before an answer | {campaign.delay_ms} ms |
 | questions | {_asked_in_words(campaign)} |
-| gold questions, mirror probes | {campaign.gold_share:.0%} and {campaign.probe_share:.0%} of the questions; answers in `known_answers.csv` |
+| gold questions, mirror probes | {campaign.gold_share:.0%} and {campaign.probe_share:.0%} of the questions; answers in `reference_answers.csv` |
 | suspicious annotators | {"paused" if campaign.guard == "pause" else "flagged"} automatically |
 | answer 'same' | {"offered" if campaign.allow_same else "not offered"} |
 
 `label` 0 = kp0 is closer, 1 = kp1 is closer. `prob` = P(label = 1). `risk` = probability that `label` is wrong.
-`prob_plain` = the same from votes alone, where the merge started from a lifter's or a pose library's depths. `votes` 0: nobody
+`prob_without_prior` = the same from votes alone, where the aggregation started from a lifter's or a pose library's depths. `votes` 0: nobody
 was asked about this pair; its label follows from the other answers about the same person.
 `joints.mat`: 3 x J x N, third channel 1 = occluded, absent keypoints NaN. Pixel origin: outer corner of the top left
 pixel. Votes carry pseudonyms of this campaign; votes taken back are listed with the time of their retraction.

@@ -18,7 +18,7 @@ from webapp.accounts.roles import READERS, Role, require
 @login_required
 def release_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     require(request.user, *READERS)
-    release = get_object_or_404(Release.objects.select_related("campaign", "crowd_run"), uuid=identity)
+    release = get_object_or_404(Release.objects.select_related("campaign", "aggregation_run"), uuid=identity)
     return render(
         request,
         "releasing/release.html",

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from labeling import skeletons
 from labeling.skeletons import Skeleton
+from webapp.errors import InputError
 
 
-class BadRelease(ValueError):
+class BadRelease(InputError):
     """A release that is incomplete, altered or not one."""
 
 
@@ -72,9 +73,9 @@ def verify(folder: Path) -> dict[str, object]:
     """The manifest, after every file's checksum was found to be right. Raises BadRelease."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        for name, said in manifest["files"].items():
+        for name, entry in manifest["files"].items():
             with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != said["sha256"]:
+                if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
                     raise BadRelease(f"{name} was altered after the release")
     except (OSError, KeyError, ValueError) as error:
         if isinstance(error, BadRelease):

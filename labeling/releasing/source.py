@@ -10,7 +10,7 @@ import numpy as np
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from labeling.models import Campaign, CrowdRun, GoldAnswer, Label, Participation, Person, ProbeAnswer, Vote
+from labeling.models import AggregationRun, Campaign, GoldAnswer, Label, Participation, Person, ProbeAnswer, Vote
 from labeling.models.dataset import ABSENT, OCCLUDED
 from labeling.skeletons import Skeleton
 from webapp import rows
@@ -60,9 +60,9 @@ COLUMNS = (
 class Source:
     """One campaign's labels by one crowd run. Every method streams; nothing is held in memory."""
 
-    def __init__(self, campaign: Campaign, crowd_run: CrowdRun) -> None:
-        self.campaign, self.crowd_run = campaign, crowd_run
-        self.skeleton: Skeleton = campaign.dataset.skeleton.plain
+    def __init__(self, campaign: Campaign, aggregation_run: AggregationRun) -> None:
+        self.campaign, self.aggregation_run = campaign, aggregation_run
+        self.skeleton: Skeleton = campaign.dataset.skeleton.as_skeleton
         self._people = Person.objects.filter(image__dataset=campaign.dataset)
 
     def count(self) -> int:
@@ -76,13 +76,13 @@ class Source:
     def label_columns(self) -> Iterator[dict[str, Any]]:
         """Labels in batches, by column; ordered by person, kp0, kp1."""
         names = np.array(self.skeleton.keypoints)
-        labels = Label.objects.filter(run=self.crowd_run).order_by(*IN_ORDER)
+        labels = Label.objects.filter(run=self.aggregation_run).order_by(*IN_ORDER)
         for batch in rows.read(
-            labels.values_list(*IN_ORDER, "p_first_closer", "risk", "votes_used", "p_first_closer_plain")
+            labels.values_list(*IN_ORDER, "p_first_closer", "risk", "votes_used", "p_first_closer_without_prior")
         ):
             person, kp0, kp1, p_first, risk, votes, plain = zip(*batch, strict=True)
             asked = {
-                pk: found for pk, *found in self._places(set(person))
+                pk: place for pk, *place in self._places(set(person))
             }  # joined here, the sort carries numbers only
             image, split, index = zip(*(asked[pk] for pk in person), strict=True)
             # Rounded so that what is read back and written again is the same text.
@@ -99,16 +99,14 @@ class Source:
                 "prob": prob,
                 "risk": np.round(np.array(risk), DIGITS),
                 "votes": votes,
-                "prob_plain": [None if p is None else round(1 - p, DIGITS) for p in plain],
+                "prob_without_prior": [None if p is None else round(1 - p, DIGITS) for p in plain],
             }
 
     def _places(self, people: set[int]) -> Any:
-        wanted = Person.objects.filter(
-            pk__gte=min(people), pk__lte=max(people), image__dataset=self.campaign.dataset_id
-        )
-        return wanted.values_list("pk", "image__name", "image__split", "index")
+        rows = Person.objects.filter(pk__gte=min(people), pk__lte=max(people), image__dataset=self.campaign.dataset_id)
+        return rows.values_list("pk", "image__name", "image__split", "index")
 
-    def known_answers(self) -> Iterator[dict[str, Any]]:
+    def reference_answers(self) -> Iterator[dict[str, Any]]:
         """Answers to gold questions and mirror probes, row by row: what quality was measured on. Annotators under a pseudonym."""
         names, answers = self.skeleton.keypoints, ("first", "second", "same")
         for kind, table, asked, right in (
@@ -116,8 +114,10 @@ class Source:
             ("probe", ProbeAnswer, "assignment__probe_of__pair", "same"),
         ):
             person = f"{asked}__person" if kind == "gold" else f"{asked}__first_person"
-            given = (
-                table.objects.filter(assignment__campaign=self.campaign, received_at__lte=self.crowd_run.created_at)
+            rows = (
+                table.objects.filter(
+                    assignment__campaign=self.campaign, received_at__lte=self.aggregation_run.created_at
+                )
                 .order_by("pk")
                 .values_list(
                     *(
@@ -131,9 +131,7 @@ class Source:
                     *("number", "assignment__participation__pseudonym", "received_at", "response_ms"),
                 )
             )
-            for image, index, first, second, closer, as_expected, number, who, at, ms in given.iterator(
-                chunk_size=2000
-            ):
+            for image, index, first, second, closer, as_expected, number, who, at, ms in rows.iterator(chunk_size=2000):
                 yield {
                     "kind": kind,
                     "image": image,
@@ -151,14 +149,14 @@ class Source:
     def vote_columns(self) -> Iterator[dict[str, Any]]:
         """Every vote ever given in batches, by column, also those taken back; annotators under a pseudonym."""
         names, answers = np.array(self.skeleton.keypoints), np.array(["first", "second", "same"])
-        seats = Participation.objects.filter(campaign=self.campaign)
+        participations = Participation.objects.filter(campaign=self.campaign)
         known = dict(
             (pk, (str(pseudonym), simulated))
-            for pk, pseudonym, simulated in seats.values_list("pk", "pseudonym", "annotator__is_simulated")
+            for pk, pseudonym, simulated in participations.values_list("pk", "pseudonym", "annotator__is_simulated")
         )
-        plain = ("response_ms", "toggles", "zoom", "viewport", "by", "side_seen", "app_version")
+        plain = ("response_ms", "toggles", "zoom", "viewport", "by", "presentation", "app_version")
         votes = (
-            Vote.objects.filter(campaign=self.campaign, pk__lte=self.crowd_run.last_vote)
+            Vote.objects.filter(campaign=self.campaign, pk__lte=self.aggregation_run.last_vote)
             # As text: making 300 thousand time objects costs more than all the rest.
             .annotate(
                 received=Cast("received_at", TextField()),
@@ -178,15 +176,17 @@ class Source:
             )
         )
         for batch in rows.read(votes):
-            image, person, first, second, closer, seat, received, leased, retracted, *rest = zip(*batch, strict=True)
+            image, person, first, second, closer, participation, received, leased, retracted, *rest = zip(
+                *batch, strict=True
+            )
             yield {
                 "image": image,
                 "person": person,
                 "first": names[list(first)],
                 "second": names[list(second)],
                 "closer": answers[list(closer)],
-                "annotator": [known[s][0] for s in seat],
-                "simulated": [known[s][1] for s in seat],
+                "annotator": [known[s][0] for s in participation],
+                "simulated": [known[s][1] for s in participation],
                 "received_at": received,
                 "leased_at": leased,
                 "retracted_at": retracted,

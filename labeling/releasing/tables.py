@@ -31,7 +31,7 @@ LABELS = pa.schema(
         ("prob", pa.float64()),
         ("risk", pa.float64()),
         ("votes", pa.int32()),
-        ("prob_plain", pa.float64()),
+        ("prob_without_prior", pa.float64()),
     ]
 )
 VOTES = pa.schema(
@@ -50,7 +50,7 @@ VOTES = pa.schema(
         ("zoom", pa.float64()),
         ("viewport", pa.string()),
         ("by", pa.string()),
-        ("side_seen", pa.string()),
+        ("presentation", pa.string()),
         ("app_version", pa.string()),
         ("retracted_at", TIME),
     ]
@@ -96,7 +96,7 @@ class Ann(NamedTuple):
     prob: float
     risk: float
     votes: int
-    prob_plain: float | None
+    prob_without_prior: float | None
 
 
 def labelled(source: Source, folder: Path) -> Iterator[tuple[Subject, list[Ann]]]:
@@ -123,8 +123,8 @@ def _stored(path: Path) -> Iterator[tuple[tuple[str, int], Ann]]:
 def anns_json(anns: list[Ann]) -> str:
     """As `json.dumps` would write them, several times faster."""
     form = '{"kp0": %d, "kp1": %d, "label": %d, "prob": %r, "risk": %r, "votes": %d}'
-    if any(ann.prob_plain is not None for ann in anns):
-        form = form[:-1] + ', "prob_plain": %s}'
+    if any(ann.prob_without_prior is not None for ann in anns):
+        form = form[:-1] + ', "prob_without_prior": %s}'
         return "[" + ", ".join([form % (*ann[:-1], "null" if ann[-1] is None else repr(ann[-1])) for ann in anns]) + "]"
     return "[" + ", ".join([form % ann[:-1] for ann in anns]) + "]"
 
@@ -143,7 +143,7 @@ def write_votes_csv(source: Source, path: Path) -> None:
     _csv(path)
 
 
-def write_known_answers_csv(source: Source, path: Path) -> None:
+def write_reference_answers_csv(source: Source, path: Path) -> None:
     """`as_expected`: right for a gold question, the same as before for a mirror probe; `number` > 1: answered anew after an undo,
     not counted."""
     columns = (
@@ -162,4 +162,4 @@ def write_known_answers_csv(source: Source, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(source.known_answers())
+        writer.writerows(source.reference_answers())

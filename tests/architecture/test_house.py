@@ -24,9 +24,9 @@ HEAVY = ("torch", "crowdkit", "scipy", "sklearn", "pandas", "pyarrow")
 
 
 def test_migrations_are_complete(db: None) -> None:
-    said = io.StringIO()
-    call_command("makemigrations", "--check", "--dry-run", stdout=said)
-    assert "No changes detected" in said.getvalue()
+    output = io.StringIO()
+    call_command("makemigrations", "--check", "--dry-run", stdout=output)
+    assert "No changes detected" in output.getvalue()
 
 
 def test_every_address_is_reachable_without_a_heavy_library() -> None:

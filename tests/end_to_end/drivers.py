@@ -27,8 +27,8 @@ def violations(page: Page) -> list[str]:
     page.evaluate("Promise.all(document.getAnimations().map(a => a.finished))")
     page.evaluate(AXE.read_text())
     tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-    found = page.evaluate("tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", tags)
-    return [f"{v['id']}: {n['html'][:160]}" for v in found["violations"] for n in v["nodes"]]
+    violations = page.evaluate("tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})", tags)
+    return [f"{v['id']}: {n['html'][:160]}" for v in violations["violations"] for n in v["nodes"]]
 
 
 def finish_job(page: Page, site: Site, seconds: int = 120) -> None:
@@ -70,8 +70,8 @@ class Annotator:
             self.page.wait_for_selector(ENABLED)
             names = self.page.locator(".answers strong").all_inner_texts()
             right = self._right(truth["now"])
-            wanted = right if answers else next(n for n in names if n != right)
-            self.press(left=wanted == names[0])
+            name = right if answers else next(n for n in names if n != right)
+            self.press(left=name == names[0])
             answers += 1
             feedback = self.page.locator(".feedback")
             expect(feedback).to_be_visible()
@@ -89,18 +89,20 @@ class Annotator:
 
     def _right(self, token: str) -> str:
         """The words of the part that is closer, of the question of a token."""
-        _, seat, number, position, *_ = token.split(":")
+        _, participation, number, position, *_ = token.split(":")
         script = (
-            "from labeling.models import KnownQuestion, TutorialTry; from labeling.skeletons import words;"
-            f"t = TutorialTry.objects.get(participation={seat}, number={number});"
-            "qs = KnownQuestion.objects.select_related('person__image__dataset__skeleton').in_bulk([d[0] for d in t.drawn]);"
+            "from labeling.models import ReferenceQuestion, TutorialTry; from labeling.skeletons import words;"
+            f"t = TutorialTry.objects.get(participation={participation}, number={number});"
+            "qs = ReferenceQuestion.objects.select_related('person__image__dataset__skeleton').in_bulk([d[0] for d in t.drawn]);"
             "print('|'.join(words(q.person.image.dataset.skeleton.keypoints[q.second if q.second_closer else q.first])"
             " for q in (qs[d[0]] for d in t.drawn)))"
         )
         known = self.__dict__.setdefault("known", {})
-        if (seat, number) not in known:
-            known[seat, number] = self.site.manage("shell", "-v0", "-c", script).strip().splitlines()[-1].split("|")
-        return str(known[seat, number][int(position)])
+        if (participation, number) not in known:
+            known[participation, number] = (
+                self.site.manage("shell", "-v0", "-c", script).strip().splitlines()[-1].split("|")
+            )
+        return str(known[participation, number][int(position)])
 
     def to_go(self) -> int:
         return int(self.page.locator("[data-to-go]").get_attribute("data-to-go") or -1)

@@ -36,7 +36,7 @@ storing.store(ada, plan, lambda *_: None)
 dataset = Dataset.objects.select_related("skeleton").get(name="other pictures")
 campaign, job = lifecycle.create(ada, dataset, CampaignPlan(name="other pictures", delay_ms=100, tutorial_questions=0,
     session_length=40, pair_policy=PairPolicy(per_person=9, seed=1)))
-run.perform(job.pk)
+run.run_job(job.pk)
 while not campaign.pair_count:  # the site's own worker may have taken the job before us
     time.sleep(0.2)
     campaign.refresh_from_db()

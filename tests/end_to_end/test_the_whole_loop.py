@@ -59,7 +59,7 @@ def test_an_annotator_passes_the_tutorial_and_answers_a_session(site: Site, brow
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" and "425" not in m.text else None)
     sign_in(page, site, name)
     if by == "mouse":
-        look(page, "work")
+        look(page, "home")
         page.get_by_role("link", name="Start").click()
     else:
         page.keyboard.press("Tab")
@@ -123,7 +123,7 @@ def test_an_admin_merges_releases_and_trains_and_the_command_line_says_the_same(
     look(page, "campaigns")
     page.get_by_role("link", name="Sample campaign").click()
     look(page, "campaign")
-    page.get_by_role("button", name="Merge the votes").click()
+    page.get_by_role("button", name="Aggregate votes").click()
     finish_job(page, site)
     look(page, "job")
     page.get_by_role("link", name="Back to the campaign").click()

@@ -20,6 +20,8 @@ from tests.site import ROOT
 from webapp.accounts.models import Account
 
 SAFE_FOR_ALL = {
+    "documentation",
+    "document",
     "health",
     "login",
     "schema",
@@ -122,10 +124,10 @@ def known(world: World) -> dict[str, str]:
 def clients(world: World) -> dict[str, Client]:
     people = {"admin": world.ada, "reviewer": world.rea, "researcher": world.resi, "annotator": world.ann}
     recruited = Account.objects.create(username="sent", recruiter="PROLIFIC_PID", recruiter_id="5f" * 12)
-    made = {role: Client(raise_request_exception=False) for role in (*people, "recruited", "nobody")}
+    clients = {role: Client(raise_request_exception=False) for role in (*people, "recruited", "nobody")}
     for role, person in (people | {"recruited": recruited}).items():
-        made[role].force_login(person)
-    return made
+        clients[role].force_login(person)
+    return clients
 
 
 def test_every_address_by_every_role(world: World, known: dict[str, str]) -> None:
@@ -151,13 +153,13 @@ def test_every_address_by_every_role(world: World, known: dict[str, str]) -> Non
 
 def fields() -> list[str]:
     """Names of all fields of all page forms, from the templates and from what the pages read."""
-    found: set[str] = set()
+    names: set[str] = set()
     for path in ROOT.glob("*/**/templates/**/*.html"):
-        found |= set(re.findall(r'name="([a-z_0-9]+)"', path.read_text()))
+        names |= set(re.findall(r'name="([a-z_0-9]+)"', path.read_text()))
     for path in ROOT.glob("*/*/pages.py"):
-        found |= set(re.findall(r'(?:POST|post)(?:\.get|\.getlist)?[\[(]"([a-z_0-9]+)"', path.read_text()))
-    found |= {name.rpartition(".")[2] for name in form.names()} | {"policy"}
-    return sorted(found - {"viewport", "csrfmiddlewaretoken"})
+        names |= set(re.findall(r'(?:POST|post)(?:\.get|\.getlist)?[\[(]"([a-z_0-9]+)"', path.read_text()))
+    names |= {name.rpartition(".")[2] for name in form.names()} | {"policy"}
+    return sorted(names - {"viewport", "csrfmiddlewaretoken"})
 
 
 def test_every_field_of_every_page_form_takes_nonsense(world: World, known: dict[str, str], settings: Any) -> None:
@@ -166,7 +168,7 @@ def test_every_field_of_every_page_form_takes_nonsense(world: World, known: dict
     client = Client(raise_request_exception=False)
     client.force_login(world.ada)
     names = fields()
-    assert {"seat", "standing", "revoke", "release", "grid", "dataset", "username", "most_votes"} <= set(names)
+    assert {"participation", "standing", "revoke", "release", "grid", "dataset", "username", "most_votes"} <= set(names)
     pages = {
         path_of(route, known)
         for name, route, _ in addresses()

@@ -20,7 +20,7 @@ def test_no_request_that_the_schema_allows_or_bends_breaks_the_server(world: Wor
 
     monkeypatch.setattr(ScopedRateThrottle, "allow_request", lambda *_: True)
     campaign = world.campaign()
-    world.seat(world.ada, campaign)
+    world.participation(world.ada, campaign)
     _, secret = tokens.issue(world.ada, name="fuzz", scopes=["read", "write", "annotate"])
     headers = {"Authorization": f"Bearer {secret}"}
     schema = schemathesis.openapi.from_wsgi("/api/v1/schema/", application, headers=headers)

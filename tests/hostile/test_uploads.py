@@ -66,11 +66,11 @@ def test_each_bad_upload_is_refused_names_its_field_and_leaves_nothing(world: Wo
     wrong = []
     for name, kind, annotations, pictures, field in CORPUS:
         answer = send(client, kind, annotations, pictures)
-        said = answer.json()
-        if not 400 <= answer.status_code < 500 or said.get("field") != field or not said["detail"]:
-            wrong.append((name, answer.status_code, said))
+        problem = answer.json()
+        if not 400 <= answer.status_code < 500 or problem.get("field") != field or not problem["detail"]:
+            wrong.append((name, answer.status_code, problem))
         if snapshot() != before:
-            wrong.append((name, "left something behind", said))
+            wrong.append((name, "left something behind", problem))
             before = snapshot()
     assert wrong == []
 
@@ -78,7 +78,7 @@ def test_each_bad_upload_is_refused_names_its_field_and_leaves_nothing(world: Wo
 def test_the_same_upload_without_the_fault_is_imported(world: World, unthrottled: None) -> None:
     answer = send(world.client(world.ada), "json", GOOD_JSON, GOOD_ZIP)
     assert answer.status_code == 202, answer.json()
-    run.perform(Job.objects.get().pk)
+    run.run_job(Job.objects.get().pk)
     job = Job.objects.get()
     assert job.state == "done", job.error
     assert job.result["images_added"] == 3

@@ -1,4 +1,4 @@
-"""Adaptive campaigns: percepts follow the votes, the queue asks what teaches most, stops by risk, and every pair is labelled."""
+"""Adaptive campaigns: posteriors follow the votes, the queue asks what teaches most, stops by risk, and every pair is labelled."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from labeling.aggregation import aggregate, posteriors
 from labeling.answering import assignment, voting
 from labeling.campaigns import participants
 from labeling.crowd import anatomy, depth
-from labeling.models import Campaign, DepthPrior, Label, Pair, Participation, Percept, Person, PersonPrior, Vote
+from labeling.models import Campaign, DepthPosterior, DepthPrior, Label, Pair, Participation, Person, PersonPrior, Vote
 from labeling.quality import forecast, report, suspicion, truth, wages
 from labeling.releasing import freeze
 from tests.conftest import NOON, SECOND, World
@@ -46,46 +46,54 @@ def truthful(world: World, campaign: Campaign, account: object, most: int, *, st
     return most
 
 
-def test_a_vote_moves_the_percept_and_an_undo_moves_it_back(world: World) -> None:
+def test_a_vote_moves_the_posterior_and_an_undo_moves_it_back(world: World) -> None:
     campaign = world.campaign(mode="adaptive")
-    before = {p.pk: p for p in Percept.objects.filter(campaign=campaign)}
+    before = {p.pk: p for p in DepthPosterior.objects.filter(campaign=campaign)}
     assert {p.votes for p in before.values()} == {0}
     lease = world.lease(world.ann, campaign)
-    percept = Percept.objects.get(campaign=campaign, person=lease.assignment.pair.first_person_id)
-    assert percept.leased == 1
+    posterior = DepthPosterior.objects.get(campaign=campaign, person=lease.assignment.pair.first_person_id)
+    assert posterior.leased == 1
     world.vote(world.ann, lease)
-    percept.refresh_from_db()
-    assert (percept.votes, percept.leased) == (1, 0)
-    assert percept.risk < before[percept.pk].risk - 0.01
-    mean, _ = posteriors.unpack(percept.seen)
+    posterior.refresh_from_db()
+    assert (posterior.votes, posterior.leased) == (1, 0)
+    assert posterior.risk < before[posterior.pk].risk - 0.01
+    mean, _ = posteriors.unpack(posterior.perceived)
     assert mean[lease.assignment.pair.first] < mean[lease.assignment.pair.second]  # 'first is closer'
     voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=NOON + SECOND)
-    percept.refresh_from_db()
-    assert (percept.votes, percept.leased) == (0, 1)
-    assert percept.risk == pytest.approx(before[percept.pk].risk)
-    assert bytes(percept.seen) == bytes(before[percept.pk].seen)
+    posterior.refresh_from_db()
+    assert (posterior.votes, posterior.leased) == (0, 1)
+    assert posterior.risk == pytest.approx(before[posterior.pk].risk)
+    assert bytes(posterior.perceived) == bytes(before[posterior.pk].perceived)
 
 
 def test_following_votes_equals_fitting_them_together(world: World) -> None:
     campaign = world.campaign(mode="adaptive", most_votes=8, session_length=500)
     truthful(world, campaign, world.ann, 20)
-    person = Percept.objects.filter(campaign=campaign).order_by("-votes").first()
+    person = DepthPosterior.objects.filter(campaign=campaign).order_by("-votes").first()
     rows = Vote.objects.filter(pair__first_person=person.person_id).values_list(
-        "pair__first", "pair__second", "closer", "side_seen"
+        "pair__first", "pair__second", "closer", "presentation"
     )
     f, s, c, look = (np.array(column) for column in zip(*rows))
     votes = depth.PairVotes(
-        np.zeros(len(f), int), f, s, np.arange(len(f)), c == 1, len(f), np.array([posteriors.LOOKS[x] for x in look])
+        np.zeros(len(f), int),
+        f,
+        s,
+        np.arange(len(f)),
+        c == 1,
+        len(f),
+        np.array([posteriors.PRESENTATIONS[x] for x in look]),
     )
-    pictures = depth.Pictures(np.zeros((1, 14)), anatomy.covariance(campaign.dataset.skeleton.plain), np.zeros(1, bool))
+    pictures = depth.Pictures(
+        np.zeros((1, 14)), anatomy.covariance(campaign.dataset.skeleton.as_skeleton), np.zeros(1, bool)
+    )
     state = depth.fit(pictures, votes, posteriors.LIVE, crowd=depth.Crowd(), belief=np.tile(depth.PRIOR, (len(f), 1)))
-    assert posteriors.unpack(person.seen)[0] == pytest.approx(state.seen_mean[0], abs=0.01)
+    assert posteriors.unpack(person.perceived)[0] == pytest.approx(state.perceived_mean[0], abs=0.01)
 
 
 def test_the_queue_spreads_first_and_asks_no_pair_of_one_person_twice(world: World) -> None:
     campaign = world.campaign(mode="adaptive", least_votes=2, session_length=500)
     truthful(world, campaign, world.ann, 10)
-    assert set(Percept.objects.filter(campaign=campaign).values_list("votes", flat=True)) == {2}
+    assert set(DepthPosterior.objects.filter(campaign=campaign).values_list("votes", flat=True)) == {2}
     assert Pair.objects.filter(campaign=campaign, votes_counted=1).count() == 10
     assert Pair.objects.filter(campaign=campaign).count() > 400  # every pair can be asked
 
@@ -93,13 +101,13 @@ def test_the_queue_spreads_first_and_asks_no_pair_of_one_person_twice(world: Wor
 def test_a_person_is_done_at_the_wanted_risk_or_the_most_votes(world: World) -> None:
     campaign = world.campaign(mode="adaptive", most_votes=3, session_length=500)
     assert truthful(world, campaign, world.ann, 100) == 15
-    assert not Percept.objects.filter(campaign=campaign, open=True).exists()
+    assert not DepthPosterior.objects.filter(campaign=campaign, open=True).exists()
     easy = world.campaign(
         campaign.dataset, name="easy", mode="adaptive", most_votes=90, stop_risk=0.32, session_length=500
     )
-    given = truthful(world, easy, world.ann, 100)
-    assert 5 <= given < 60
-    assert Percept.objects.filter(campaign=easy).order_by("-risk").first().risk <= 0.32
+    votes = truthful(world, easy, world.ann, 100)
+    assert 5 <= votes < 60
+    assert DepthPosterior.objects.filter(campaign=easy).order_by("-risk").first().risk <= 0.32
 
 
 def test_a_lease_that_expired_opens_the_person_again(world: World) -> None:
@@ -111,9 +119,9 @@ def test_a_lease_that_expired_opens_the_person_again(world: World) -> None:
                 have += (str(world.lease(account, campaign, have=have).assignment.uuid),)
             except assignment.NothingLeft:
                 break
-    assert not Percept.objects.filter(campaign=campaign, open=True).exists()
+    assert not DepthPosterior.objects.filter(campaign=campaign, open=True).exists()
     assert assignment.return_expired(NOON + timedelta(seconds=11)) == 5
-    assert Percept.objects.filter(campaign=campaign, open=True, leased=0).count() == 5
+    assert DepthPosterior.objects.filter(campaign=campaign, open=True, leased=0).count() == 5
 
 
 def test_a_merge_labels_every_pair_and_learns_who_looks(world: World) -> None:
@@ -121,45 +129,45 @@ def test_a_merge_labels_every_pair_and_learns_who_looks(world: World) -> None:
     for number, account in enumerate((world.ann, world.ben)):
         truthful(world, campaign, account, 60, start=100 * number)
     job = aggregate.start(world.ada, campaign)
-    run.perform(job.pk)
-    crowd_run = campaign.crowd_runs.get()
-    assert crowd_run.model == "depth"
-    labels = Label.objects.filter(run=crowd_run)
+    run.run_job(job.pk)
+    aggregation_run = campaign.aggregation_runs.get()
+    assert aggregation_run.model == "depth"
+    labels = Label.objects.filter(run=aggregation_run)
     assert labels.count() == campaign.pairs.count()
     assert labels.filter(votes_used=0).exists()
-    found = truth.label_truth(crowd_run)
-    assert found["voted"]["accuracy"] > 0.9
-    assert found["all"]["accuracy"] > 0.6
+    scores = truth.label_truth(aggregation_run)
+    assert scores["voted"]["accuracy"] > 0.9
+    assert scores["all"]["accuracy"] > 0.6
     campaign.refresh_from_db()
     assert sum(campaign.crowd["shares"]) == pytest.approx(1, abs=1e-3)
-    seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
-    honest = sum(b for b, kind in zip(seat.belief, depth.KINDS) if kind.name == "honest")
+    participation = Participation.objects.get(campaign=campaign, annotator=world.ann)
+    honest = sum(b for b, kind in zip(participation.belief, depth.KINDS) if kind.name == "honest")
     assert honest > 0.9
-    assert seat.flag == ""
+    assert participation.flag == ""
     again = aggregate.start(world.ada, campaign)
-    run.perform(again.pk)
+    run.run_job(again.pk)
     first, second = (dict(Label.objects.filter(run__number=n).values_list("pair_id", "p_first_closer")) for n in (1, 2))
-    assert first == second  # a merge is deterministic
+    assert first == second  # an aggregation is deterministic
 
 
 def test_a_prior_speaks_before_any_vote_but_not_in_the_control_arm(world: World) -> None:
     dataset = world.dataset(6)
-    sigma = anatomy.covariance(dataset.skeleton.plain)
+    sigma = anatomy.covariance(dataset.skeleton.as_skeleton)
     prior = DepthPrior.objects.create(dataset=dataset, name="lifter", kind="lifter", covariance=(0.25 * sigma).tolist())
     people = list(Person.objects.filter(image__dataset=dataset).order_by("pk"))
     for person in people:
         z = np.array([joint[2] for joint in person.truth_mm])
         PersonPrior.objects.create(prior=prior, person=person, mean=(z - z.mean()).tolist())
     campaign = world.campaign(dataset, mode="adaptive-prior", control_share=0.5, most_votes=10, session_length=500)
-    risk = dict(Percept.objects.filter(campaign=campaign).values_list("control", "risk"))
+    risk = dict(DepthPosterior.objects.filter(campaign=campaign).values_list("control", "risk"))
     assert risk[True] == pytest.approx(0.5)
     assert risk[False] < 0.3
-    assert Percept.objects.filter(campaign=campaign, control=True).count() == 3
+    assert DepthPosterior.objects.filter(campaign=campaign, control=True).count() == 3
     truthful(world, campaign, world.ann, 30)
-    run.perform(aggregate.start(world.ada, campaign).pk)
-    found = truth.label_truth(campaign.crowd_runs.get())
-    assert found["test"]["accuracy"] > found["plain"]["accuracy"]
-    assert found["test"]["accuracy"] > found["control"]["accuracy"]
+    run.run_job(aggregate.start(world.ada, campaign).pk)
+    scores = truth.label_truth(campaign.aggregation_runs.get())
+    assert scores["test"]["accuracy"] > scores["plain"]["accuracy"]
+    assert scores["test"]["accuracy"] > scores["control"]["accuracy"]
     assert 0 < len(report.arms(campaign)) == 2
 
 
@@ -167,13 +175,13 @@ def test_excluding_an_annotator_gives_the_votes_back_to_the_queue(world: World) 
     campaign = world.campaign(votes_per_pair=1)
     for _ in range(5):
         world.vote(world.ann, world.lease(world.ann, campaign))
-    seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
-    participants.set_standing(world.ada, seat, "blocked", "clicks at random")
+    participation = Participation.objects.get(campaign=campaign, annotator=world.ann)
+    participants.set_standing(world.ada, participation, "blocked", "clicks at random")
     assert Pair.objects.filter(campaign=campaign, votes_counted=0, taken=0).count() == 15
     for _ in range(15):
         world.vote(world.ben, world.lease(world.ben, campaign))
     participants.set_standing(
-        world.ada, seat, "active", ""
+        world.ada, participation, "active", ""
     )  # a mistake: the answers count again, none is lost or counted twice
     assert Pair.objects.filter(campaign=campaign, votes_counted=2, votes_needed=2, taken=2).count() == 5
     assert sum(Pair.objects.filter(campaign=campaign).values_list("votes_counted", flat=True)) == 20
@@ -192,18 +200,18 @@ def test_the_forecast_counts_votes_and_money_to_go(world: World) -> None:
     for number in range(6):
         now = NOON + number * SECOND
         world.vote(world.ann, world.lease(world.ann, campaign, now=now), now=now)
-    found = forecast.forecast(campaign, NOON + timedelta(hours=1))
-    assert (found.votes, found.money) == (24, pytest.approx(1.2))
-    assert found.rate_per_day == pytest.approx(6 * 24, rel=0.01)
+    outlook = forecast.forecast(campaign, NOON + timedelta(hours=1))
+    assert (outlook.votes, outlook.money) == (24, pytest.approx(1.2))
+    assert outlook.rate_per_day == pytest.approx(6 * 24, rel=0.01)
     assert wages.wage(campaign, Participation.objects.get(campaign=campaign)) == pytest.approx(0.05 * 3600)
 
 
 def belief_of(**kinds: float) -> np.ndarray:
     """A belief by name of kind, the rest spread over the honest ones."""
     names = [kind.name for kind in depth.KINDS]
-    found = np.array([kinds.get(name.replace("-", "_"), 0.0) / names.count(name) for name in names])
+    kinds_now = np.array([kinds.get(name.replace("-", "_"), 0.0) / names.count(name) for name in names])
     honest = np.array([name == "honest" for name in names])
-    return np.where(honest, (1 - found.sum()) / honest.sum(), found)
+    return np.where(honest, (1 - kinds_now.sum()) / honest.sum(), kinds_now)
 
 
 def test_automata_are_flagged() -> None:
@@ -214,12 +222,12 @@ def test_automata_are_flagged() -> None:
     )
     left = np.concatenate([rng.random(60) < 0.5, np.arange(60) % 2 == 0, rng.random(60) < 0.5]).astype(float)
     recent = suspicion.Recent(np.repeat([1, 2, 4], 60), at, left)
-    said = suspicion.suspicions(750, np.array([1, 2, 3, 4]), belief, np.full(4, 60), recent)
-    assert set(said) == {2, 3, 4}
-    assert "in turn" in said[2][0] and said[2][1]
-    assert "left" in said[3][0] and said[3][1]
+    flags = suspicion.suspicions(750, np.array([1, 2, 3, 4]), belief, np.full(4, 60), recent)
+    assert set(flags) == {2, 3, 4}
+    assert "in turn" in flags[2][0] and flags[2][1]
+    assert "left" in flags[3][0] and flags[3][1]
     # Quick and doubtful: shown. Neither the one nor the other is enough to be certain.
-    assert said[4] == ("answers every 794 ms, and often not as one who looks (P 0.714)", False)
+    assert flags[4] == ("answers every 794 ms, and often not as one who looks (P 0.714)", False)
 
 
 @pytest.mark.parametrize("delay_ms", [0, 750, 3000])
@@ -262,34 +270,34 @@ def test_the_wage_counts_everything_that_was_answered(world: World, kind: str, e
             else world.lease(world.ann, campaign, now=now)
         )
         world.vote(world.ann, lease, "same" if kind == "same" and number % 2 else "first", now=now)
-    seat = Participation.objects.get(campaign=campaign)
-    assert seat.answer_count == 45
-    assert wages.wage(campaign, seat) == pytest.approx(each)
+    participation = Participation.objects.get(campaign=campaign)
+    assert participation.answer_count == 45
+    assert wages.wage(campaign, participation) == pytest.approx(each)
     if kind in ("gold", "probes"):
-        asked = seat.gold_count + seat.probe_count
+        asked = participation.gold_count + participation.probe_count
         assert asked > 3
-        assert seat.vote_count == 45 - asked
-        found = forecast.forecast(campaign, NOON + timedelta(hours=1))
-        assert found.answers == pytest.approx(found.votes * 45 / seat.vote_count, abs=1)
-        assert found.money == pytest.approx(0.1 * found.answers)
+        assert participation.vote_count == 45 - asked
+        outlook = forecast.forecast(campaign, NOON + timedelta(hours=1))
+        assert outlook.answers == pytest.approx(outlook.votes * 45 / participation.vote_count, abs=1)
+        assert outlook.money == pytest.approx(0.1 * outlook.answers)
 
 
 def test_an_annotator_reads_the_reason_and_appeals(world: World) -> None:
     campaign = world.campaign()
-    seat = world.seat(world.ann, campaign)
+    participation = world.participation(world.ann, campaign)
     with pytest.raises(Conflict, match="nothing to appeal"):
         participants.appeal(world.ann, campaign.uuid, "why?")
-    participants.set_standing(world.ada, seat, "paused", "always left")
-    page = world.client(world.ann).get("/work/").content.decode()
+    participants.set_standing(world.ada, participation, "paused", "always left")
+    page = world.client(world.ann).get("/home/").content.decode()
     assert "always left" in page
     sent = world.client(world.ann).post(f"/annotate/{campaign.uuid}/appeal/", {"text": "I am left-handed"})
     assert sent.status_code == 302
     assert "left-handed" in world.client(world.ada).get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
     with pytest.raises(NotFound):
         participants.appeal(world.eve, campaign.uuid, "me too")
-    participants.set_standing(world.ada, seat, "active", "")
-    seat.refresh_from_db()
-    assert seat.appeal == ""
+    participants.set_standing(world.ada, participation, "active", "")
+    participation.refresh_from_db()
+    assert participation.appeal == ""
 
 
 def test_the_quality_page_shows_plots_arms_and_people_in_few_queries(
@@ -298,7 +306,7 @@ def test_the_quality_page_shows_plots_arms_and_people_in_few_queries(
     campaign = world.campaign(world.dataset(6), mode="adaptive", control_share=0.34, most_votes=12, session_length=500)
     truthful(world, campaign, world.ann, 30)
     truthful(world, campaign, world.ben, 30, start=100)
-    run.perform(aggregate.start(world.ada, campaign).pk)
+    run.run_job(aggregate.start(world.ada, campaign).pk)
     client = world.client(world.ada)
     with django_assert_max_num_queries(32):  # type: ignore[operator]
         page = client.get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
@@ -317,14 +325,14 @@ def test_the_quality_page_shows_plots_arms_and_people_in_few_queries(
 def test_reliability_of_a_release_is_one_command(world: World) -> None:
     campaign = world.campaign(world.dataset(6), mode="adaptive", most_votes=20, session_length=500)
     truthful(world, campaign, world.ann, 60)
-    run.perform(aggregate.start(world.ada, campaign).pk)
+    run.run_job(aggregate.start(world.ada, campaign).pk)
     release = freeze.freeze(world.ada, campaign)
     out = io.StringIO()
     call_command("reliability", str(release.uuid), "--json", stdout=out)
-    found = json.loads(out.getvalue())
-    again = truth.label_truth(campaign.crowd_runs.get())["all"]
-    assert found["labels"] == again["labels"] == campaign.pairs.count()
-    assert found["accuracy"] == pytest.approx(again["accuracy"], abs=1e-6)
+    outlook = json.loads(out.getvalue())
+    again = truth.label_truth(campaign.aggregation_runs.get())["all"]
+    assert outlook["labels"] == again["labels"] == campaign.pairs.count()
+    assert outlook["accuracy"] == pytest.approx(again["accuracy"], abs=1e-6)
     with pytest.raises(CommandError, match="there is no"):
         call_command("reliability", "nothing", stdout=out)
 
@@ -332,12 +340,12 @@ def test_reliability_of_a_release_is_one_command(world: World) -> None:
 def test_the_planner_says_what_votes_will_buy_and_cost(world: World) -> None:
     client = world.client(world.ada)
     wish = {"people": 100, "pairs": 5, "votes_per_pair": 5, "risk": 0.3, "pay_per_vote": 0.01, "gold_share": 0.2}
-    found = client.post("/api/v1/campaigns/plan/", wish, content_type="application/json").json()
-    assert found["fixed"] == {"votes_per_person": 25, "votes": 3125, "money": 31.25}
-    risks = [row["risk"] for row in found["curve"]]
+    planned = client.post("/api/v1/campaigns/plan/", wish, content_type="application/json").json()
+    assert planned["fixed"] == {"votes_per_person": 25, "votes": 3125, "money": 31.25}
+    risks = [row["risk"] for row in planned["curve"]]
     assert risks[0] == 0.5
     assert risks[25] < risks[10] < risks[3] < 0.45
-    each = found["adaptive"]["votes_per_person"]
+    each = planned["adaptive"]["votes_per_person"]
     assert risks[each] <= 0.3 < risks[each - 1]
     page = client.get("/campaigns/plan/", {"risk": 0.3}).content.decode()
     assert "What votes buy" in page
@@ -355,7 +363,7 @@ def test_the_schedule_looks_at_annotators_of_adaptive_campaigns_without_writing_
     truthful(world, campaign, world.ann, 12)
     assert aggregate.judge_open_campaigns() == 1
     assert aggregate.judge_open_campaigns() == 0  # it waits already
-    run.perform(Job.objects.get(kind="aggregate").pk)
+    run.run_job(Job.objects.get(kind="aggregate").pk)
     assert Job.objects.get(kind="aggregate").state == "done"
     assert aggregate.judge_open_campaigns() == 0  # nothing new
     assert Label.objects.count() == 0
@@ -367,7 +375,7 @@ def test_the_schedule_looks_at_annotators_of_adaptive_campaigns_without_writing_
 
 def test_who_is_certainly_not_looking_is_paused_once_and_an_admin_has_the_last_word(world: World) -> None:
     campaign = world.campaign(guard="pause")
-    seat = world.seat(world.ann, campaign)
+    participation = world.participation(world.ann, campaign)
     nobody = suspicion.Recent(np.zeros(0, int), np.zeros(0), np.zeros(0))
     kinds = np.array([kind.name for kind in depth.KINDS])
 
@@ -375,8 +383,8 @@ def test_who_is_certainly_not_looking_is_paused_once_and_an_admin_has_the_last_w
         belief = np.where(
             kinds == "always-left", left, (1 - left) * depth.PRIOR / depth.PRIOR[kinds != "always-left"].sum()
         )
-        suspicion.judge(campaign, np.array([seat.pk]), belief[None] / belief.sum(), np.array([40]), nobody)
-        return Participation.objects.get(pk=seat.pk)
+        suspicion.judge(campaign, np.array([participation.pk]), belief[None] / belief.sum(), np.array([40]), nobody)
+        return Participation.objects.get(pk=participation.pk)
 
     assert (judged(0.1).flag, judged(0.1).standing) == ("", "active")
     assert "left" in judged(0.6).flag  # looks wrong: shown, not paused
@@ -398,10 +406,10 @@ def test_many_annotators_at_once_neither_lock_each_other_out_nor_count_twice(wor
     )
     crowd = [people.create(None, username=f"crowd-{n}", role="annotator") for n in range(8)]
     for account in crowd:
-        world.seat(account, campaign)
+        world.participation(account, campaign)
 
     def work(number: int) -> int:
-        rng, given = random.Random(number), 0
+        rng, count = random.Random(number), 0
         try:
             for turn in range(14):
                 now = NOON + (100 * number + turn) * SECOND
@@ -410,19 +418,19 @@ def test_many_annotators_at_once_neither_lock_each_other_out_nor_count_twice(wor
                 except assignment.NothingLeft:
                     continue
                 world.vote(crowd[number], lease, now=now)
-                given += 1
+                count += 1
                 if turn % 5 == 4:
                     voting.undo(crowd[number], campaign.uuid, key=uuid.uuid4(), now=now)
-                    given -= 1
-            return given
+                    count -= 1
+            return count
         finally:
             connection.close()
 
     with ThreadPoolExecutor(8) as pool:
-        given = sum(pool.map(work, range(8)))
+        total = sum(pool.map(work, range(8)))
     counted = list(Pair.objects.filter(campaign=campaign).values_list("votes_counted", flat=True))
-    assert sum(counted) == Vote.objects.filter(retraction=None).count() == given
-    assert sum(Percept.objects.filter(campaign=campaign).values_list("votes", flat=True)) == given
+    assert sum(counted) == Vote.objects.filter(retraction=None).count() == total
+    assert sum(DepthPosterior.objects.filter(campaign=campaign).values_list("votes", flat=True)) == total
 
 
 def test_the_least_known_people_come_with_their_contradictions(world: World) -> None:
@@ -448,8 +456,8 @@ def test_the_least_known_people_come_with_their_contradictions(world: World) -> 
         for b in range(a)
         for c in range(b)
     )
-    found = report.riskiest(campaign)[0]
-    assert found.circles == circles > 0
-    assert found.surprising > 0
+    person = report.riskiest(campaign)[0]
+    assert person.circles == circles > 0
+    assert person.surprising > 0
     page = world.client(world.ada).get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
     assert f"{circles} contradiction" in page

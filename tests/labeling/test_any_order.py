@@ -25,189 +25,197 @@ from webapp.errors import Refusal
 WHO = st.sampled_from(["ann", "ben", "eve"])
 
 
-def machine(world: World, dataset: Any, mode: str) -> type[RuleBasedStateMachine]:
-    class AnyOrder(RuleBasedStateMachine):
-        """Every step goes through the verbs that pages and API call; what they refuse must change nothing."""
+class AnyOrder(RuleBasedStateMachine):
+    """Every step goes through the verbs that pages and API call; what they refuse must change nothing."""
 
-        def __init__(self) -> None:
-            super().__init__()
-            self.block = transaction.atomic()
-            self.block.__enter__()
-            self.now = NOON
-            self.rng = random.Random(1)
-            self.people = {name: getattr(world, name) for name in ("ann", "ben", "eve")}
-            self.held: dict[str, dict[str, assignment.Lease]] = {name: {} for name in self.people}
-            self.first_gold: dict[int, int] = {}
-            self.may_still: set[int] | None = None  # leases that were out when the campaign was paused or closed
+    world: World
+    dataset: Any
+    mode: str
 
-        @initialize(seed=st.integers(0, 1000))
-        def begin(self, seed: int) -> None:
-            self.rng = random.Random(seed)
-            self.campaign = world.campaign(
-                dataset,
-                name=f"any order {seed}",
-                mode=mode,
-                votes_per_pair=2,
-                session_length=6,
-                gold_share=0.4,
-                gold_questions=4,
-                probe_share=0.2,
-                lease_s=60,
-                pairs=2,
+    def __init__(self) -> None:
+        super().__init__()
+        self.block = transaction.atomic()
+        self.block.__enter__()
+        self.now = NOON
+        self.rng = random.Random(1)
+        self.people = {name: getattr(self.world, name) for name in ("ann", "ben", "eve")}
+        self.held: dict[str, dict[str, assignment.Lease]] = {name: {} for name in self.people}
+        self.first_gold: dict[int, int] = {}
+        self.may_still: set[int] | None = None  # leases that were out when the campaign was paused or closed
+
+    @initialize(seed=st.integers(0, 1000))
+    def begin(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.campaign = self.world.campaign(
+            self.dataset,
+            name=f"any order {seed}",
+            mode=self.mode,
+            votes_per_pair=2,
+            session_length=6,
+            gold_share=0.4,
+            gold_questions=4,
+            probe_share=0.2,
+            lease_s=60,
+            pairs=2,
+        )
+        self.work("ann", 5, "first")
+
+    def teardown(self) -> None:
+        transaction.set_rollback(True)
+        self.block.__exit__(None, None, None)
+
+    def tried(self, verb: Any) -> Any:
+        """The outcome of a verb, or None where it refused."""
+        try:
+            with transaction.atomic():
+                return verb()
+        except Refusal:
+            return None
+
+    @rule(who=WHO, seconds=st.integers(0, 20))
+    def ask(self, who: str, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        account = self.people[who]
+        account.refresh_from_db()
+        have = frozenset(self.held[who])
+        lease = self.tried(
+            lambda: (
+                participants.participate(account, self.campaign)
+                and assignment.next_pair(account, self.campaign.uuid, now=self.now, rng=self.rng, have=have)
             )
-            self.work("ann", 5, "first")
+        )
+        if lease is not None:
+            state = self.state()
+            assert state == "open" or lease.assignment.pk in (self.may_still or ())
+            self.held[who][str(lease.assignment.uuid)] = lease
 
-        def teardown(self) -> None:
-            transaction.set_rollback(True)
-            self.block.__exit__(None, None, None)
+    @rule(who=WHO, closer=st.sampled_from(["first", "second"]))
+    def answer(self, who: str, closer: str) -> None:
+        if not self.held[who]:
+            return
+        identity, lease = next(iter(self.held[who].items()))
+        account = self.people[who]
+        account.refresh_from_db()
+        done = self.tried(lambda: voting.accept(account, lease.token, closer=closer, key=uuid.uuid4(), now=self.now))
+        del self.held[who][identity]
+        if done is not None and self.state() != "open":
+            assert done.assignment.pk in (self.may_still or ())
 
-        def tried(self, verb: Any) -> Any:
-            """The outcome of a verb, or None where it refused."""
-            try:
-                with transaction.atomic():
-                    return verb()
-            except Refusal:
-                return None
-
-        @rule(who=WHO, seconds=st.integers(0, 20))
-        def ask(self, who: str, seconds: int) -> None:
-            self.now += timedelta(seconds=seconds)
-            account = self.people[who]
-            account.refresh_from_db()
-            have = frozenset(self.held[who])
-            lease = self.tried(
-                lambda: (
-                    participants.participate(account, self.campaign)
-                    and assignment.next_pair(account, self.campaign.uuid, now=self.now, rng=self.rng, have=have)
-                )
-            )
-            if lease is not None:
-                state = self.state()
-                assert state == "open" or lease.assignment.pk in (self.may_still or ())
-                self.held[who][str(lease.assignment.uuid)] = lease
-
-        @rule(who=WHO, closer=st.sampled_from(["first", "second"]))
-        def answer(self, who: str, closer: str) -> None:
-            if not self.held[who]:
-                return
-            identity, lease = next(iter(self.held[who].items()))
-            account = self.people[who]
-            account.refresh_from_db()
-            done = self.tried(
-                lambda: voting.accept(account, lease.token, closer=closer, key=uuid.uuid4(), now=self.now)
-            )
-            del self.held[who][identity]
-            if done is not None and self.state() != "open":
-                assert done.assignment.pk in (self.may_still or ())
-
-        @rule(who=WHO, many=st.integers(1, 6), closer=st.sampled_from(["first", "second"]))
-        def work(self, who: str, many: int, closer: str) -> None:
-            for _ in range(many):
-                self.ask(who, 1)
-                self.answer(who, closer)
-
-        @rule(who=WHO, closer=st.sampled_from(["first", "second"]))
-        def think_again(self, who: str, closer: str) -> None:
-            self.work(who, 2, "first")
-            self.undo(who)
+    @rule(who=WHO, many=st.integers(1, 6), closer=st.sampled_from(["first", "second"]))
+    def work(self, who: str, many: int, closer: str) -> None:
+        for _ in range(many):
+            self.ask(who, 1)
             self.answer(who, closer)
 
-        @rule(who=WHO)
-        def undo(self, who: str) -> None:
-            account = self.people[who]
-            account.refresh_from_db()
-            lease = self.tried(lambda: voting.undo(account, self.campaign.uuid, key=uuid.uuid4(), now=self.now))
-            if lease is not None:
-                assert self.state() == "open"
-                self.held[who][str(lease.assignment.uuid)] = lease
+    @rule(who=WHO, closer=st.sampled_from(["first", "second"]))
+    def think_again(self, who: str, closer: str) -> None:
+        self.work(who, 2, "first")
+        self.undo(who)
+        self.answer(who, closer)
 
-        @rule(who=WHO)
-        def skip(self, who: str) -> None:
-            if self.held[who]:
-                _, lease = self.held[who].popitem()
-                self.tried(
-                    lambda: reports.skip(
-                        self.people[who],
-                        self.campaign.uuid,
-                        lease.assignment.uuid,
-                        reason="picture",
-                        words="",
-                        now=self.now,
-                    )
+    @rule(who=WHO)
+    def undo(self, who: str) -> None:
+        account = self.people[who]
+        account.refresh_from_db()
+        lease = self.tried(lambda: voting.undo(account, self.campaign.uuid, key=uuid.uuid4(), now=self.now))
+        if lease is not None:
+            assert self.state() == "open"
+            self.held[who][str(lease.assignment.uuid)] = lease
+
+    @rule(who=WHO)
+    def skip(self, who: str) -> None:
+        if self.held[who]:
+            _, lease = self.held[who].popitem()
+            self.tried(
+                lambda: reports.skip(
+                    self.people[who],
+                    self.campaign.uuid,
+                    lease.assignment.uuid,
+                    reason="picture",
+                    words="",
+                    now=self.now,
                 )
-
-        @rule(to=st.sampled_from(["open", "open", "open", "pause", "close"]))
-        def move(self, to: str) -> None:
-            if self.tried(lambda: lifecycle.move(world.ada, self.campaign, to)) is None:
-                return
-            live = Assignment.objects.filter(campaign=self.campaign, state="leased", expires_at__gt=self.now)
-            self.may_still = None if to == "open" else set(live.values_list("pk", flat=True))
-
-        @rule(who=WHO, standing=st.sampled_from(["active", "active", "active", "paused", "blocked"]))
-        def decide(self, who: str, standing: str) -> None:
-            seat = Participation.objects.filter(campaign=self.campaign, annotator=self.people[who]).first()
-            if seat is not None:
-                self.tried(lambda: participants.set_standing(world.ada, seat, standing, "because"))
-
-        @rule(who=WHO, role=st.sampled_from(["annotator", "annotator", "annotator", "researcher"]))
-        def change_role(self, who: str, role: str) -> None:
-            type(world.ann).objects.filter(pk=self.people[who].pk).update(role=role)
-
-        @rule(seconds=st.integers(30, 200))
-        def time_passes(self, seconds: int) -> None:
-            self.now += timedelta(seconds=seconds)
-            assignment.return_expired(self.now)
-
-        def state(self) -> str:
-            self.campaign.refresh_from_db(fields=["state"])
-            return str(self.campaign.state)
-
-        @invariant()
-        def the_books_balance(self) -> None:
-            if not hasattr(self, "campaign"):
-                return
-            counted = dict(counted_votes(self.campaign).order_by().values_list("pair").annotate(n=Count("pk")))
-            leased = dict(
-                Assignment.objects.filter(campaign=self.campaign, state="leased", pair__isnull=False)
-                .order_by()
-                .values_list("pair")
-                .annotate(n=Count("pk"))
             )
-            for pair in Pair.objects.filter(campaign=self.campaign):
-                assert pair.votes_counted == counted.get(pair.pk, 0)
-                assert pair.taken == pair.votes_counted + leased.get(
-                    pair.pk, 0
-                )  # short of votes: open or in somebody's hands
-                assert pair.taken <= pair.votes_needed
-            finished = Pair.objects.filter(campaign=self.campaign, votes_counted=F("votes_needed")).count()
-            if mode == "fixed":
-                progress = aggregate.progress_of(self.campaign)
-                assert progress["pairs_finished"] == finished
-                assert progress["votes_counted"] == sum(counted.values())
-                assert progress["leased"] == sum(leased.values())
 
-        @invariant()
-        def the_first_answer_to_gold_stands_whatever_comes_later(self) -> None:
-            if not hasattr(self, "campaign"):
-                return
-            for answer in GoldAnswer.objects.filter(assignment__campaign=self.campaign, number=1):
-                assert self.first_gold.setdefault(answer.pk, answer.closer) == answer.closer
-            for seat in Participation.objects.filter(campaign=self.campaign):
-                mine = Q(assignment__participation=seat)
-                first = GoldAnswer.objects.filter(mine, number=1)
-                assert (seat.gold_count, seat.gold_right) == (first.count(), first.filter(correct=True).count())
-                probes = ProbeAnswer.objects.filter(mine, number=1)
-                assert (seat.probe_count, seat.probes_same) == (probes.count(), probes.filter(same=True).count())
-                votes = standing_votes(self.campaign).filter(participation=seat)
-                assert seat.vote_count == votes.count()
-                standing = sum(
-                    table.objects.filter(mine, retraction__isnull=True).count()
-                    for table in (Vote, GoldAnswer, ProbeAnswer)
-                )
-                assert seat.answer_count == standing
-                assert GoldAnswer.objects.filter(mine, number__gt=voting.MOST_UNDONE + 1).count() == 0
+    @rule(to=st.sampled_from(["open", "open", "open", "pause", "close"]))
+    def move(self, to: str) -> None:
+        if self.tried(lambda: lifecycle.move(self.world.ada, self.campaign, to)) is None:
+            return
+        live = Assignment.objects.filter(campaign=self.campaign, state="leased", expires_at__gt=self.now)
+        self.may_still = None if to == "open" else set(live.values_list("pk", flat=True))
 
-    return AnyOrder
+    @rule(who=WHO, standing=st.sampled_from(["active", "active", "active", "paused", "blocked"]))
+    def decide(self, who: str, standing: str) -> None:
+        participation = Participation.objects.filter(campaign=self.campaign, annotator=self.people[who]).first()
+        if participation is not None:
+            self.tried(lambda: participants.set_standing(self.world.ada, participation, standing, "because"))
+
+    @rule(who=WHO, role=st.sampled_from(["annotator", "annotator", "annotator", "researcher"]))
+    def change_role(self, who: str, role: str) -> None:
+        type(self.world.ann).objects.filter(pk=self.people[who].pk).update(role=role)
+
+    @rule(seconds=st.integers(30, 200))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+        assignment.return_expired(self.now)
+
+    def state(self) -> str:
+        self.campaign.refresh_from_db(fields=["state"])
+        return str(self.campaign.state)
+
+    @invariant()
+    def the_books_balance(self) -> None:
+        if not hasattr(self, "campaign"):
+            return
+        counted = dict(counted_votes(self.campaign).order_by().values_list("pair").annotate(n=Count("pk")))
+        leased = dict(
+            Assignment.objects.filter(campaign=self.campaign, state="leased", pair__isnull=False)
+            .order_by()
+            .values_list("pair")
+            .annotate(n=Count("pk"))
+        )
+        for pair in Pair.objects.filter(campaign=self.campaign):
+            assert pair.votes_counted == counted.get(pair.pk, 0)
+            assert pair.taken == pair.votes_counted + leased.get(
+                pair.pk, 0
+            )  # short of votes: open or in somebody's hands
+            assert pair.taken <= pair.votes_needed
+        finished = Pair.objects.filter(campaign=self.campaign, votes_counted=F("votes_needed")).count()
+        if self.mode == "fixed":
+            progress = aggregate.progress_of(self.campaign)
+            assert progress["pairs_finished"] == finished
+            assert progress["votes_counted"] == sum(counted.values())
+            assert progress["leased"] == sum(leased.values())
+
+    @invariant()
+    def the_first_answer_to_gold_stands_whatever_comes_later(self) -> None:
+        if not hasattr(self, "campaign"):
+            return
+        for answer in GoldAnswer.objects.filter(assignment__campaign=self.campaign, number=1):
+            assert self.first_gold.setdefault(answer.pk, answer.closer) == answer.closer
+        for participation in Participation.objects.filter(campaign=self.campaign):
+            mine = Q(assignment__participation=participation)
+            first = GoldAnswer.objects.filter(mine, number=1)
+            assert (participation.gold_count, participation.gold_right) == (
+                first.count(),
+                first.filter(correct=True).count(),
+            )
+            probes = ProbeAnswer.objects.filter(mine, number=1)
+            assert (participation.probe_count, participation.probes_same) == (
+                probes.count(),
+                probes.filter(same=True).count(),
+            )
+            votes = standing_votes(self.campaign).filter(participation=participation)
+            assert participation.vote_count == votes.count()
+            standing = sum(
+                table.objects.filter(mine, retraction__isnull=True).count() for table in (Vote, GoldAnswer, ProbeAnswer)
+            )
+            assert participation.answer_count == standing
+            assert GoldAnswer.objects.filter(mine, number__gt=voting.MOST_UNDONE + 1).count() == 0
+
+
+def machine(world: World, dataset: Any, mode: str) -> type[RuleBasedStateMachine]:
+    return type("AnyOrderHere", (AnyOrder,), {"world": world, "dataset": dataset, "mode": mode})
 
 
 @pytest.mark.parametrize("mode", ["fixed", "adaptive"])

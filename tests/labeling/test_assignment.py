@@ -192,17 +192,17 @@ def test_a_closed_door_is_closed(world: World) -> None:
 def test_a_blocked_annotator_gets_the_reason_and_no_question(world: World) -> None:
     campaign = world.campaign()
     world.vote(world.ann, world.lease(world.ann, campaign))
-    seat = Participation.objects.get(annotator=world.ann)
+    participation = Participation.objects.get(annotator=world.ann)
     with pytest.raises(NotAllowed):
-        participants.set_standing(world.eve, seat, "blocked", "because")
-    participants.set_standing(world.rea, seat, "blocked", "always says left")
+        participants.set_standing(world.eve, participation, "blocked", "because")
+    participants.set_standing(world.rea, participation, "blocked", "always says left")
     with pytest.raises(NotAllowed, match="always says left"):
         world.lease(world.ann, campaign)
 
 
 def test_who_saw_the_answers_cannot_answer(world: World) -> None:
     campaign = world.campaign()
-    world.seat(world.rea, campaign)
+    world.participation(world.rea, campaign)
     participants.note_answers_seen(world.rea, campaign)
     with pytest.raises(NotAllowed, match="seen"):
         world.lease(world.rea, campaign)
@@ -232,7 +232,7 @@ def test_gold_questions_are_as_many_and_as_varied_as_ordinary_ones(world: World)
         person.truth_mm = [[0.0, 0.0, spread.uniform(-400, 400)] for _ in person.keypoints]
         person.save()
     campaign = world.campaign(data, gold_share=0.2, pairs=20)
-    gold = list(campaign.known_questions.filter(use="gold"))
+    gold = list(campaign.reference_questions.filter(use="gold"))
     assert len(gold) == 60 * 20 * 0.2 / 0.8  # with as many people asked, none is asked more often than an ordinary pair
     assert all(g.gap_mm >= reference_questions.GOLD_GAP_MM for g in gold)
     of_person = Counter(g.person_id for g in gold)
@@ -249,24 +249,24 @@ def test_the_least_asked_gold_question_comes_next(world: World) -> None:
     campaign = world.campaign(
         world.dataset(12), gold_share=0.5, gold_questions=40, votes_per_pair=3, session_length=100
     )
-    golds = campaign.known_questions.filter(use="gold").count()
+    golds = campaign.reference_questions.filter(use="gold").count()
     for number, person in enumerate((world.ann, world.ben)):
-        world.seat(person, campaign)
+        world.participation(person, campaign)
         for n in range(golds // 2):
             lease = assignment.next_pair(person, campaign.uuid, now=NOON, rng=random.Random(100 * number + n))
             world.vote(person, lease)
     asked = Counter(Assignment.objects.exclude(gold=None).values_list("gold", flat=True))
     assert asked.total() > 5
     assert set(asked.values()) == {1}  # nobody got what another had while there were others
-    assert dict(campaign.known_questions.filter(use="gold", asked__gt=0).values_list("pk", "asked")) == dict(asked)
+    assert dict(campaign.reference_questions.filter(use="gold", asked__gt=0).values_list("pk", "asked")) == dict(asked)
 
 
 def test_gold_questions_look_alike_are_kept_apart_and_asked_once(world: World) -> None:
     campaign = world.campaign(gold_share=0.5, votes_per_pair=3, session_length=100)
-    assert campaign.known_questions.filter(use="gold").exists()
+    assert campaign.reference_questions.filter(use="gold").exists()
     rng_seen = set()
     for n in range(18):
-        world.seat(world.ann, campaign)
+        world.participation(world.ann, campaign)
         lease = assignment.next_pair(world.ann, campaign.uuid, now=NOON, rng=random.Random(n), have=frozenset())
         if lease.assignment.gold_id:
             assert lease.assignment.gold_id not in rng_seen
@@ -315,7 +315,7 @@ def test_a_question_costs_the_same_however_many_levels_of_takers_are_empty(world
     for taken in (0, 5):
         campaign = world.campaign(data, name=f"{taken} taken", votes_per_pair=8, session_length=50)
         Pair.objects.filter(campaign=campaign).update(taken=taken)
-        world.seat(world.ann, campaign)
+        world.participation(world.ann, campaign)
         world.vote(world.ann, world.lease(world.ann, campaign))  # finds the empty levels
         with CaptureQueriesContext(connection) as queries:
             lease = world.lease(world.ann, campaign)
@@ -329,8 +329,8 @@ def test_a_pair_that_comes_back_to_an_empty_level_is_handed_out_at_once_where_no
 ) -> None:
     campaign = world.campaign(world.dataset(1), pairs=2, votes_per_pair=2, session_length=50)
     world.vote(world.ann, world.lease(world.ann, campaign))
-    given = world.lease(world.ann, campaign)
+    lease = world.lease(world.ann, campaign)
     world.vote(world.ben, world.lease(world.ben, campaign))  # the first pair; finds none without takers
-    assignment.return_expired(now=given.assignment.expires_at + timedelta(seconds=1))
-    again = world.lease(world.ann, campaign, now=given.assignment.expires_at + timedelta(seconds=2))
-    assert again.assignment.pair_id == given.assignment.pair_id
+    assignment.return_expired(now=lease.assignment.expires_at + timedelta(seconds=1))
+    again = world.lease(world.ann, campaign, now=lease.assignment.expires_at + timedelta(seconds=2))
+    assert again.assignment.pair_id == lease.assignment.pair_id

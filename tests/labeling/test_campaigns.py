@@ -45,9 +45,9 @@ PLAN: dict[str, Any] = {
 def test_a_campaign_is_read_back_as_it_was_written(world: World) -> None:
     client, dataset = world.client(world.ada), world.dataset()
     body = PLAN | {"dataset": str(dataset.uuid)}
-    made = client.post("/api/v1/campaigns/", body, content_type="application/json")
-    assert made.status_code == 201
-    read = client.get(f"/api/v1/campaigns/{made.json()['id']}/").json()
+    created = client.post("/api/v1/campaigns/", body, content_type="application/json")
+    assert created.status_code == 201
+    read = client.get(f"/api/v1/campaigns/{created.json()['id']}/").json()
     assert {name: read[name] for name in PLAN} == PLAN
     # Every field of a plan has a place in the answer, but those of which only the outcome is kept.
     assert set(CampaignPlan.model_fields) - set(read) == {"gold_questions", "tutorial_dataset"}
@@ -131,12 +131,12 @@ def test_the_form_has_every_field_of_a_campaign_and_keeps_what_was_typed_after_a
     assert re.search(r'name="allow_same" checked', page)
     assert re.search(r'name="lease_s"[^>]*value="77"', page)
     assert client.post("/campaigns/new/", typed | {"keypoints": "left_wrist, neck"}).status_code == 302
-    made = Campaign.objects.get(name="LSPET night")
-    assert (made.access, made.allow_same, made.guard, made.lease_s, made.gold_share) == (
+    campaign = Campaign.objects.get(name="LSPET night")
+    assert (campaign.access, campaign.allow_same, campaign.guard, campaign.lease_s, campaign.gold_share) == (
         "invite",
         True,
         "pause",
         77,
         0.25,
     )
-    assert made.pair_policy["name"] == "all"
+    assert campaign.pair_policy["name"] == "all"

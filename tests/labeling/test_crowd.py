@@ -137,15 +137,15 @@ class TestOurModels:
         gold = np.full(120, np.nan)
         assert np.mean((self.fit(name, votes).p_second > 0.5) == truth) < 0.1
         gold[:60] = truth[:60]
-        found = self.fit(name, votes, gold)
-        assert np.mean((found.p_second > 0.5) == truth) > 0.95
-        assert found.p_second[:60].tolist() == truth[:60].astype(float).tolist()
-        assert found.skill[:10].max() < 0.4 < 0.7 < found.skill[10:].min()
+        result = self.fit(name, votes, gold)
+        assert np.mean((result.p_second > 0.5) == truth) > 0.95
+        assert result.p_second[:60].tolist() == truth[:60].astype(float).tolist()
+        assert result.skill[:10].max() < 0.4 < 0.7 < result.skill[10:].min()
 
 
 def test_the_first_round_of_two_coin_equals_its_equations_written_plainly() -> None:
     votes, _ = simulated(questions=7, annotators=5, per=3)
-    found = two_coin.fit(votes, TwoCoinConfig(rounds=1))
+    result = two_coin.fit(votes, TwoCoinConfig(rounds=1))
     start = [
         (sum(z) + 0.5) / (len(z) + 1)
         for z in ([v for q, v in zip(votes.question, votes.second) if q == i] for i in range(7))
@@ -162,7 +162,7 @@ def test_the_first_round_of_two_coin_equals_its_equations_written_plainly() -> N
     ones = sum(start)
     for q in range(7):
         logit[q] += digamma(1 + ones) - digamma(1 + 7 - ones)
-    assert found.p_second == pytest.approx([1 / (1 + math.exp(-x)) for x in logit], abs=1e-9)
+    assert result.p_second == pytest.approx([1 / (1 + math.exp(-x)) for x in logit], abs=1e-9)
 
 
 def test_a_colour_bias_is_told_from_skill() -> None:
@@ -174,11 +174,11 @@ def test_a_colour_bias_is_told_from_skill() -> None:
     logit = np.where(truth[question], 1.2, -1.2) - 1.5 * np.where(shown & 1, 1.0, -1.0)
     second = rng.random(2000) < 1 / (1 + np.exp(-logit))
     votes = Votes(question, annotator, second, 400, 20, shown)
-    found = ease.states(votes, EaseConfig())
-    assert found.crowd.mean[2] == pytest.approx(1.5, abs=0.4)  # the third parameter: leaning to green
-    assert abs(found.crowd.mean[3]) < 0.25
+    result = ease.states(votes, EaseConfig())
+    assert result.crowd.mean[2] == pytest.approx(1.5, abs=0.4)  # the third parameter: leaning to green
+    assert abs(result.crowd.mean[3]) < 0.25
     blind = ease.states(Votes(question, annotator, second, 400, 20), EaseConfig())
-    assert np.mean((found.p_second > 0.5) == truth) > np.mean((blind.p_second > 0.5) == truth) + 0.03
+    assert np.mean((result.p_second > 0.5) == truth) > np.mean((blind.p_second > 0.5) == truth) + 0.03
 
 
 def test_ease_is_chosen_where_questions_differ_and_is_calibrated() -> None:
@@ -187,19 +187,19 @@ def test_ease_is_chosen_where_questions_differ_and_is_calibrated() -> None:
     question, annotator = np.repeat(np.arange(3000), 5), rng.integers(0, 60, 15_000)
     logit = rng.normal(1.3, 0.4, 60)[annotator] * easy[question] * np.where(truth[question], 1, -1)
     votes = Votes(question, annotator, rng.random(15_000) < 1 / (1 + np.exp(-logit)), 3000, 60)
-    found = model_selection.fit(votes, ChosenConfig())
-    assert found.notes["model"] == "ease"
-    assert measures.ece(found.p_second, truth) < 0.03
+    result = model_selection.fit(votes, ChosenConfig())
+    assert result.notes["model"] == "ease"
+    assert measures.ece(result.p_second, truth) < 0.03
     assert measures.ece(two_coin.fit(votes, TwoCoinConfig()).p_second, truth) > 0.05
 
 
 @pytest.mark.parametrize("name", ["two-coin", "ease"])
 def test_a_posterior_follows_single_votes_and_takes_them_back(name: str) -> None:
     """Ten votes added to a fit are what a fit of all votes says, as far as annotators are thought of alike; and back again."""
-    made, _ = simulated(3000, 60, per=5)
-    shown = np.random.default_rng(1).integers(0, 4, len(made.question))
-    votes = Votes(made.question, made.annotator, made.second, 3000, 60, shown)
-    disputed = np.flatnonzero(np.isin(made.second.reshape(-1, 5).sum(axis=1), (2, 3)))[:4]
+    planted, _ = simulated(3000, 60, per=5)
+    shown = np.random.default_rng(1).integers(0, 4, len(planted.question))
+    votes = Votes(planted.question, planted.annotator, planted.second, 3000, 60, shown)
+    disputed = np.flatnonzero(np.isin(planted.second.reshape(-1, 5).sum(axis=1), (2, 3)))[:4]
     late = np.isin(np.arange(len(shown)), [*(5 * disputed), *range(len(shown) - 5, len(shown))])
     offer = question_models[name]
     before = offer.load()(votes.only(~late), offer.config(), **QUIET)
@@ -251,7 +251,7 @@ def test_alpha_counts_agreeing_pairs_of_votes() -> None:
 )
 def test_cycles_equal_a_count_over_all_triples(rows: list[tuple[int, int, int, bool]]) -> None:
     table = np.array(rows, dtype=np.int64).reshape(-1, 4)
-    found = measures.cycles(table[:, 0], table[:, 1], table[:, 2], table[:, 3] == 1, 2, 5)
+    counted = measures.cycles(table[:, 0], table[:, 1], table[:, 2], table[:, 3] == 1, 2, 5)
     for picture in (0, 1):
         lead = np.zeros((5, 5), int)
         for i, f, s, second in rows:
@@ -262,7 +262,7 @@ def test_cycles_equal_a_count_over_all_triples(rows: list[tuple[int, int, int, b
         round_trips = sum(
             lead[a, b] > 0 and lead[b, c] > 0 and lead[c, a] > 0 for a in range(5) for b in range(5) for c in range(5)
         )
-        assert found[picture] == round_trips / 3
+        assert counted[picture] == round_trips / 3
 
 
 def test_calibration_error_by_hand() -> None:
@@ -277,11 +277,11 @@ def test_calibration_error_by_hand() -> None:
 def test_the_psychometric_curve_finds_the_noise_of_a_simulated_annotator() -> None:
     rng = np.random.default_rng(4)
     gap = rng.normal(0, 250, 4000)
-    found = measures.psychometric(gap, (gap + rng.normal(0, 200, 4000) > 0) == (gap > 0))
-    assert found.noise_mm == pytest.approx(200, rel=0.15)
-    assert found.count.sum() == 4000
-    assert found.right[0] == pytest.approx(0.53, abs=0.05)
-    assert found.right[-1] > 0.97
+    curve = measures.psychometric(gap, (gap + rng.normal(0, 200, 4000) > 0) == (gap > 0))
+    assert curve.noise_mm == pytest.approx(200, rel=0.15)
+    assert curve.count.sum() == 4000
+    assert curve.right[0] == pytest.approx(0.53, abs=0.05)
+    assert curve.right[-1] > 0.97
 
 
 def test_agreement_counts_by_hand() -> None:

@@ -34,7 +34,7 @@ def pictures(count: int = 1, gold: bool = False) -> depth.Pictures:
 
 
 def by_sampling(votes: depth.PairVotes, belief: np.ndarray, shared: float, draws: int = 400_000) -> np.ndarray:
-    """P(second closer) of the six pairs: draw depths and percepts from the prior, weigh them by the votes."""
+    """P(second closer) of the six pairs: draw depths and posteriors from the prior, weigh them by the votes."""
     rng = np.random.default_rng(0)
     z = rng.multivariate_normal(np.zeros(4), SIGMA, draws)
     p = z + rng.normal(0, shared, z.shape)
@@ -65,15 +65,15 @@ def test_posterior_equals_brute_force(seed: int) -> None:
         rows.append((0, f, s, rng.integers(3), rng.random() < 0.5))
     votes = votes_of(rows, 3, rng.integers(0, 4, 6).tolist())
     belief = np.stack([0.8 * HONEST + 0.2 * depth.PRIOR, depth.PRIOR, 0.5 * HONEST + 0.5 * depth.PRIOR])
-    found = depth.fit(pictures(), votes, DepthConfig(rounds=200, tolerance=1e-4), crowd=depth.Crowd(), belief=belief)
+    result = depth.fit(pictures(), votes, DepthConfig(rounds=200, tolerance=1e-4), crowd=depth.Crowd(), belief=belief)
     first, second = selection.pairs_of(4)
-    assert found.p_second(np.zeros(6, int), first, second) == pytest.approx(by_sampling(votes, belief, 60.0), abs=0.02)
+    assert result.p_second(np.zeros(6, int), first, second) == pytest.approx(by_sampling(votes, belief, 60.0), abs=0.02)
 
 
 def test_without_votes_every_pair_is_open_and_a_prior_mean_speaks() -> None:
     first, second = selection.pairs_of(4)
-    found = depth.fit(pictures(), votes_of([], 2), DepthConfig())
-    assert found.p_second(np.zeros(6, int), first, second).tolist() == [0.5] * 6
+    result = depth.fit(pictures(), votes_of([], 2), DepthConfig())
+    assert result.p_second(np.zeros(6, int), first, second).tolist() == [0.5] * 6
     lifted = depth.Pictures(np.array([[100.0, 0, 0, 0]]), SIGMA, np.array([False]))
     p = depth.fit(lifted, votes_of([], 2), DepthConfig()).p_second(np.array([0]), np.array([0]), np.array([3]))
     assert p == pytest.approx(float(cdf(np.array(100 / np.sqrt(200.0**2 + 120.0**2)))))
@@ -92,26 +92,26 @@ def test_without_votes_every_pair_is_open_and_a_prior_mean_speaks() -> None:
 )
 def test_order_of_votes_and_naming_of_joints_do_not_matter(rows: list, random: object) -> None:
     config = DepthConfig(rounds=40, tolerance=1e-5)
-    found = depth.fit(pictures(3), votes_of(rows, 4), config)
+    result = depth.fit(pictures(3), votes_of(rows, 4), config)
     mixed = list(rows)
     random.shuffle(mixed)  # type: ignore[attr-defined]
     swapped = [(i, s, f, w, not second) for i, f, s, w, second in mixed]
     again = depth.fit(pictures(3), votes_of(swapped, 4), config)
-    assert again.mean == pytest.approx(found.mean, abs=0.5)
-    assert np.isfinite(found.covariance).all()
-    assert (np.linalg.eigvalsh(found.covariance) > 0).all()
+    assert again.mean == pytest.approx(result.mean, abs=0.5)
+    assert np.isfinite(result.covariance).all()
+    assert (np.linalg.eigvalsh(result.covariance) > 0).all()
 
 
 @pytest.mark.parametrize("count", [1, 500])
 def test_one_vote_and_five_hundred_are_safe(count: int) -> None:
     """All say the same of one pair: the answer is sure as soon as the shared misperception allows, and stays finite."""
-    found = depth.fit(
+    result = depth.fit(
         pictures(), votes_of([(0, 0, 1, n % 50, True) for n in range(count)], 50), DepthConfig(rounds=200)
     )
-    p = found.p_second(np.zeros(1, int), np.array([0]), np.array([1]))[0]
+    p = result.p_second(np.zeros(1, int), np.array([0]), np.array([1]))[0]
     assert 0.6 < p < (0.9 if count == 1 else 1.0)
-    assert np.isfinite(found.mean).all()
-    gap, variance = depth.difference(found.mean, found.covariance, np.zeros(1, int), np.array([0]), np.array([1]))
+    assert np.isfinite(result.mean).all()
+    gap, variance = depth.difference(result.mean, result.covariance, np.zeros(1, int), np.array([0]), np.array([1]))
     assert gap[0] > 0
     # The depth never gets surer than the misperception that everybody shares: 60 mm on each of the two joints.
     least = 2 * 60.0**2 * 0.75
@@ -124,12 +124,12 @@ def crowd_answers(
     """`each` answers by every annotator, in colours and sides at random, on pictures whose depths follow the prior."""
     rng = np.random.default_rng(seed)
     z = rng.multivariate_normal(np.zeros(4), SIGMA, pictures_of)
-    percept = z + rng.normal(0, 60, z.shape)
+    posterior = z + rng.normal(0, 60, z.shape)
     rows, shown = [], []
     for who, kind in enumerate(kinds):
         for _ in range(each):
             i, (f, s), look = rng.integers(pictures_of), rng.choice(4, 2, replace=False), int(rng.integers(4))
-            sees = percept[i, f] - percept[i, s] + rng.normal(0, 240) > 0
+            sees = posterior[i, f] - posterior[i, s] + rng.normal(0, 240) > 0
             habit = {
                 "always-left": not look & 2,
                 "always-green": not look & 1,
@@ -144,14 +144,14 @@ def crowd_answers(
 def test_kinds_of_annotators_are_recognised() -> None:
     kinds = ["honest"] * 24 + ["always-left", "always-green", "inverted", "random"]
     before, votes, z = crowd_answers(kinds, 60, 160)
-    found = depth.fit(before, votes, DepthConfig(rounds=60))
-    share = {name: found.belief[:, [n == name for n in NAMES]].sum(axis=1) for name in dict.fromkeys(NAMES)}
+    result = depth.fit(before, votes, DepthConfig(rounds=60))
+    share = {name: result.belief[:, [n == name for n in NAMES]].sum(axis=1) for name in dict.fromkeys(NAMES)}
     for who, kind in enumerate(kinds[24:], 24):
         assert share[kind][who] > 0.9, kind
     assert share["honest"][:24].min() > 0.9
     first, second = (a[None].repeat(60, 0) for a in selection.pairs_of(4))
     place = np.arange(60)[:, None].repeat(6, 1)
-    right = (found.p_second(place, first, second) > 0.5) == (z[place, first] > z[place, second])
+    right = (result.p_second(place, first, second) > 0.5) == (z[place, first] > z[place, second])
     assert right.mean() > 0.8
 
 
@@ -159,16 +159,16 @@ def test_misperception_and_slant_are_learned_from_gold() -> None:
     rng = np.random.default_rng(5)
     z = rng.multivariate_normal(np.zeros(4), SIGMA, 300)
     height = np.tile([-800.0, -300, 200, 900], (300, 1))
-    percept = z + 0.2 * height + rng.normal(0, 120, z.shape)
+    posterior = z + 0.2 * height + rng.normal(0, 120, z.shape)
     rows = []
     for i in range(300):
         for n in range(20):
             f, s = rng.choice(4, 2, replace=False)
-            rows.append((i, int(f), int(s), n, percept[i, f] - percept[i, s] + rng.normal(0, 170) > 0))
+            rows.append((i, int(f), int(s), n, posterior[i, f] - posterior[i, s] + rng.normal(0, 170) > 0))
     known = depth.Pictures(z, SIGMA, np.ones(300, bool), height)
-    found = depth.fit(known, votes_of(rows, 20), DepthConfig(rounds=300, tolerance=1e-4))
-    assert found.crowd.shared_mm == pytest.approx(120, rel=0.2)
-    assert found.crowd.slant == pytest.approx(0.2, abs=0.04)
+    result = depth.fit(known, votes_of(rows, 20), DepthConfig(rounds=300, tolerance=1e-4))
+    assert result.crowd.shared_mm == pytest.approx(120, rel=0.2)
+    assert result.crowd.slant == pytest.approx(0.2, abs=0.04)
 
 
 def test_a_fit_continues_from_an_earlier_one() -> None:
@@ -187,9 +187,9 @@ def test_a_fit_continues_from_an_earlier_one() -> None:
 
 def test_a_surprising_vote_is_the_least_expected() -> None:
     rows = [(0, 0, 1, n, True) for n in range(9)] + [(0, 0, 1, 9, False)]
-    found = depth.fit(pictures(), votes_of(rows, 10), DepthConfig(rounds=60))
-    assert found.expected.argmin() == 9
-    assert found.expected[9] < 0.3 < 0.7 < found.expected[:9].min()
+    result = depth.fit(pictures(), votes_of(rows, 10), DepthConfig(rounds=60))
+    assert result.expected.argmin() == 9
+    assert result.expected[9] < 0.3 < 0.7 < result.expected[:9].min()
 
 
 @pytest.mark.parametrize(("gap", "spread", "noise"), [(0.0, 100.0, 250.0), (150.0, 300.0, 120.0), (-80.0, 40.0, 500.0)])
@@ -212,21 +212,21 @@ def test_a_pair_known_to_be_equal_teaches_nothing() -> None:
     "skeleton", [s for s in vars(skeletons).values() if isinstance(s, skeletons.Skeleton)], ids=lambda s: s.name
 )
 def test_every_skeleton_has_a_depth_covariance(skeleton: skeletons.Skeleton) -> None:
-    found = anatomy.covariance(skeleton)
-    assert found.shape == (len(skeleton.keypoints),) * 2
-    assert np.linalg.eigvalsh(found).min() > 0
-    assert 50 < np.sqrt(np.diag(found)).mean() < 600
+    matrix = anatomy.covariance(skeleton)
+    assert matrix.shape == (len(skeleton.keypoints),) * 2
+    assert np.linalg.eigvalsh(matrix).min() > 0
+    assert 50 < np.sqrt(np.diag(matrix)).mean() < 600
 
 
 def test_unknown_joints_walk_along_the_bones() -> None:
     cat = skeletons.Skeleton(
         "cat", ("body", "head", "tail", "tip"), (("body", "head"), ("body", "tail"), ("tail", "tip")), "body"
     )
-    found = anatomy.covariance(cat)
+    matrix = anatomy.covariance(cat)
     step = (anatomy.STEP * anatomy.BONE_MM) ** 2
-    assert found[3, 3] == pytest.approx(2 * step + 1)
-    assert found[2, 3] == pytest.approx(step)
-    assert found[1, 3] == pytest.approx(0.0)
+    assert matrix[3, 3] == pytest.approx(2 * step + 1)
+    assert matrix[2, 3] == pytest.approx(step)
+    assert matrix[1, 3] == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,6 @@ def test_no_honest_person_is_certain_to_be_a_cheat(seed: int) -> None:
         np.where(look & 2, ~closer, closer).astype(float),
         np.concatenate([took for _, took in clocks]),
     )
-    said = suspicion.suspicions(DELAY_MS, np.arange(PEOPLE), state.belief, np.full(PEOPLE, ANSWERS), recent)
-    assert [text for text, certain in said.values() if certain] == []
-    assert len(said) <= 0.03 * PEOPLE  # few are even shown
+    flags = suspicion.suspicions(DELAY_MS, np.arange(PEOPLE), state.belief, np.full(PEOPLE, ANSWERS), recent)
+    assert [text for text, certain in flags.values() if certain] == []
+    assert len(flags) <= 0.03 * PEOPLE  # few are even shown

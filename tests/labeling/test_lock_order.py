@@ -24,7 +24,7 @@ from webapp.jobs import run
 
 ORDER = (
     *("jobs_job", "labeling_participation", "labeling_campaign", "labeling_assignment", "labeling_session"),
-    *("labeling_percept", "labeling_pair", "labeling_knownquestion"),
+    *("labeling_depthposterior", "labeling_pair", "labeling_referencequestion"),
 )
 UPDATE = re.compile(r'^(?:UPDATE|DELETE FROM) "(\w+)"')
 LOCKING = re.compile(r'FOR (?:NO KEY )?UPDATE(?: OF ((?:"\w+"(?:, )?)+))?')
@@ -87,7 +87,7 @@ def test_a_wrong_order_is_found(world: World) -> None:
 def test_every_verb_locks_in_the_one_order(world: World, mode: str) -> None:
     campaign = world.campaign(mode=mode, budget_votes=40, gold_share=0.3, probe_share=0.3, guard="pause")
     with recorded():
-        world.seat(world.ann, campaign)
+        world.participation(world.ann, campaign)
         for number in range(12):
             now = NOON + number * SECOND
             lease = assignment.next_pair(world.ann, campaign.uuid, now=now, rng=random.Random(number))
@@ -95,16 +95,16 @@ def test_every_verb_locks_in_the_one_order(world: World, mode: str) -> None:
         voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=now + SECOND)
     with recorded():
         later = NOON + timedelta(days=1)
-        world.seat(world.ben, campaign)
+        world.participation(world.ben, campaign)
         assignment.next_pair(world.ben, campaign.uuid, now=later, rng=random.Random(1))
         assert assignment.return_expired(later + timedelta(days=1)) > 0
-    seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
+    participation = Participation.objects.get(campaign=campaign, annotator=world.ann)
     with recorded():
-        participants.set_standing(world.ada, seat, "blocked", "wrong")
-        participants.set_standing(world.ada, seat, "active", "")
+        participants.set_standing(world.ada, participation, "blocked", "wrong")
+        participants.set_standing(world.ada, participation, "active", "")
     with recorded():
-        run.perform(aggregate.start(world.ada, campaign).pk)
-        run.perform(freeze.start(world.ada, campaign).pk)
+        run.run_job(aggregate.start(world.ada, campaign).pk)
+        run.run_job(freeze.start(world.ada, campaign).pk)
         lifecycle.move(world.ada, campaign, "pause")
         lifecycle.move(world.ada, campaign, "close")
-    assert campaign.crowd_runs.count() >= 1
+    assert campaign.aggregation_runs.count() >= 1

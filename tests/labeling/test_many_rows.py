@@ -14,7 +14,7 @@ from django.db import connection
 from labeling.campaigns import lifecycle
 from labeling.campaigns.plan import CampaignPlan, PairPolicy
 from labeling.importing import storing
-from labeling.models import Assignment, Campaign, CrowdRun, Dataset, Image, Label, Pair, Person
+from labeling.models import AggregationRun, Assignment, Campaign, Dataset, Image, Label, Pair, Person
 from tests.conftest import World, write_dataset
 from webapp.errors import Conflict, Invalid
 from webapp.jobs import leftovers, run
@@ -37,9 +37,9 @@ def test_a_cancelled_import_keeps_its_upload_and_is_continued(world: World, tmp_
     settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "uploads"
     job = uploaded(world, tmp_path, "later")
     run.cancel(world.ada, job)
-    assert leftovers.sweep(in_flight_s=0) == 0  # it may still be continued
+    assert leftovers.remove(in_flight_s=0) == 0  # it may still be continued
     run.retry(world.ada, job)
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     assert (job.state, job.result["images_added"]) == (State.DONE, 4)
     assert not list((tmp_path / "uploads").iterdir())
@@ -49,16 +49,16 @@ def test_an_import_whose_upload_is_gone_says_so_without_a_path(world: World, tmp
     settings.FILE_UPLOAD_TEMP_DIR, settings.KEEP_UPLOADS_S = tmp_path / "uploads", 0
     job = uploaded(world, tmp_path, "late")
     run.cancel(world.ada, job)
-    assert leftovers.sweep(in_flight_s=0) == 1
+    assert leftovers.remove(in_flight_s=0) == 1
     run.retry(world.ada, job)
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     assert (job.state, job.error["field"]) == (State.FAILED, "annotations")
     assert "import them again" in job.error["fix"]
     assert "/" not in job.error["detail"]
 
 
-def test_the_sweep_keeps_what_runs_and_takes_what_nobody_needs(world: World, tmp_path: Path, settings: Any) -> None:
+def test_what_runs_is_kept_and_what_nobody_needs_is_removed(world: World, tmp_path: Path, settings: Any) -> None:
     settings.FILE_UPLOAD_TEMP_DIR = tmp_path / "uploads"
     running, ended = uploaded(world, tmp_path, "running"), uploaded(world, tmp_path, "ended")
     run.take(running.pk)
@@ -69,12 +69,12 @@ def test_the_sweep_keeps_what_runs_and_takes_what_nobody_needs(world: World, tmp
         folder.mkdir(parents=True)
     (staged / f"{running.uuid.hex}-0").mkdir()  # an attempt before this one, killed
     (tmp_path / "media" / "picture.abc.part").write_bytes(b"")
-    assert leftovers.sweep(in_flight_s=0) == 4
+    assert leftovers.remove(in_flight_s=0) == 4
     assert {p.name for p in (tmp_path / "jobs").iterdir()} == {str(running.uuid)}
     assert {p.name for p in staged.iterdir()} == {f"{running.uuid.hex}-1"}
     assert len(list((tmp_path / "uploads").iterdir())) == 1
     (tmp_path / "uploads" / "being-sent").write_bytes(b"half")
-    assert leftovers.sweep() == 0  # a request may still be writing it
+    assert leftovers.remove() == 0  # a request may still be writing it
 
 
 @pytest.mark.django_db(transaction=True)
@@ -88,7 +88,7 @@ def test_two_imports_into_one_new_name_make_one_data_set(world: World, tmp_path:
         jobs.append(run.enqueue(world.ada, "import-dataset", plan.model_dump()))
 
     def work(job: Job) -> None:
-        run.perform(job.pk)
+        run.run_job(job.pk)
         connection.close()
 
     threads = [threading.Thread(target=work, args=(job,)) for job in jobs]
@@ -141,14 +141,14 @@ def large(world: World, pairs: int) -> Campaign:
 
 def test_a_campaign_of_seventy_thousand_pairs_is_deleted_by_a_job(world: World) -> None:
     campaign = large(world, 70_000)
-    labels = CrowdRun.objects.create(campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0)
+    labels = AggregationRun.objects.create(campaign=campaign, number=1, model="imported", votes_used=0, last_vote=0)
     Label.objects.bulk_create(
         Label(run=labels, pair=pair, p_first_closer=0.5, risk=0.5, votes_used=0) for pair in campaign.pairs.all()[:100]
     )
     job = lifecycle.delete(world.ada, campaign)
     campaign.refresh_from_db()
     assert campaign.state == Campaign.State.CLOSED  # nobody is asked while it goes
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     assert job.state == State.DONE, job.error
     assert not Campaign.objects.filter(pk=campaign.pk).exists()
@@ -160,7 +160,7 @@ def test_a_campaign_with_votes_is_not_deleted_nor_one_that_got_them_meanwhile(wo
     lease = world.lease(world.ann, campaign)
     job = lifecycle.delete(world.ada, campaign)
     world.vote(world.ann, lease)  # handed out before, so it counts
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     assert (job.state, job.error["code"]) == (State.FAILED, "conflict")
     assert Assignment.objects.filter(campaign=campaign).count() == 1
@@ -178,12 +178,12 @@ def test_a_preparation_that_was_stopped_starts_anew(world: World, monkeypatch: p
         patch.setattr("labeling.campaigns.reference_questions.make_tutorial", stopped)
         plan = CampaignPlan(name="twice", gold_share=0.2, pair_policy=PairPolicy(per_person=4))
         campaign, job = lifecycle.create(world.ada, data, plan)
-        run.perform(job.pk)
+        run.run_job(job.pk)
     assert campaign.pairs.count() == 24
     with pytest.raises(Conflict, match="no pairs yet"):
         lifecycle.move(world.ada, campaign, "open")
     run.retry(world.ada, job)
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     campaign.refresh_from_db()
     assert (job.state, campaign.pair_count, campaign.pairs.count()) == (State.DONE, 24, 24)
@@ -197,7 +197,7 @@ def test_a_data_set_is_not_half_imported_when_the_disk_is_full(
 
     monkeypatch.setattr("labeling.importing.storing.os.replace", full)
     job = uploaded(world, tmp_path, "full")
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     assert job.state == State.FAILED
     assert str(tmp_path) not in str(job.error)

@@ -32,11 +32,11 @@ def test_a_preview_shows_real_questions_and_counts_nothing_also_of_a_draft(world
 
 def test_the_page_of_work_offers_nothing_that_answers_with_not_found(world: World) -> None:
     names = {"open": "Everybody's", "invite": "The invited's", "recruiter": "The recruited's"}
-    made = {a: world.campaign(world.dataset(2, name=a), name=n, access=a) for a, n in names.items()}
+    campaigns = {a: world.campaign(world.dataset(2, name=a), name=n, access=a) for a, n in names.items()}
     for account in (world.ada, world.rea, world.resi, world.ann):
         client = world.client(account)
-        page = client.get("/work/").content.decode()
-        for access, campaign in made.items():
+        page = client.get("/home/").content.decode()
+        for access, campaign in campaigns.items():
             offered = f"/annotate/{campaign.uuid}/" in page
             assert offered == (access == "open" and account != world.resi)
             if offered:

@@ -69,7 +69,7 @@ def test_neither_a_flipped_picture_nor_the_order_of_the_names_betrays_a_probe(wo
     names, kinds = LSP_14.keypoints, []
     for n in range(60):
         now = NOON + n * SECOND
-        world.seat(world.ann, campaign)
+        world.participation(world.ann, campaign)
         lease = assignment.next_pair(world.ann, campaign.uuid, now=now, rng=random.Random(n), have=frozenset())
         asked = question(lease)
         kinds.append(
@@ -89,7 +89,7 @@ def test_neither_a_flipped_picture_nor_the_order_of_the_names_betrays_a_probe(wo
 
 def test_an_answer_about_the_keypoint_that_is_shown_first_is_stored_as_meant(world: World) -> None:
     campaign = world.campaign(world.dataset(8), delay_ms=0, session_length=500)
-    world.seat(world.ann, campaign)
+    world.participation(world.ann, campaign)
     client, base = world.client(world.ann), f"/api/v1/annotate/{campaign.uuid}/"
     turns = set()
     for _ in range(12):
@@ -118,16 +118,24 @@ def test_the_answer_to_a_probe_is_no_vote_and_can_be_undone(world: World, closer
     assert ProbeAnswer.objects.get().same is same  # every earlier answer was 'first'
     assert Vote.objects.count() == votes
     assert list(campaign.pairs.order_by("pk").values_list("votes_counted", "taken")) == counted
-    seat = Participation.objects.get(campaign=campaign, annotator=world.ann)
-    assert (seat.probes_same, seat.probe_count, seat.answer_count) == (int(same), 1, votes + 1)
+    participation = Participation.objects.get(campaign=campaign, annotator=world.ann)
+    assert (participation.probes_same, participation.probe_count, participation.answer_count) == (
+        int(same),
+        1,
+        votes + 1,
+    )
     again = voting.undo(world.ann, campaign.uuid, key=uuid.uuid4(), now=now + SECOND)
     assert again.assignment.pk == lease.assignment.pk
-    seat.refresh_from_db()
-    assert (seat.probes_same, seat.probe_count, seat.answer_count) == (int(same), 1, votes)
+    participation.refresh_from_db()
+    assert (participation.probes_same, participation.probe_count, participation.answer_count) == (int(same), 1, votes)
     other = "second" if closer == "first" else "first"
     voting.accept(world.ann, again.token, closer=other, key=uuid.uuid4(), now=now + 2 * SECOND)
-    seat.refresh_from_db()  # the first answer counts, however often it is given anew
-    assert (seat.probes_same, seat.probe_count, seat.answer_count) == (int(same), 1, votes + 1)
+    participation.refresh_from_db()  # the first answer counts, however often it is given anew
+    assert (participation.probes_same, participation.probe_count, participation.answer_count) == (
+        int(same),
+        1,
+        votes + 1,
+    )
 
 
 def test_a_vote_is_probed_once(world: World) -> None:

@@ -40,7 +40,7 @@ plan = CampaignPlan(name="race", votes_per_pair=5, delay_ms=0, tutorial_question
                               pair_policy=PairPolicy(per_person=3, seed=1))
 campaign, job = lifecycle.create(admin, dataset, plan)
 from webapp.jobs import run
-run.perform(job.pk)
+run.run_job(job.pk)
 Pair.objects.filter(campaign=campaign, pk__in=list(campaign.pairs.order_by("-rank").values_list("pk", flat=True)[:100])).delete()
 lifecycle.move(admin, campaign, "open")
 print(campaign.uuid)
@@ -135,11 +135,11 @@ def test_exactly_every_vote_is_counted_whatever_happens(tmp_path: Path) -> None:
 
             of = "FROM labeling_pair p JOIN labeling_campaign c ON c.id = p.campaign_id AND c.uuid = %s"
             live = f"{of} JOIN labeling_vote v ON v.pair_id = p.id LEFT JOIN labeling_retraction r ON r.vote_id = v.id WHERE r.id IS NULL"
-            made = {
+            counts = {
                 str(key)
                 for (key,) in db.execute(f"SELECT v.key {of} JOIN labeling_vote v ON v.pair_id = p.id", [campaign])
             }
-            assert set().union(*(r.accepted for r in racers)) == made
+            assert set().union(*(r.accepted for r in racers)) == counts
             assert one(f"SELECT count(*) {of}") == PAIRS
             assert one(f"SELECT count(*) {live}") == PAIRS * VOTES
             assert one(f"SELECT sum(votes_counted) {of}") == PAIRS * VOTES

@@ -94,7 +94,7 @@ def test_a_recruited_person_sees_this_campaign_only_and_gets_no_role_and_no_toke
 ) -> None:
     other = world.campaign(world.dataset(name="others"), name="open to all")
     client, _ = enter(study)
-    assert "open to all" not in client.get("/work/").content.decode()
+    assert "open to all" not in client.get("/home/").content.decode()
     assert client.get(f"/api/v1/annotate/{other.uuid}/").status_code == 404
     account = Account.objects.get(recruiter_id=PID)
     with pytest.raises(Conflict, match="never gets another role"):
@@ -162,9 +162,9 @@ def test_a_leaked_link_is_replaced_and_opens_nothing_any_more(world: World, acce
     assert world.client(world.rea).post(act, {"do": "new-link"}).status_code == 302  # a reviewer may not
     campaign.refresh_from_db()
     assert campaign.entry_key == leaked
-    made = world.client(world.ada).post(f"/api/v1/campaigns/{campaign.uuid}/new-link/")
+    renewed = world.client(world.ada).post(f"/api/v1/campaigns/{campaign.uuid}/new-link/")
     campaign.refresh_from_db()
-    assert made.json()["link"].endswith(f"/{door}/{campaign.entry_key}/")
+    assert renewed.json()["link"].endswith(f"/{door}/{campaign.entry_key}/")
     assert campaign.entry_key != leaked
     assert Client().get(f"/{door}/{leaked}/", ids).status_code == 404
     assert Client().get(f"/{door}/{campaign.entry_key}/", ids).status_code == 302

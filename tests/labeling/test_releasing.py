@@ -16,7 +16,7 @@ from scipy.io import loadmat
 from labeling.aggregation import aggregate
 from labeling.answering import assignment
 from labeling.importing import storing
-from labeling.models import Campaign, CrowdRun, GoldAnswer, Label, Person, Release
+from labeling.models import AggregationRun, Campaign, GoldAnswer, Label, Person, Release
 from labeling.releasing import freeze, reading, tables
 from tests.conftest import NOON, World
 from webapp.errors import NotAllowed
@@ -33,7 +33,7 @@ def labelled(world: World) -> Campaign:
             z = [pair.first_person.truth_mm[j][2] for j in (pair.first, pair.second)]
             world.vote(account, lease, "first" if z[0] < z[1] else "second")
     job = aggregate.start(world.ada, campaign, "paper")
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
     return campaign
@@ -83,7 +83,7 @@ def test_annotators_are_pseudonymous_in_the_votes(world: World, labelled: Campai
 
 def test_freezing_twice_without_new_labels_gives_the_same_release(world: World, labelled: Campaign) -> None:
     assert frozen(world, labelled).pk == frozen(world, labelled).pk
-    run.perform(aggregate.start(world.ada, labelled, "dawid-skene").pk)
+    run.run_job(aggregate.start(world.ada, labelled, "dawid-skene").pk)
     assert frozen(world, labelled).number == 2
 
 
@@ -122,24 +122,24 @@ def test_a_merge_without_votes_is_refused_and_runs_are_numbered(world: World, la
     empty = world.campaign(labelled.dataset, name="empty")
     with pytest.raises(aggregate.Conflict, match="no votes"):
         aggregate.start(world.ada, empty)
-    assert CrowdRun.objects.get().number == 1
+    assert AggregationRun.objects.get().number == 1
 
 
 def test_a_release_holds_the_answers_that_quality_was_measured_on_and_says_how_was_asked(world: World) -> None:
     campaign = world.campaign(gold_share=0.5, votes_per_pair=3, session_length=100, guard="pause")
-    world.seat(world.ann, campaign)
+    world.participation(world.ann, campaign)
     for n in range(18):
         rng = random.Random(n)
         world.vote(world.ann, assignment.next_pair(world.ann, campaign.uuid, now=NOON, rng=rng, have=frozenset()))
-    run.perform(aggregate.start(world.ada, campaign, "paper").pk)
+    run.run_job(aggregate.start(world.ada, campaign, "paper").pk)
     release = frozen(world, campaign)
     folder = Path(settings.MEDIA_ROOT) / release.folder
-    with (folder / "known_answers.csv").open() as file:
+    with (folder / "reference_answers.csv").open() as file:
         rows = list(csv.DictReader(file))
-    given = GoldAnswer.objects.order_by("pk").values_list("correct", flat=True)
-    assert [(r["kind"], r["as_expected"]) for r in rows] == [("gold", str(int(right))) for right in given]
+    correct = GoldAnswer.objects.order_by("pk").values_list("correct", flat=True)
+    assert [(r["kind"], r["as_expected"]) for r in rows] == [("gold", str(int(right))) for right in correct]
     assert len(rows) > 3
-    assert str(world.ann.uuid) not in (folder / "known_answers.csv").read_text()
+    assert str(world.ann.uuid) not in (folder / "reference_answers.csv").read_text()
     assert release.manifest["asked"]["gold_share"] == 0.5
     assert release.manifest["asked"]["guard"] == "pause"
     card = (folder / "data_card.md").read_text()
@@ -149,4 +149,4 @@ def test_a_release_holds_the_answers_that_quality_was_measured_on_and_says_how_w
 
 def test_labels_with_and_without_a_plain_probability_are_valid_json_together() -> None:
     text = tables.anns_json([tables.Ann(0, 1, 0, 0.25, 0.25, 3, 0.5), tables.Ann(1, 2, 1, 0.75, 0.25, 0, None)])
-    assert [a["prob_plain"] for a in json.loads(text)] == [0.5, None]
+    assert [a["prob_without_prior"] for a in json.loads(text)] == [0.5, None]

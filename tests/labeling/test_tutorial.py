@@ -8,7 +8,7 @@ from labeling.aggregation import aggregate
 from labeling.answering import assignment
 from labeling.answering.voting import TooEarly
 from labeling.campaigns import participants, reference_questions, tutorial
-from labeling.models import Campaign, KnownQuestion, Person, TutorialAnswer
+from labeling.models import Campaign, Person, ReferenceQuestion, TutorialAnswer
 from labeling.skeletons import BUILT_IN
 from tests.conftest import NOON, SECOND, World
 from webapp.errors import Conflict, Invalid, NotAllowed
@@ -36,9 +36,9 @@ def _answer_all(world: World, campaign: Campaign, right: bool) -> tutorial.Feedb
 
 @pytest.fixture
 def campaign(world: World) -> Campaign:
-    made = world.campaign(world.dataset(40), tutorial_questions=6, tutorial_tries=2)
-    world.seat(world.ann, made)
-    return made
+    campaign = world.campaign(world.dataset(40), tutorial_questions=6, tutorial_tries=2)
+    world.participation(world.ann, campaign)
+    return campaign
 
 
 def test_no_question_before_the_tutorial_is_passed(world: World, campaign: Campaign) -> None:
@@ -74,7 +74,7 @@ def test_each_question_is_answered_once_per_try(world: World, campaign: Campaign
 
 
 def test_tutorial_truth_is_the_depth_in_the_camera_frame(world: World, campaign: Campaign) -> None:
-    for q in KnownQuestion.objects.filter(campaign=campaign).select_related("person"):
+    for q in ReferenceQuestion.objects.filter(campaign=campaign).select_related("person"):
         z = [q.person.truth_mm[j][2] for j in (q.first, q.second)]
         assert q.second_closer == (z[1] < z[0])
         assert q.gap_mm == pytest.approx(abs(z[0] - z[1]))
@@ -88,14 +88,14 @@ def test_every_try_asks_other_questions_in_other_colours(world: World, campaign:
     first, second = ({one[0] for one in one_try} for one_try in drawn)
     assert len(first) == len(second) == 6
     assert not first & second
-    kinds = dict(KnownQuestion.objects.filter(campaign=campaign).values_list("pk", "reason"))
+    kinds = dict(ReferenceQuestion.objects.filter(campaign=campaign).values_list("pk", "reason"))
     assert [kinds[one[0]] for one in drawn[0]][:2] == ["clear", "clear"]
     looks = {tuple(one[1:]) for one_try in drawn for one in one_try}
     assert len(looks) > 1
 
 
 def test_a_token_serves_one_person_one_try_and_one_question(world: World, campaign: Campaign) -> None:
-    world.seat(world.ben, campaign)
+    world.participation(world.ben, campaign)
     mine = tutorial.token_of(tutorial.where(world.ann, campaign.uuid), NOON)
     tutorial.where(world.ben, campaign.uuid)
     later = NOON + SECOND
@@ -114,7 +114,7 @@ def test_a_token_serves_one_person_one_try_and_one_question(world: World, campai
 
 def test_the_viewing_time_holds_for_every_tutorial_question(world: World) -> None:
     campaign = world.campaign(world.dataset(40), tutorial_questions=3, delay_ms=5000)
-    world.seat(world.ann, campaign)
+    world.participation(world.ann, campaign)
     token = tutorial.token_of(tutorial.where(world.ann, campaign.uuid), NOON)
     with pytest.raises(TooEarly):
         tutorial.answer(world.ann, campaign.uuid, question=0, closer="first", token=token, now=NOON + 4 * SECOND)
@@ -122,19 +122,19 @@ def test_the_viewing_time_holds_for_every_tutorial_question(world: World) -> Non
 
 
 def test_an_admin_sees_who_failed_and_grants_a_try(world: World, campaign: Campaign) -> None:
-    seat = world.seat(world.ann, campaign)
+    participation = world.participation(world.ann, campaign)
     with pytest.raises(Conflict, match="tries left"):
-        participants.grant_try(world.ada, seat)
+        participants.grant_try(world.ada, participation)
     for _ in range(2):
         _answer_all(world, campaign, right=False)
     row = aggregate.annotator_rows(campaign, list(aggregate.annotators(campaign)))[0]
     assert row["tutorial"] == "failed"
     client = world.client(world.ada)
     assert "Grant a try" in client.get(f"/campaigns/{campaign.uuid}/").content.decode()
-    client.post(f"/campaigns/{campaign.uuid}/act/", {"do": "grant-try", "seat": str(seat.pseudonym)})
+    client.post(f"/campaigns/{campaign.uuid}/act/", {"do": "grant-try", "participation": str(participation.pseudonym)})
     assert _answer_all(world, campaign, right=True).step.passed
     with pytest.raises(NotAllowed):
-        participants.grant_try(world.ben, seat)
+        participants.grant_try(world.ben, participation)
 
 
 @pytest.mark.parametrize("skeleton", sorted(BUILT_IN))

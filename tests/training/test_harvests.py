@@ -64,7 +64,7 @@ def harvested(world: World, tmp_path: Path, **options: Any) -> Harvest:
     files = upload(tmp_path, **options)
     plan = HarvestPlan(name="walk", options={"grid": 24})
     harvest = uploads.receive(world.ada, plan, files["calibration"], files["detections"], files.get("views"))
-    jobs.perform(harvest.job.pk)
+    jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
     return harvest
@@ -75,7 +75,9 @@ def test_a_recording_becomes_pseudo_labels_files_and_pictures(world: World, tmp_
     kept = round(0.7 * FRAMES) * 17
     assert harvest.report["kept"] == harvest.pseudo_labels.count() == kept
     assert (harvest.frames, harvest.fps, len(harvest.lengths_mm)) == (FRAMES, 25.0, 16)
-    assert any("cam1 ends early: 2 frames from 10 on are not in it" in said for said in harvest.report["findings"])
+    assert any(
+        "cam1 ends early: 2 frames from 10 on are not in it" in finding for finding in harvest.report["findings"]
+    )
     client = world.client(world.rea)
     page = client.get(f"/harvests/{harvest.uuid}/").content.decode()
     assert "left wrist" in page
@@ -101,8 +103,8 @@ def test_projected_covariances_equal_the_spread_of_projected_points(world: World
     root = rng.normal(0, 6, (3, 3))
     middle = np.array([[150.0, -80.0, 1100.0]])
     many = middle + rng.normal(size=(200_000, 3)) @ root.T
-    found = frames.projected_covariance(camera, middle, (root @ root.T)[None])[0]
-    np.testing.assert_allclose(found, np.cov(camera.project(many).T), rtol=0.03, atol=0.05)
+    covariance = frames.projected_covariance(camera, middle, (root @ root.T)[None])[0]
+    np.testing.assert_allclose(covariance, np.cov(camera.project(many).T), rtol=0.03, atol=0.05)
 
 
 def test_decisions_are_counted_kept_and_undone_in_order(world: World, tmp_path: Path) -> None:
@@ -160,7 +162,7 @@ def test_accepted_joints_become_a_data_set_with_ordinal_pairs_that_can_be_releas
     with pytest.raises(NotAllowed):
         publication.publish(world.rea, harvest, plan)
     job = publication.publish(world.ada, harvest, plan)
-    jobs.perform(job.pk)
+    jobs.run_job(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
     dataset = Dataset.objects.get(name="harvested")
@@ -179,8 +181,8 @@ def test_accepted_joints_become_a_data_set_with_ordinal_pairs_that_can_be_releas
             assert state == 0
     campaign = dataset.campaigns.get()
     release = freeze.freeze(world.ada, campaign)
-    assert release.crowd_run.model == "imported"
-    for row in Label.objects.filter(run=release.crowd_run, pair__first_person=person).select_related("pair"):
+    assert release.aggregation_run.model == "imported"
+    for row in Label.objects.filter(run=release.aggregation_run, pair__first_person=person).select_related("pair"):
         gap = [
             float(camera.see(np.array([labels[j].x_mm, labels[j].y_mm, labels[j].z_mm]))[2])
             for j in (row.pair.first, row.pair.second)
@@ -258,7 +260,7 @@ def test_a_recording_that_does_not_fit_is_explained_on_its_page(world: World, tm
     harvest = uploads.receive(
         world.ada, HarvestPlan(name="swapped", options={"grid": 24}), files["calibration"], swapped
     )
-    jobs.perform(harvest.job.pk)
+    jobs.run_job(harvest.job.pk)
     harvest.job.refresh_from_db()
     assert harvest.job.state == "failed"
     page = world.client(world.ada).get(f"/harvests/{harvest.uuid}/").content.decode()
@@ -280,7 +282,7 @@ def test_a_zip_of_openpose_folders_is_harvested_in_the_order_of_camera_names(wor
     zipped = SimpleUploadedFile("d.zip", out.getvalue())
     plan = HarvestPlan(name="json", skeleton="h36m-17", options={"grid": 24})
     harvest = uploads.receive(world.ada, plan, files["calibration"], zipped)
-    jobs.perform(harvest.job.pk)
+    jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.get()
     assert harvest.job.state == "done", harvest.job.error
     assert harvest.report["median_px"] < 12
@@ -293,7 +295,7 @@ def test_a_zip_that_leads_out_of_its_folder_is_refused(world: World, tmp_path: P
         archive.writestr("../../evil.json", "{}")
     zipped = SimpleUploadedFile("d.zip", out.getvalue())
     harvest = uploads.receive(world.ada, HarvestPlan(name="evil", skeleton="h36m-17"), files["calibration"], zipped)
-    jobs.perform(harvest.job.pk)
+    jobs.run_job(harvest.job.pk)
     harvest.job.refresh_from_db()
     assert harvest.job.state == "failed"
     assert "leads out" in harvest.job.error["detail"]
@@ -316,12 +318,12 @@ def test_a_recording_is_harvested_from_the_command_line(tmp_path: Path) -> None:
     from django.core.management import CommandError, call_command
 
     upload(tmp_path, views=False)
-    said = io.StringIO()
+    output = io.StringIO()
     arguments = (str(tmp_path / "rig.toml"), str(tmp_path / "d.npz"), str(tmp_path / "out"))
-    call_command("harvest", *arguments, options='{"grid": 24}', stdout=said)
-    assert f"{round(0.7 * FRAMES) * 17} of {17 * FRAMES} found joints kept" in said.getvalue()
+    call_command("harvest", *arguments, options='{"grid": 24}', stdout=output)
+    assert f"{round(0.7 * FRAMES) * 17} of {17 * FRAMES} found joints kept" in output.getvalue()
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"report.json", "poses.trc", "poses.c3d", "poses.npz", "poses.coco.json", "position.npy"} <= names
     for change, words in (({"options": '{"grid": 7}'}, "options: grid"), ({"unit": "m"}, "unit")):
         with pytest.raises(CommandError, match=words):
-            call_command("harvest", *arguments, stdout=said, **change)
+            call_command("harvest", *arguments, stdout=output, **change)

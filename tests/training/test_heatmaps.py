@@ -24,11 +24,11 @@ TWINS = [(H36M_17.index(a), H36M_17.index(b)) for a, b in H36M_17.twins]
 
 
 def test_targets_are_gaussians_of_one_cell_around_the_keypoint() -> None:
-    found = gaussians(torch.tensor([[[3.0, 5.0], [2.5, 1.0]]]), (8, 9), 1.0)
-    assert found.shape == (1, 2, 8, 9)
-    assert float(found[0, 0, 5, 3]) == 1.0
-    assert float(found[0, 0, 6, 4]) == pytest.approx(np.exp(-1))
-    assert float(found[0, 1, 1, 2]) == pytest.approx(np.exp(-0.125))
+    maps = gaussians(torch.tensor([[[3.0, 5.0], [2.5, 1.0]]]), (8, 9), 1.0)
+    assert maps.shape == (1, 2, 8, 9)
+    assert float(maps[0, 0, 5, 3]) == 1.0
+    assert float(maps[0, 0, 6, 4]) == pytest.approx(np.exp(-1))
+    assert float(maps[0, 1, 1, 2]) == pytest.approx(np.exp(-0.125))
 
 
 def test_a_cell_covers_two_by_two_pixels() -> None:
@@ -88,8 +88,8 @@ def test_nothing_selected_leaves_the_network_as_it_was() -> None:
 def test_a_small_network_learns_the_joints_of_one_person() -> None:
     recorded, world = scene(24)
     rng = np.random.default_rng(0)
-    worn, seen_as = people.dress(rng, H36M_17), people.look(rng)
-    pictures, points, to_map = people.photograph(world, recorded.cameras[0], H36M_17, worn, seen_as, rng, 32)
+    worn, seen_as = people.clothes(rng, H36M_17), people.lighting(rng)
+    pictures, points, to_map = people.render(world, recorded.cameras[0], H36M_17, worn, seen_as, rng, 32)
     assert pictures.shape == (24, 3, 32, 32)
     assert 0 <= pictures.min() <= pictures.max() <= 1
     right = recorded.cameras[0].project(world) * to_map[:, None, :2] + to_map[:, None, 2:]
@@ -140,14 +140,14 @@ def test_a_harvest_teaches_a_network_whose_heatmaps_are_harvested_again(tmp_path
     """The whole way on files: detections -> harvest -> network -> heatmaps -> harvest; simulated person, drawn pictures."""
     recorded, world = scene(12)
     rng = np.random.default_rng(3)
-    worn = people.dress(rng, H36M_17)
+    worn = people.clothes(rng, H36M_17)
     calibration.write(recorded.cameras, tmp_path / "rig.toml", "toml")
     chunk = recorded.source.read(range(12))
     names = [c.name for c in recorded.cameras]
     keypoints = np.concatenate([chunk.pixels, chunk.score[..., None]], axis=-1)
     np.savez(tmp_path / "d.npz", keypoints=keypoints, joint_names=np.array(H36M_17.keypoints), camera_names=names)
     for camera in recorded.cameras:
-        drawn, _, to_map = people.photograph(world, camera, H36M_17, worn, people.look(rng), rng, 128)
+        drawn, _, to_map = people.render(world, camera, H36M_17, worn, people.lighting(rng), rng, 128)
         (tmp_path / "views" / camera.name).mkdir(parents=True)
         for n, picture in enumerate(drawn):  # put back where the camera saw it
             s, c = to_map[n, :2], to_map[n, 2:]
@@ -158,12 +158,12 @@ def test_a_harvest_teaches_a_network_whose_heatmaps_are_harvested_again(tmp_path
             )
     options = '{"grid": 24}'
     call_command("harvest", tmp_path / "rig.toml", tmp_path / "d.npz", tmp_path / "first", options=options)
-    said = io.StringIO()
+    output = io.StringIO()
     call_command(
         "personalise", tmp_path / "rig.toml", tmp_path / "first", tmp_path / "views", tmp_path / "own",
-        options='{"flip": 0}', size=32, stdout=said,
+        options='{"flip": 0}', size=32, stdout=output,
     )  # fmt: skip
-    assert "48 pictures, " in said.getvalue()
+    assert "48 pictures, " in output.getvalue()
     call_command(
         "harvest", tmp_path / "rig.toml", tmp_path / "own" / "heatmaps", tmp_path / "second", skeleton="h36m-17",
         options='{"grid": 24, "least_score": 0.05, "inlier_px": 60}',

@@ -30,18 +30,18 @@ from webapp.jobs import run
 campaign = Campaign.objects.get(name="Sample campaign")
 admin = Account.objects.get(username="ada")
 account = people.create(None, username="simulated-1", role="annotator", simulated=True)
-seat = Participation.objects.create(campaign=campaign, annotator=account)
-sitting = Session.objects.create(participation=seat, length=1)
+participation = Participation.objects.create(campaign=campaign, annotator=account)
+sitting = Session.objects.create(participation=participation, length=1)
 now = timezone.now()
 pairs = list(campaign.pairs.order_by("pk").values_list("pk", flat=True))
-asked = dict(campaign=campaign, participation=seat, session=sitting, state="answered", leased_at=now, expires_at=now)
+asked = dict(campaign=campaign, participation=participation, session=sitting, state="answered", leased_at=now, expires_at=now)
 leases = Assignment.objects.bulk_create(
     [Assignment(pair_id=p, green_is_first=True, green_on_left=True, **asked) for p in pairs])
-said = dict(campaign=campaign, participation=seat, number=1, leased_at=now, received_at=now, side_seen="green-left", viewport="1280x720@2")
+said = dict(campaign=campaign, participation=participation, number=1, leased_at=now, received_at=now, presentation="green-left", viewport="1280x720@2")
 Vote.objects.bulk_create(
     [Vote(key=uuid.uuid4(), assignment=a, pair_id=a.pair_id, closer=n % 3 == 0, **said) for n, a in enumerate(leases)])
 Pair.objects.filter(campaign=campaign).update(taken=1, votes_counted=1)
-run.perform(aggregate.start(admin, campaign).pk)
+run.run_job(aggregate.start(admin, campaign).pk)
 print(freeze.freeze(admin, campaign).uuid)
 """
 START = """
@@ -65,7 +65,7 @@ print(json.dumps(dict(state=job.state, attempt=job.attempt, done=job.done, total
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path, "killed")
-    site.environment |= {"NEARER_JOB_SILENCE_S": "4", "NEARER_JOB_SWEEP_S": "1"}
+    site.environment |= {"NEARER_JOB_SILENCE_S": "4", "NEARER_JOB_REQUEUE_S": "1"}
     try:
         yield site.start()
     finally:

@@ -56,19 +56,19 @@ def plain_losses(pose, scale, target, row, first, second, r, bones, lengths, uni
     for g, sign in zip(gaps, r):
         d = g / mean
         total += d * d if sign == 0 else math.log1p(math.exp(min(85.0, -2.5 * sign * d)))
-    found = {"relative": total / len(gaps), "reprojection": 0.0, "root": 0.0, "skeleton": 0.0}
+    terms = {"relative": total / len(gaps), "reprojection": 0.0, "root": 0.0, "skeleton": 0.0}
     people, joints = len(pose), len(pose[0])
     for n in range(people):
         for j in range(joints):
             du = scale[n] * pose[n][j][0] - target[n][j][0]
             dv = scale[n] * pose[n][j][1] - target[n][j][1]
-            found["reprojection"] += math.sqrt(du * du + dv * dv + 1e-8) / (people * joints)
-        found["root"] += math.sqrt(sum(c * c for c in pose[n][root]) + 1e-8) / people
+            terms["reprojection"] += math.sqrt(du * du + dv * dv + 1e-8) / (people * joints)
+        terms["root"] += math.sqrt(sum(c * c for c in pose[n][root]) + 1e-8) / people
         size = [math.sqrt(sum((pose[n][a][c] - pose[n][b][c]) ** 2 for c in range(3)) + 1e-8) for a, b in bones]
         for k in range(len(bones)):
             off = size[k] / size[unit] - lengths[k] / lengths[unit]
-            found["skeleton"] += math.sqrt(off * off + 1e-8) / (people * len(bones))
-    return found
+            terms["skeleton"] += math.sqrt(off * off + 1e-8) / (people * len(bones))
+    return terms
 
 
 class TestPaperLosses:
@@ -78,7 +78,7 @@ class TestPaperLosses:
 
     def world(self, seed: int) -> dict:
         rng = np.random.default_rng(seed)
-        found = bones.compared(H36M_17)
+        compared = bones.compared(H36M_17)
         return {
             "pose": rng.normal(0, 90, (5, 17, 3)),
             "scale": rng.uniform(0.1, 0.9, 5),
@@ -87,8 +87,8 @@ class TestPaperLosses:
             "first": rng.integers(0, 8, 11),
             "second": rng.integers(8, 17, 11),
             "r": np.array([1, -1, 0, 1, 1, -1, -1, 0, 1, -1, 1]),
-            "bones": found,
-            "lengths": rng.uniform(50, 450, len(found)),
+            "bones": compared,
+            "lengths": rng.uniform(50, 450, len(compared)),
             "unit": 2,
             "root": 0,
         }
@@ -160,8 +160,8 @@ def test_perspective_reprojection_of_true_poses_is_nothing() -> None:
     focal, distance = 1100.0, torch.tensor([4000.0, 5000.0, 4500.0, 6100.0])
     target = focal * pose[..., :2] / (pose[..., 2] + distance[:, None])[..., None]
     per_focal = torch.full((4,), 1 / focal, dtype=torch.float64)
-    found = losses.reprojection(pose, focal / distance, target, torch.ones(4, 7), per_focal)
-    assert found.item() == pytest.approx(0, abs=2e-4)
+    value = losses.reprojection(pose, focal / distance, target, torch.ones(4, 7), per_focal)
+    assert value.item() == pytest.approx(0, abs=2e-4)
 
 
 def test_absent_keypoints_do_not_count_in_the_reprojection_loss() -> None:
@@ -171,10 +171,10 @@ def test_absent_keypoints_do_not_count_in_the_reprojection_loss() -> None:
 
 
 def test_reference_bones_are_named_and_the_trunk_is_left_out() -> None:
-    found = bones.compared(LSP_14)
-    names = {frozenset((LSP_14.keypoints[a], LSP_14.keypoints[b])) for a, b in found}
+    compared = bones.compared(LSP_14)
+    names = {frozenset((LSP_14.keypoints[a], LSP_14.keypoints[b])) for a, b in compared}
     assert frozenset(("left_hip", "left_shoulder")) not in names
-    assert len(found) == 12
+    assert len(compared) == 12
     assert len(bones.compared(H36M_17)) == 16
 
 
@@ -225,10 +225,10 @@ class TestInput:
         shape = rng.normal(0, 50, (14, 2))
         people = shape[None] * rng.uniform(0.5, 2, (60, 1, 1)) + rng.normal(0, 0.5, (60, 14, 2)) + 300
         p = replace(poses(60), keypoints_px=people, state=np.full((60, 14), 2, dtype=np.int8))
-        whole = data.seen(p, SMALL)
+        whole = data.lifter_input(p, SMALL)
         state = p.state.copy()
         state[7, 3] = 0
-        part = data.seen(replace(p, state=state), SMALL, data.frame_of(whole, p))
+        part = data.lifter_input(replace(p, state=state), SMALL, data.statistics_of(whole, p))
         scale = whole.size[7] / part.size[7]
         assert np.abs(part.points[7, 3] / scale - whole.points[7, 3]).max() < 8
         assert part.present[7, 3] == 0
@@ -245,13 +245,13 @@ class TestInput:
             focal_px=np.full((9, 2), focal),
             principal_px=np.tile(principal, (9, 1)),
         )
-        view = data.seen(p, SMALL)
-        turned = np.einsum("nij,nki->nkj", view.turn, truth)  # camera frame -> the points' frame
+        view = data.lifter_input(p, SMALL)
+        turned = np.einsum("nij,nki->nkj", view.to_camera, truth)  # camera frame -> the points' frame
         root = LSP_14.index("neck")
         assert np.abs(turned[:, root, :2]).max() < 1e-3
         expected = focal * turned[..., :2] / turned[..., 2:] / view.size[:, None, None]
         assert np.abs(view.points - expected).max() < 1e-3
-        assert np.allclose(view.per_focal, view.size / focal)
+        assert np.allclose(view.inverse_focal, view.size / focal)
 
     def test_copies_keep_depths_and_mirrored_ones_swap_names(self) -> None:
         p = poses(30)
@@ -264,7 +264,7 @@ class TestInput:
         assert 0.2 < swapped.float().mean() < 0.8
         assert torch.equal(batches.twins[batch.first[swapped]], torch.as_tensor(p.first)[swapped])
         # The turn takes a copy's pose back to the camera's depth axis: e_z is kept by in-plane turns and mirrors.
-        assert torch.allclose(batch.turn[:, 2], torch.tensor([0.0, 0.0, 1.0]).expand(30, 3), atol=1e-6)
+        assert torch.allclose(batch.to_camera[:, 2], torch.tensor([0.0, 0.0, 1.0]).expand(30, 3), atol=1e-6)
 
 
 def test_a_continued_run_equals_an_unbroken_one_bit_for_bit(tmp_path: Path) -> None:
@@ -378,17 +378,17 @@ def test_the_guard_names_what_died(values: dict, depth: float, says: str) -> Non
 
 class TestSimulatedLabels:
     def test_every_pair_of_a_pose_is_another_and_clean_labels_are_true(self) -> None:
-        found = annotators.label(poses(40), annotators.LabelConfig(pairs=6, noise="none"))
-        assert len(found.pose) == 240
-        assert len({(n, *sorted((a, b))) for n, a, b in zip(found.pose, found.first, found.second)}) == 240
-        gap = annotators.depth_gap(found, found.pose, found.first, found.second)
-        assert np.array_equal(found.p_second == 1, gap > 0)
+        labelled = annotators.label(poses(40), annotators.LabelConfig(pairs=6, noise="none"))
+        assert len(labelled.pose) == 240
+        assert len({(n, *sorted((a, b))) for n, a, b in zip(labelled.pose, labelled.first, labelled.second)}) == 240
+        gap = annotators.depth_gap(labelled, labelled.pose, labelled.first, labelled.second)
+        assert np.array_equal(labelled.p_second == 1, gap > 0)
 
     def test_annotators_are_right_as_often_as_the_authors_line_says(self) -> None:
-        found = annotators.label(poses(3000), annotators.LabelConfig(pairs="all"))
-        assert len(found.pose) == 3000 * 91
-        gap = annotators.depth_gap(found, found.pose, found.first, found.second)
-        right = (found.p_second == 1) == (gap > 0)
+        labelled = annotators.label(poses(3000), annotators.LabelConfig(pairs="all"))
+        assert len(labelled.pose) == 3000 * 91
+        gap = annotators.depth_gap(labelled, labelled.pose, labelled.first, labelled.second)
+        right = (labelled.p_second == 1) == (gap > 0)
         for low, high in ((0, 50), (150, 250), (400, 9000)):
             inside = (np.abs(gap) >= low) & (np.abs(gap) < high)
             expected = annotators.correct_probability(gap[inside]).mean()

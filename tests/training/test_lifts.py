@@ -38,7 +38,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model(world: World, release) -> Model:  # noqa: F811
     run = launch.start(world.resi, release, options=QUICK)
-    jobs.perform(run.job.pk)
+    jobs.run_job(run.job.pk)
     return Model.objects.get()
 
 
@@ -71,12 +71,12 @@ def test_a_large_batch_becomes_a_job_whose_result_only_its_owner_and_admins_fetc
     assert client.get(place).status_code == 409
     batch = Path(settings.VAR) / "lifts" / job.config["batch"]
     assert batch.exists()
-    jobs.perform(job.pk)
+    jobs.run_job(job.pk)
     assert not batch.exists()
-    found = json.loads(b"".join(client.get(place).streaming_content))
+    lifted = json.loads(b"".join(client.get(place).streaming_content))
     weights = lifts.weights_of(model)
     expected = predict(weights, keypoints.from_people(asked, weights.skeleton, {}))
-    assert np.abs(np.array([p["pose_mm"] for p in found["people"]]) - expected).max() < 0.006
+    assert np.abs(np.array([p["pose_mm"] for p in lifted["people"]]) - expected).max() < 0.006
     assert world.client(world.ada).get(place).status_code == 200
     assert world.client(world.rea).get(place).status_code == 404
     assert world.client(world.eve).get(place).status_code == 404
@@ -149,13 +149,13 @@ def read_back(path: Path) -> tuple[list[str], np.ndarray]:
 def test_every_format_to_every_format(tmp_path: Path, weights: Path, source: str, target: str) -> None:
     points = np.random.default_rng(8).uniform(0, 400, (11, 14, 2)).round(2)
     points[4, 2] = np.nan
-    given = write(tmp_path / f"in.{source}", points)
-    call_command("lift", str(weights), str(given), str(tmp_path / f"out.{target}"), verbosity=0)
-    names, found = read_back(tmp_path / f"out.{target}")
+    source_file = write(tmp_path / f"in.{source}", points)
+    call_command("lift", str(weights), str(source_file), str(tmp_path / f"out.{target}"), verbosity=0)
+    names, points_read = read_back(tmp_path / f"out.{target}")
     model = load(weights)
     expected = predict(model, unlabelled(LSP_14, names, points))
     assert names == [f"p,{n}" for n in range(11)]
-    assert np.abs(found - expected).max() < 0.006
+    assert np.abs(points_read - expected).max() < 0.006
 
 
 @pytest.mark.parametrize(

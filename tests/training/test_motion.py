@@ -21,7 +21,7 @@ from training.poses.acclaim import CMU_UNIT_MM, read_acclaim
 from training.poses.bvh import read_bvh
 from training.poses.mocap import BadMotion, Clip, Motion, as_h36m17, read_sequences
 from training.poses.sources import read_views
-from training.poses.views import Studio, photograph
+from training.poses.views import Studio, project
 
 BVH = """HIERARCHY
 ROOT Hips
@@ -233,14 +233,14 @@ def test_martinez_files_are_seen_by_their_own_cameras(tmp_path: Path) -> None:
         }.items():
             file[f"subject9/camera1/{key}"] = value
     clips, cameras = human36m.read_martinez(tmp_path)
-    poses = human36m.photograph(clips, cameras, every=2)
+    poses = human36m.project(clips, cameras, every=2)
     assert set(poses.split) == {"test"}
     assert set(poses.action) == {"Walking"}
     neck = WORLD[::2, 13] * 1000 - place
-    found = poses.truth_mm[:, H36M_17.index("neck")]
-    assert np.allclose(found, np.stack([neck[:, 0], -neck[:, 2], neck[:, 1]], -1), atol=1e-2)
+    neck_mm = poses.truth_mm[:, H36M_17.index("neck")]
+    assert np.allclose(neck_mm, np.stack([neck[:, 0], -neck[:, 2], neck[:, 1]], -1), atol=1e-2)
     pixel = poses.keypoints_px[:, H36M_17.index("neck")]
-    assert np.allclose(pixel, found[:, :2] / found[:, 2:] * [1100, 1200] + [500, 400], atol=1e-3)
+    assert np.allclose(pixel, neck_mm[:, :2] / neck_mm[:, 2:] * [1100, 1200] + [500, 400], atol=1e-3)
     with pytest.raises(BadMotion, match="below it"):
         human36m.read_martinez(tmp_path / "S9")
 
@@ -258,22 +258,22 @@ class TestViews:
     clip = Clip("a/walk", np.random.default_rng(1).normal(0, 300, (40, 17, 3)).astype(np.float32) + [0, 900, 0], 30.0)
 
     def test_pixels_are_the_projection_of_the_truth_and_bones_keep_their_direction(self) -> None:
-        poses = photograph([self.clip], H36M_17, Studio(), 3)
+        poses = project([self.clip], H36M_17, Studio(), 3)
         assert len(poses.names) == 20 * 4
         assert np.allclose(poses.keypoints_px, 1145 * poses.truth_mm[..., :2] / poses.truth_mm[..., 2:] + 500)
         distance = np.linalg.norm(poses.truth_mm[:, 0], axis=-1)
         assert ((distance > 3000) & (distance < 7000)).all()
 
     def test_the_four_views_of_a_pose_are_one_pose(self) -> None:
-        poses = photograph([self.clip], H36M_17, Studio(), 3)
+        poses = project([self.clip], H36M_17, Studio(), 3)
         sizes = np.linalg.norm(poses.truth_mm[:, :, None] - poses.truth_mm[:, None], axis=-1).reshape(20, 4, 17, 17)
         assert np.allclose(sizes, sizes[:, :1], atol=1e-6)
 
     def test_a_clip_looks_the_same_in_every_set_and_other_seeds_differ(self) -> None:
-        alone = photograph([self.clip], H36M_17, Studio(), 3)
+        alone = project([self.clip], H36M_17, Studio(), 3)
         other = Clip("b/run", self.clip.poses_mm, 30.0)
-        assert np.array_equal(photograph([other, self.clip], H36M_17, Studio(), 3).truth_mm[80:], alone.truth_mm)
-        assert not np.allclose(photograph([self.clip], H36M_17, Studio(), 4).truth_mm, alone.truth_mm)
+        assert np.array_equal(project([other, self.clip], H36M_17, Studio(), 3).truth_mm[80:], alone.truth_mm)
+        assert not np.allclose(project([self.clip], H36M_17, Studio(), 4).truth_mm, alone.truth_mm)
 
     def test_a_person_is_as_symmetric_as_the_bones_were(self) -> None:
         pose = np.abs(np.random.default_rng(5).normal(0, 300, (1, 17, 3)))
@@ -281,7 +281,7 @@ class TestViews:
             pose[0, H36M_17.index(right)] = pose[0, H36M_17.index(left)] * [-1, 1, 1]
         pose[0, [0, 7, 8, 9, 10], 0] = 0
         clip = Clip("c", np.repeat(pose, 4, 0).astype(np.float32), 15.0)
-        poses = photograph([clip], H36M_17, Studio(), 1)
+        poses = project([clip], H36M_17, Studio(), 1)
         tree = np.array(H36M_17.tree)
         size = np.linalg.norm(poses.truth_mm[0, tree[:, 1]] - poses.truth_mm[0, tree[:, 0]], axis=-1)
         group = np.array(H36M_17.groups(H36M_17.tree))
@@ -365,9 +365,9 @@ def test_means_over_actions_count_an_action_once_however_many_frames_it_has() ->
     skeleton = LSP_14
     people = reading.unlabelled(skeleton, [f"n{n}" for n in range(4)], np.ones((4, 14, 2)))
     people = replace(people, truth_mm=truth, action=np.array(["Walking", "Walking", "Walking", "Sitting"]))
-    found = evaluate.by_action(predicted, people)
-    wrong = found["by_action"]["Sitting"]["pa_mpjpe_mm"]
-    assert found["by_action"]["Walking"] == {"people": 3, "coded_scale_mm": 0.0, "pa_mpjpe_mm": 0.0}
+    means = evaluate.by_action(predicted, people)
+    wrong = means["by_action"]["Sitting"]["pa_mpjpe_mm"]
+    assert means["by_action"]["Walking"] == {"people": 3, "coded_scale_mm": 0.0, "pa_mpjpe_mm": 0.0}
     assert wrong > 10
-    assert found["over_actions"]["pa_mpjpe_mm"] == pytest.approx(wrong / 2, abs=0.001)
+    assert means["over_actions"]["pa_mpjpe_mm"] == pytest.approx(wrong / 2, abs=0.001)
     assert evaluate.by_action(predicted, replace(people, action=None)) == {}

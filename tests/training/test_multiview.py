@@ -271,8 +271,8 @@ LENGTHS = [float(x) for x in np.random.default_rng(0).uniform(250, 900, len(TREE
 def test_marginals_equal_dense_pair_tables(precision: torch.dtype, bar: float) -> None:
     unary = np.log(np.random.default_rng(1).random((2, 17, 10, 10, 10)))
     right = brute_force(unary, SMALL, TREE, LENGTHS, 1.0)
-    found = pictorial.beliefs(torch.tensor(unary).to(precision), SMALL, TREE, LENGTHS, 1.0)
-    assert np.abs(found.double().numpy() - right).max() <= bar
+    result = pictorial.beliefs(torch.tensor(unary).to(precision), SMALL, TREE, LENGTHS, 1.0)
+    assert np.abs(result.double().numpy() - right).max() <= bar
 
 
 def test_contradictory_spikes_are_right_in_float64() -> None:
@@ -281,8 +281,8 @@ def test_contradictory_spikes_are_right_in_float64() -> None:
     for j in range(17):
         unary[0, j, *rng.integers(0, 10, 3)] = 1.0
     right = brute_force(np.log(unary), SMALL, TREE, LENGTHS, 1.0)
-    found = pictorial.beliefs(torch.tensor(np.log(unary)), SMALL, TREE, LENGTHS, 1.0)
-    assert np.abs(found.numpy() - right).max() <= 1e-8
+    result = pictorial.beliefs(torch.tensor(np.log(unary)), SMALL, TREE, LENGTHS, 1.0)
+    assert np.abs(result.numpy() - right).max() <= 1e-8
 
 
 def test_the_in_place_path_equals_the_batched_one() -> None:
@@ -291,7 +291,7 @@ def test_the_in_place_path_equals_the_batched_one() -> None:
     tree, lengths = ((0, 1), (1, 2)), [400.0, 250.0]
     for seed in (0, 1):
         unary = torch.rand(1, 3, 48, 48, 48, generator=torch.Generator().manual_seed(seed)).log()
-        found = pictorial.beliefs(unary.double(), grid, tree, lengths)
+        result = pictorial.beliefs(unary.double(), grid, tree, lengths)
         belief = unary.double().exp()
         kernel = torch.fft.rfftn(shell(48, 250.0 / grid.cell_mm))
         sent = torch.fft.irfftn(torch.fft.rfftn(belief[0, 2], (128,) * 3) * kernel, (128,) * 3)[:48, :48, :48]
@@ -299,7 +299,7 @@ def test_the_in_place_path_equals_the_batched_one() -> None:
         kernel = torch.fft.rfftn(shell(48, 400.0 / grid.cell_mm))
         sent = torch.fft.irfftn(torch.fft.rfftn(sent, (128,) * 3) * kernel, (128,) * 3)[:48, :48, :48]
         right = belief[0, 0] * sent / sent.max()
-        assert float((found[0, 0] - right / right.max()).abs().max()) < 1e-12
+        assert float((result[0, 0] - right / right.max()).abs().max()) < 1e-12
 
 
 def shell(n: int, length: float) -> torch.Tensor:
@@ -312,7 +312,7 @@ def shell(n: int, length: float) -> torch.Tensor:
 def test_moments_equal_sums_written_out() -> None:
     belief = torch.rand(2, 3, 7, 7, 7, dtype=torch.float64) ** 8
     grid = pictorial.Grid(torch.tensor([[100.0, -50.0, 900.0], [0.0, 0.0, 0.0]], dtype=torch.float64), 600.0, 7)
-    found = pictorial.moments(belief, grid, entropy=True)
+    result = pictorial.moments(belief, grid, entropy=True)
     axis = (np.arange(7) - 3) * 100.0
     at = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
     for f in range(2):
@@ -320,25 +320,25 @@ def test_moments_equal_sums_written_out() -> None:
             p = belief[f, j].numpy().ravel()
             p = p / p.sum()
             mean = p @ at
-            np.testing.assert_allclose(found.mean[f, j], mean + grid.centre[f].numpy(), atol=1e-9)
-            np.testing.assert_allclose(found.covariance[f, j], (at - mean).T @ ((at - mean) * p[:, None]), atol=1e-6)
-            assert float(found.entropy[f, j]) == pytest.approx(-(p * np.log(p)).sum())
+            np.testing.assert_allclose(result.mean[f, j], mean + grid.centre[f].numpy(), atol=1e-9)
+            np.testing.assert_allclose(result.covariance[f, j], (at - mean).T @ ((at - mean) * p[:, None]), atol=1e-6)
+            assert float(result.entropy[f, j]) == pytest.approx(-(p * np.log(p)).sum())
             near = (np.abs(at - at[p.argmax()]) <= 300).all(axis=1)
             q = p * near / p[near].sum()
-            np.testing.assert_allclose(found.mode_mean[f, j], q @ at + grid.centre[f].numpy(), atol=1e-9)
+            np.testing.assert_allclose(result.mode_mean[f, j], q @ at + grid.centre[f].numpy(), atol=1e-9)
             off = at - q @ at
-            np.testing.assert_allclose(found.mode_covariance[f, j], off.T @ (off * q[:, None]), atol=1e-6)
+            np.testing.assert_allclose(result.mode_covariance[f, j], off.T @ (off * q[:, None]), atol=1e-6)
 
 
 def test_float32_differs_from_float64_by_less_than_a_hundredth_on_realistic_frames() -> None:
     recorded, _ = scene(2, recordings.HARD)
     chunk = recorded.source.read([0, 1])
     lengths = limbs.from_points(triangulation.ransac(recorded.cameras, chunk.pixels, chunk.score), H36M_17).tolist()
-    found = {}
+    results = {}
     for precision in ("float32", "float64"):
         config = HarvestConfig(precision=precision, estimate="mean")
-        found[precision] = harvest.solve(recorded, chunk, config, lengths)
-    fine, quick = found["float64"], found["float32"]
+        results[precision] = harvest.solve(recorded, chunk, config, lengths)
+    fine, quick = results["float64"], results["float32"]
     assert np.abs(fine["position"] - quick["position"]).max() < 0.01
     assert np.abs(fine["uncertainty"] - quick["uncertainty"]).max() < 0.01
 
@@ -358,10 +358,10 @@ def test_fft_sizes_hold_the_shell_and_are_quick() -> None:
 
 def test_a_clean_recording_is_found_to_a_few_centimetres_and_better_than_triangulated(tmp_path: Path) -> None:
     recorded, world = scene(24)
-    found = harvest.harvest(recorded, HarvestConfig(grid=48), tmp_path)
-    assert (found.outcome == Outcome.FOUND).all()
-    assert np.linalg.norm(found.position - world, axis=-1).mean() < 32
-    assert found.kept.sum(axis=0).tolist() == [round(0.7 * 24)] * 17
+    result = harvest.harvest(recorded, HarvestConfig(grid=48), tmp_path)
+    assert (result.outcome == Outcome.FOUND).all()
+    assert np.linalg.norm(result.position - world, axis=-1).mean() < 32
+    assert result.kept.sum(axis=0).tolist() == [round(0.7 * 24)] * 17
     lengths = harvest.lengths_of(tmp_path)
     right = [np.linalg.norm(world[0, a] - world[0, b]) for a, b in TREE]
     assert np.abs(np.array(lengths) - right).max() < 40
@@ -396,17 +396,17 @@ def test_missing_views_have_named_outcomes_and_nothing_is_ever_nan(tmp_path: Pat
     views[2, 2:, :, :, 2] = 0  # two views
     views[3, :, 5, :, 2] = 0  # a joint that nobody sees
     views[4, 1:, 9, :, 2] = 0  # a joint that one view sees
-    found = harvest.harvest(recorded, PREVIEW, tmp_path)
-    assert set(found.outcome[0]) == set(found.outcome[1]) == {Outcome.NOBODY}
-    assert set(found.outcome[2]) <= {Outcome.FOUND, Outcome.OUTSIDE}
-    assert found.outcome[3, 5] == found.outcome[4, 9] == Outcome.FEW_VIEWS
-    assert np.linalg.norm(found.position[3, 5] - world[3, 5]) < 600  # it hangs on its limbs
+    result = harvest.harvest(recorded, PREVIEW, tmp_path)
+    assert set(result.outcome[0]) == set(result.outcome[1]) == {Outcome.NOBODY}
+    assert set(result.outcome[2]) <= {Outcome.FOUND, Outcome.OUTSIDE}
+    assert result.outcome[3, 5] == result.outcome[4, 9] == Outcome.FEW_VIEWS
+    assert np.linalg.norm(result.position[3, 5] - world[3, 5]) < 600  # it hangs on its limbs
     for name in ("position", "covariance", "uncertainty", "offset_px"):
-        assert np.isfinite(getattr(found, name)).all()
-    assert not found.kept[:2].any()
-    told = report.report(recorded, found, inlier_px=15.0)
-    assert "nan" not in json.dumps(told).lower()
-    assert any("2 frames have nobody in two views, the first is 0" in said for said in told["findings"])
+        assert np.isfinite(getattr(result, name)).all()
+    assert not result.kept[:2].any()
+    quality = report.report(recorded, result, inlier_px=15.0)
+    assert "nan" not in json.dumps(quality).lower()
+    assert any("2 frames have nobody in two views, the first is 0" in finding for finding in quality["findings"])
 
 
 def test_nan_detections_count_as_missing(tmp_path: Path) -> None:
@@ -415,17 +415,17 @@ def test_nan_detections_count_as_missing(tmp_path: Path) -> None:
     values = np.concatenate([chunk.pixels, chunk.score[..., None]], axis=-1)
     values[3, 1, 4] = np.nan
     values[5, 0, 2, 0] = np.inf
-    found = harvest.harvest(Recording(recorded.cameras, H36M_17, Detections(values)), PREVIEW, tmp_path)
-    assert not found.seen[3, 1, 4]
-    assert not found.seen[5, 0, 2]
-    assert np.isfinite(found.position).all()
+    result = harvest.harvest(Recording(recorded.cameras, H36M_17, Detections(values)), PREVIEW, tmp_path)
+    assert not result.seen[3, 1, 4]
+    assert not result.seen[5, 0, 2]
+    assert np.isfinite(result.position).all()
 
 
 def test_limbs_that_no_cube_can_hold_are_a_contradiction_and_a_body_beyond_it_is_outside(tmp_path: Path) -> None:
     recorded, _ = scene(3)
-    found = harvest.harvest(recorded, PREVIEW, tmp_path / "a", lengths_mm=[9000.0] * 16)
-    assert set(found.outcome.ravel()) == {Outcome.CONTRADICTION}
-    assert (found.position == 0).all()
+    result = harvest.harvest(recorded, PREVIEW, tmp_path / "a", lengths_mm=[9000.0] * 16)
+    assert set(result.outcome.ravel()) == {Outcome.CONTRADICTION}
+    assert (result.position == 0).all()
     small = harvest.harvest(recorded, HarvestConfig(grid=32, cube_mm=700), tmp_path / "b")
     ankle = H36M_17.index("left_ankle")
     assert set(small.outcome[:, ankle]) <= {Outcome.OUTSIDE, Outcome.CONTRADICTION}
@@ -468,15 +468,15 @@ def test_the_report_exposes_a_camera_that_is_off_and_one_that_is_late(tmp_path: 
     seen.peaks[3:, 3] = late.peaks[3:, 3]
     seen.right_px[3:, 3] = late.right_px[3:, 3]
     recorded = Recording(cameras, H36M_17, recordings.SimulatedViews(seen), 30.0)
-    told = report.report(recorded, harvest.harvest(recorded, PREVIEW, tmp_path), inlier_px=15.0)
-    off = {c["name"]: c["systematic"] for c in told["cameras"]}
+    quality = report.report(recorded, harvest.harvest(recorded, PREVIEW, tmp_path), inlier_px=15.0)
+    off = {c["name"]: c["systematic"] for c in quality["cameras"]}
     assert off["cam2"]
     assert not off["cam1"]
-    shift = {c["name"]: c["shift_frames"] for c in told["cameras"]}
+    shift = {c["name"]: c["shift_frames"] for c in quality["cameras"]}
     assert shift["cam4"] > 1.0
     assert max(shift, key=lambda n: shift[n]) == "cam4"
-    assert any("cam2 is off by" in said for said in told["findings"])
-    assert any("cam4 seems" in said and "late" in said for said in told["findings"])
+    assert any("cam2 is off by" in finding for finding in quality["findings"])
+    assert any("cam4 seems" in finding and "late" in finding for finding in quality["findings"])
 
 
 def test_selection_keeps_the_surest_share_of_each_joint() -> None:
@@ -496,12 +496,12 @@ def test_peaks_of_drawn_heatmaps_lie_where_they_were_put() -> None:
     pixels, score = rng.uniform(100, 400, (2, 3, 5, 2)), rng.uniform(0.5, 1, (2, 3, 5))
     score[1, 2, 3] = 0.1
     maps = heatmaps.of_detections(pixels, score)
-    found, height = maps.peaks()
+    peaks, height = maps.peaks()
     cell = 1 / maps.to_map[:, :, None, :2]
     known = score > 0.3
-    assert (np.abs(found - pixels) / cell)[known].max() < 0.51
+    assert (np.abs(peaks - pixels) / cell)[known].max() < 0.51
     assert height[1, 2, 3] == 0
-    assert not maps.said[1, 2, 3]
+    assert not maps.has_peak[1, 2, 3]
     assert height[known] == pytest.approx(score[known], abs=0.25)
 
 
@@ -559,19 +559,19 @@ def test_people_of_several_views_are_told_apart(tmp_path: Path) -> None:
     truth[2, 1] = 0
     groups = association.grouped(cameras, people[0], inlier_px=15, least_score=0.3)
     assert [len(g.members) for g in groups] == [4, 4]
-    found = association.subject_of(cameras, people, inlier_px=15, least_score=0.3)
-    first = np.abs(found[0] - truth[0]).max() < 1e-3
+    subject = association.subject_of(cameras, people, inlier_px=15, least_score=0.3)
+    first = np.abs(subject[0] - truth[0]).max() < 1e-3
     for f in range(6):  # whoever he is, he stays
-        same = np.abs(found[f, :, :, 2] * (found[f] - truth[f])[..., 0]).max() < 1e-2
+        same = np.abs(subject[f, :, :, 2] * (subject[f] - truth[f])[..., 0]).max() < 1e-2
         assert same == first
 
 
 @real
 def test_the_subject_of_a_real_recording_is_pose2sims() -> None:
-    found = detections.read(REAL / "detections_body25b.npz")
-    assert found.skeleton == BODY_25B
+    people = detections.read(REAL / "detections_body25b.npz")
+    assert people.skeleton == BODY_25B
     subject = association.subject_of(
-        calibration.read(REAL / "Calib.qca.txt"), found.people[:40], inlier_px=15, least_score=0.3
+        calibration.read(REAL / "Calib.qca.txt"), people.people[:40], inlier_px=15, least_score=0.3
     )
     theirs = np.load(REAL / "detections_body25b.npz")["keypoints"][:40]
     assert (np.abs(subject - theirs).max(axis=(2, 3)) < 1e-3).mean() > 0.97
@@ -622,29 +622,29 @@ def test_written_poses_read_back(tmp_path: Path) -> None:
     from benchmarks.multiview import trc
 
     recorded, _ = scene(6)
-    found = harvest.harvest(recorded, HarvestConfig(grid=24), tmp_path / "h")
-    found.outcome[2, 3] = Outcome.OUTSIDE
+    result = harvest.harvest(recorded, HarvestConfig(grid=24), tmp_path / "h")
+    result.outcome[2, 3] = Outcome.OUTSIDE
     for kind in poses.KINDS:
-        poses.write(tmp_path / f"out.{kind}", kind, found, H36M_17, recorded.cameras, 50.0)
+        poses.write(tmp_path / f"out.{kind}", kind, result, H36M_17, recorded.cameras, 50.0)
     names, back = trc(tmp_path / "out.trc")
     assert tuple(names) == H36M_17.keypoints
     assert np.isnan(back[2, 3]).all()
-    there = found.outcome == Outcome.FOUND
-    np.testing.assert_allclose(back[there], found.position[there], atol=1e-9)
+    there = result.outcome == Outcome.FOUND
+    np.testing.assert_allclose(back[there], result.position[there], atol=1e-9)
     with (tmp_path / "out.c3d").open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         reader = c3d.Reader(file)
         frames = [points for _, points, _ in reader.read_frames()]
-    np.testing.assert_allclose(np.stack(frames)[there][:, :3], found.position[there], atol=1e-3)
+    np.testing.assert_allclose(np.stack(frames)[there][:, :3], result.position[there], atol=1e-3)
     assert frames[2][3, 3] == -1
     with np.load(tmp_path / "out.npz") as file:
-        np.testing.assert_array_equal(file["position_mm"], found.position)
+        np.testing.assert_array_equal(file["position_mm"], result.position)
         assert file["joint_names"].tolist() == list(H36M_17.keypoints)
     coco = json.loads((tmp_path / "out.coco").read_text())
     person = next(p for p in coco["annotations"] if p["image_id"] == 1)
     flat = np.array(person["keypoints"]).reshape(-1, 3)
-    kept = found.kept[0]
-    np.testing.assert_allclose(flat[kept, :2], recorded.cameras[0].project(found.position[0])[kept] + 0.5, atol=1e-3)
+    kept = result.kept[0]
+    np.testing.assert_allclose(flat[kept, :2], recorded.cameras[0].project(result.position[0])[kept] + 0.5, atol=1e-3)
 
 
 def test_limbs_that_nobody_shows_are_named() -> None:

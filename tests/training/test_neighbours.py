@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labeling.crowd import selection
-from labeling.models import Campaign, DepthPrior, KnownQuestion, Percept, Person, PersonPrior
+from labeling.models import Campaign, DepthPosterior, DepthPrior, Person, PersonPrior, ReferenceQuestion
 from labeling.skeletons import COCO_17, LSP_14
 from tests.conftest import World
 from training.poses import neighbours
@@ -39,7 +39,7 @@ def test_the_search_equals_one_written_out(views: neighbours.Views) -> None:
     asked = few.flat[[3, 17, 20]] + rng.normal(0, 60, (3, 14, 2))
     known = everything(3)
     known[1, [2, 7]] = False
-    found = expected_depths(few, asked, known, nearest=5)
+    depths = expected_depths(few, asked, known, nearest=5)
     for n in range(3):
         like = []
         for view in few.flat.astype(float):
@@ -49,7 +49,7 @@ def test_the_search_equals_one_written_out(views: neighbours.Views) -> None:
         best = np.argsort(like)[-5:]
         weight = np.exp((np.array(like)[best] - max(like)) / 0.002)
         mean = weight @ few.depth[best].astype(float) / weight.sum()
-        np.testing.assert_allclose(found[n], mean - mean.mean(), atol=0.5)
+        np.testing.assert_allclose(depths[n], mean - mean.mean(), atol=0.5)
 
 
 def test_poses_left_out_of_the_library_are_ordered_far_better_than_by_chance(views: neighbours.Views) -> None:
@@ -75,9 +75,9 @@ def test_whoever_cannot_be_looked_up_gets_no_depths(views: neighbours.Views) -> 
     known[0, 3:] = False  # three joints only
     seen[1] = 7.0  # all in one place
     seen[2, 5] = np.nan
-    found = expected_depths(views, seen, known)
-    assert np.isnan(found[:2]).all()
-    assert np.isfinite(found[2:]).all()
+    depths = expected_depths(views, seen, known)
+    assert np.isnan(depths[:2]).all()
+    assert np.isfinite(depths[2:]).all()
 
 
 def test_poor_libraries_are_refused_in_words() -> None:
@@ -108,7 +108,7 @@ def test_a_prior_of_similar_poses_is_made_before_any_vote_and_starts_a_campaign(
         depth_priors.start_from_poses(world.ada, dataset, seed=-1)
     assert refused.value.field == "seed"
     job = depth_priors.start_from_poses(world.ada, dataset, "similar")
-    jobs.perform(job.pk)
+    jobs.run_job(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
     prior = DepthPrior.objects.get()
@@ -116,7 +116,7 @@ def test_a_prior_of_similar_poses_is_made_before_any_vote_and_starts_a_campaign(
     assert prior.evidence["poses"] == 1500
     assert PersonPrior.objects.count() == Person.objects.count() == 6
     campaign = world.campaign(dataset, mode="adaptive-prior")
-    assert Percept.objects.filter(campaign=campaign, risk__lt=0.4).count() == 6
+    assert DepthPosterior.objects.filter(campaign=campaign, risk__lt=0.4).count() == 6
 
 
 def test_gold_says_how_much_further_off_similar_poses_are(world: World) -> None:
@@ -127,20 +127,20 @@ def test_gold_says_how_much_further_off_similar_poses_are(world: World) -> None:
     library = Library.authored()
     plain = depth_priors.from_poses(None, dataset, library)
     mean = dict(PersonPrior.objects.filter(prior=plain).values_list("person_id", "mean"))
-    found = {}
+    factors = {}
     for right in (True, False):
-        KnownQuestion.objects.filter(campaign=campaign).delete()
+        ReferenceQuestion.objects.filter(campaign=campaign).delete()
         for pk in people:
             for n, (a, b) in enumerate(((0, 5), (1, 13), (2, 12), (6, 11))):
                 second = (mean[pk][a] > mean[pk][b]) == right
                 about = {"person_id": pk, "first": a, "second": b, "gap_mm": 200}
-                KnownQuestion.objects.create(
+                ReferenceQuestion.objects.create(
                     campaign=campaign, use="gold", position=10 * pk + n, second_closer=second, **about
                 )
-        found[right] = depth_priors.from_poses(None, dataset, library)
-    assert found[True].evidence["right"] == 1.0
-    assert found[False].evidence["right"] == 0.0
-    assert found[True].evidence["errors_by_gold"] == 1.0  # easy gold never makes anybody surer
-    assert found[False].evidence["errors_by_gold"] == 30.0
+        factors[right] = depth_priors.from_poses(None, dataset, library)
+    assert factors[True].evidence["right"] == 1.0
+    assert factors[False].evidence["right"] == 0.0
+    assert factors[True].evidence["errors_by_gold"] == 1.0  # easy gold never makes anybody surer
+    assert factors[False].evidence["errors_by_gold"] == 30.0
     assert plain.evidence["errors_by_gold"] == 1.0
     assert plain.evidence["right"] is None

@@ -7,7 +7,7 @@ import pytest
 
 from labeling.aggregation import aggregate
 from labeling.crowd import anatomy, selection
-from labeling.models import DepthPrior, Percept, Person, PersonPrior
+from labeling.models import DepthPosterior, DepthPrior, Person, PersonPrior
 from labeling.releasing import freeze, reading
 from labeling.skeletons import LSP_14
 from tests.conftest import World
@@ -61,10 +61,10 @@ def test_a_prior_is_made_by_its_job_and_starts_a_campaign(world: World) -> None:
     campaign = world.campaign(dataset, votes_per_pair=1, session_length=100)
     for n in range(36):
         world.vote(world.ann, world.lease(world.ann, campaign), "first" if n % 2 else "second")
-    jobs.perform(aggregate.start(world.ada, campaign).pk)
+    jobs.run_job(aggregate.start(world.ada, campaign).pk)
     release = freeze.freeze(world.ada, campaign)
     job = depth_priors.start(world.ada, release, {"folds": 2, "epochs": 3, "name": "quick"})
-    jobs.perform(job.pk)
+    jobs.run_job(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
     prior = DepthPrior.objects.get()
@@ -74,13 +74,13 @@ def test_a_prior_is_made_by_its_job_and_starts_a_campaign(world: World) -> None:
     assert np.linalg.eigvalsh(np.array(prior.covariance)).min() > 0
     second = world.campaign(dataset, name="second", mode="adaptive-prior")
     assert second.prior == prior
-    assert Percept.objects.filter(campaign=second, risk__lt=0.5).count() == 12
+    assert DepthPosterior.objects.filter(campaign=second, risk__lt=0.5).count() == 12
 
 
 def test_wrong_wishes_are_named_and_only_admins_make_priors(world: World) -> None:
     campaign = world.campaign(votes_per_pair=1)
     world.vote(world.ann, world.lease(world.ann, campaign))
-    jobs.perform(aggregate.start(world.ada, campaign).pk)
+    jobs.run_job(aggregate.start(world.ada, campaign).pk)
     release = freeze.freeze(world.ada, campaign)
     for options, field in (({"folds": 1}, "folds"), ({"preset": "nope"}, "preset"), ({"fold": 3}, "fold")):
         with pytest.raises(Invalid) as refused:

@@ -16,7 +16,7 @@ from training.lifter.config import PRESETS, PseudoConfig, TuneConfig, changed
 from training.lifter.predict import load, predict
 from training.lifter.pseudo import Pseudo, clip_lengths, consistency, fidelity, steady_bones, weights_of
 from training.poses.mocap import Clip
-from training.poses.views import Studio, photograph
+from training.poses.views import Studio, project
 from training.simulation.annotators import LabelConfig, label
 
 
@@ -54,8 +54,8 @@ def test_fidelity_and_bone_losses_by_hand() -> None:
     weight = torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.5, 0.5]])
     assert float(fidelity(pose, target, weight)) == pytest.approx((3 * 1 + 0 + 12 * 0.5) / 2)
     pose[0, 1, 0] = 4.0
-    found = consistency(pose, torch.tensor([[0, 1]]), torch.tensor([[5.0], [2.0]]))
-    assert float(found) == pytest.approx((1 + 4) / 2, abs=1e-3)
+    value = consistency(pose, torch.tensor([[0, 1]]), torch.tensor([[5.0], [2.0]]))
+    assert float(value) == pytest.approx((1 + 4) / 2, abs=1e-3)
     assert float(consistency(pose, torch.zeros((0, 2), dtype=torch.int64), torch.zeros((2, 0)))) == 0.0
 
 
@@ -74,7 +74,7 @@ def test_a_lifter_learns_pseudo_labels_and_keeps_its_input(preset: str, tmp_path
     own, other = (still + 0.25 * walk(80, 17, seed) for seed in (1, 2))
     studio = Studio(fps=10.0)
     views, new = (
-        photograph([Clip(n, m.astype(np.float32), 10.0)], H36M_17, studio, 0) for n, m in (("a", own), ("b", other))
+        project([Clip(n, m.astype(np.float32), 10.0)], H36M_17, studio, 0) for n, m in (("a", own), ("b", other))
     )
     config = changed(
         PRESETS[preset],
@@ -97,18 +97,18 @@ def test_a_lifter_learns_pseudo_labels_and_keeps_its_input(preset: str, tmp_path
         pseudo=(pseudo, PseudoConfig()),
     )
     export.save(tuned, tmp_path / "tuned.safetensors")
-    np.testing.assert_array_equal(tuned.frame.mean, first.frame.mean)
+    np.testing.assert_array_equal(tuned.statistics.mean, first.statistics.mean)
 
     def off(path: str) -> float:
-        found = predict(load(tmp_path / path), new)
-        return float(np.linalg.norm(found - (new.truth_mm - new.truth_mm[:, :1]), axis=-1).mean())
+        pose = predict(load(tmp_path / path), new)
+        return float(np.linalg.norm(pose - (new.truth_mm - new.truth_mm[:, :1]), axis=-1).mean())
 
     assert off("tuned.safetensors") < 0.9 * off("first.safetensors")
 
 
 def test_depth_without_a_unit_cannot_learn_mm(tmp_path: Path) -> None:
     views = label(
-        photograph([Clip("a", (1000 + walk(40, 17)).astype(np.float32), 10.0)], H36M_17, Studio(fps=10.0), 0),
+        project([Clip("a", (1000 + walk(40, 17)).astype(np.float32), 10.0)], H36M_17, Studio(fps=10.0), 0),
         LabelConfig(),
     )
     config = changed(PRESETS["paper"], hidden=16, epochs=1)

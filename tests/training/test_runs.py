@@ -26,13 +26,13 @@ def release(world: World):
     campaign = world.campaign(world.dataset(12), votes_per_pair=1, session_length=100)
     for n in range(36):
         world.vote(world.ann, world.lease(world.ann, campaign), "first" if n % 2 else "second")
-    jobs.perform(aggregate.start(world.ada, campaign).pk)
+    jobs.run_job(aggregate.start(world.ada, campaign).pk)
     return freeze.freeze(world.ada, campaign)
 
 
 def test_a_run_ends_with_curves_measures_and_a_model_with_its_checksum(world: World, release) -> None:
     run = launch.start(world.resi, release, options=QUICK)
-    jobs.perform(run.job.pk)
+    jobs.run_job(run.job.pk)
     run.refresh_from_db()
     run.job.refresh_from_db()
     assert run.job.state == "done", run.job.error
@@ -42,7 +42,7 @@ def test_a_run_ends_with_curves_measures_and_a_model_with_its_checksum(world: Wo
     model = Model.objects.get()
     assert (Path(settings.MEDIA_ROOT) / model.path).stat().st_size == model.bytes
     tuned = launch.start(world.resi, release, options=QUICK, start_from=model.uuid)
-    jobs.perform(tuned.job.pk)
+    jobs.run_job(tuned.job.pk)
     assert Model.objects.count() == 2
 
 
@@ -86,7 +86,7 @@ def test_a_release_that_cannot_be_learned_from_is_explained_on_the_runs_page(
     (folder / "manifest.json").chmod(0o644)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     run = launch.start(world.resi, release, options=QUICK)
-    jobs.perform(run.job.pk)
+    jobs.run_job(run.job.pk)
     run.job.refresh_from_db()
     assert run.job.state == "failed"
     assert not Point.objects.filter(run=run).exists()
@@ -113,7 +113,7 @@ def test_runs_are_compared_by_what_differs(world: World, release) -> None:
     first = launch.start(world.resi, release, name="wide", options=QUICK)
     second = launch.start(world.resi, release, name="slow", options=QUICK | {"learning_rate": 0.0005})
     for run in (first, second):
-        jobs.perform(run.job.pk)
+        jobs.run_job(run.job.pk)
     page = (
         world.client(world.resi).get(f"/runs/compare/?run={first.uuid}&run={second.uuid}&run=nonsense").content.decode()
     )
@@ -125,7 +125,7 @@ def test_runs_are_compared_by_what_differs(world: World, release) -> None:
 
 def test_a_models_files_card_and_details_are_fetched_by_researchers_only(world: World, release) -> None:
     run = launch.start(world.resi, release, options=QUICK | {"epochs": 10})
-    jobs.perform(run.job.pk)
+    jobs.run_job(run.job.pk)
     model = Model.objects.get()
     client = world.client(world.resi)
     for name, start in (("weights", b""), ("onnx", b"\x08"), ("events", b"")):

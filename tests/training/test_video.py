@@ -44,7 +44,7 @@ def test_shrinking_is_the_minimum_of_its_own_problem() -> None:
 
 def test_cutting_singular_values_is_the_minimum_of_its_own_problem() -> None:
     m = np.random.default_rng(0).normal(0, 2, (3, 2))
-    found = completion.singular_threshold(m, 0.8)
+    result = completion.singular_threshold(m, 0.8)
 
     def cost(x: Array) -> float:
         return float(0.8 * np.linalg.norm(x.reshape(3, 2), "nuc") + ((x.reshape(3, 2) - m) ** 2).sum() / 2)
@@ -55,7 +55,7 @@ def test_cutting_singular_values_is_the_minimum_of_its_own_problem() -> None:
         method="Nelder-Mead",
         options={"xatol": 1e-10, "fatol": 1e-13, "maxiter": 20_000, "maxfev": 20_000},
     )
-    np.testing.assert_allclose(found.ravel(), best.x, atol=1e-5)
+    np.testing.assert_allclose(result.ravel(), best.x, atol=1e-5)
 
 
 @pytest.mark.parametrize("soft", [False, True])
@@ -63,16 +63,16 @@ def test_the_data_step_is_the_minimum_of_its_own_problem(soft: bool) -> None:
     rng = np.random.default_rng(1)
     target, seen, weight, mu = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), rng.uniform(0, 2, (4, 3)), 0.6
     pinned = weight > 1
-    found = completion.data_step(target, seen, weight if soft else None, pinned, mu)
+    result = completion.data_step(target, seen, weight if soft else None, pinned, mu)
     if not soft:
-        np.testing.assert_array_equal(found, np.where(pinned, seen, target))
+        np.testing.assert_array_equal(result, np.where(pinned, seen, target))
         return
 
     def cost(z: Array) -> float:
         z = z.reshape(4, 3)
         return float((weight * (z - seen) ** 2).sum() / 2 + mu * ((z - target) ** 2).sum() / 2)
 
-    np.testing.assert_allclose(found.ravel(), minimize(cost, target.ravel(), tol=1e-12).x, atol=1e-5)
+    np.testing.assert_allclose(result.ravel(), minimize(cost, target.ravel(), tol=1e-12).x, atol=1e-5)
 
 
 def factored(frames: int, rank: int, identity: float, rng: np.random.Generator) -> Factored:
@@ -94,9 +94,9 @@ def test_the_affinity_step_is_the_minimum_of_its_own_problem(identity: float) ->
         return float(((express.T - x.T @ b) ** 2).sum() + ((b - dense(before)) ** 2).sum())
 
     best = minimize(cost, np.zeros(frames * frames), tol=1e-13).x.reshape(frames, frames)
-    found, _, expressed = completion.affinity_step(x, express, before)
-    np.testing.assert_allclose(dense(found), best, atol=1e-5)
-    np.testing.assert_allclose(expressed, found.after(x), atol=1e-12)
+    result, _, expressed = completion.affinity_step(x, express, before)
+    np.testing.assert_allclose(dense(result), best, atol=1e-5)
+    np.testing.assert_allclose(expressed, result.after(x), atol=1e-12)
 
 
 @pytest.mark.parametrize("identity", [0.0, -0.7])
@@ -139,23 +139,23 @@ def test_completion_brings_lost_joints_back() -> None:
     rng = np.random.default_rng(5)
     score = np.where(rng.random((120, 21)) < 0.85, 0.9, 0.1)
     predicted = truth + np.where(score < 0.5, rng.normal(0, 300, truth.shape), 0.0)
-    found = completion.complete(predicted, score, CompletionConfig(iterations=150))
+    result = completion.complete(predicted, score, CompletionConfig(iterations=150))
     lost = score < 0.5
-    assert float(np.abs(found.trajectory - truth)[lost].mean()) < 0.15 * float(np.abs(predicted - truth)[lost].mean())
-    assert found.converged
+    assert float(np.abs(result.trajectory - truth)[lost].mean()) < 0.15 * float(np.abs(predicted - truth)[lost].mean())
+    assert result.converged
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_clips_of_a_few_frames_are_completed_without_fuss(frames: int) -> None:
     predicted = walk(frames, 5).reshape(frames, 15)
-    found = completion.complete(predicted, np.full(predicted.shape, 0.9))
-    np.testing.assert_array_equal(found.trajectory, predicted)
+    result = completion.complete(predicted, np.full(predicted.shape, 0.9))
+    np.testing.assert_array_equal(result.trajectory, predicted)
 
 
 def test_nothing_confident_and_nothing_moving_have_an_answer() -> None:
     still = np.full((20, 6), 100.0)
-    found = completion.complete(still, np.zeros((20, 6)))
-    assert np.isfinite(found.trajectory).all()
+    result = completion.complete(still, np.zeros((20, 6)))
+    assert np.isfinite(result.trajectory).all()
     np.testing.assert_array_equal(completion.complete(np.zeros((4, 3)), np.ones((4, 3))).trajectory, np.zeros((4, 3)))
 
 
@@ -245,9 +245,9 @@ def test_smoothing_recovers_a_low_rank_motion_from_gross_errors() -> None:
     wrong = rng.random((150, 17)) < 0.15
     predicted = truth + rng.normal(0, 25, truth.shape) + np.where(wrong[..., None], rng.normal(0, 250, truth.shape), 0)
     score = np.where(wrong, 0.4, 0.9)
-    found = smoothing.smooth(predicted, score, SmoothConfig(bones=0.0))
-    assert found.method == "low-rank"
-    before, after = np.linalg.norm(predicted - truth, axis=-1), np.linalg.norm(found.positions - truth, axis=-1)
+    result = smoothing.smooth(predicted, score, SmoothConfig(bones=0.0))
+    assert result.method == "low-rank"
+    before, after = np.linalg.norm(predicted - truth, axis=-1), np.linalg.norm(result.positions - truth, axis=-1)
     assert after.mean() < 0.35 * before.mean()
     assert after[~wrong].mean() < 0.6 * before[~wrong].mean()
 
@@ -264,9 +264,11 @@ def test_the_splitting_finds_the_minimum_of_the_convex_problem() -> None:
         smooth = 0.002 * (np.diff(x, axis=0) ** 2).sum() + 0.002 * (np.diff(x, n=2, axis=0) ** 2).sum()
         return float(20.0 * np.sqrt(6 / 300) * np.linalg.norm(x, "nuc") + smooth + (weight * huber).sum())
 
-    found = smoothing.low_rank(predicted, weight, config)
-    best = minimize(cost, found.ravel(), method="Powell", options={"xtol": 1e-9, "ftol": 1e-14, "maxiter": 200_000}).fun
-    assert cost(found.ravel()) == pytest.approx(best, rel=1e-5)
+    result = smoothing.low_rank(predicted, weight, config)
+    best = minimize(
+        cost, result.ravel(), method="Powell", options={"xtol": 1e-9, "ftol": 1e-14, "maxiter": 200_000}
+    ).fun
+    assert cost(result.ravel()) == pytest.approx(best, rel=1e-5)
 
 
 def test_the_splitting_finds_the_minimum_with_a_prior_over_poses() -> None:
@@ -286,9 +288,11 @@ def test_the_splitting_finds_the_minimum_with_a_prior_over_poses() -> None:
         smooth = 0.002 * (np.diff(x, axis=0) ** 2).sum()
         return float(10.0 * np.sqrt(4 / 300) * np.linalg.norm(x, "nuc") + smooth + (weight * huber).sum() + likely)
 
-    found = smoothing.low_rank(predicted, weight, config, prior=prior)
-    best = minimize(cost, found.ravel(), method="Powell", options={"xtol": 1e-9, "ftol": 1e-14, "maxiter": 200_000}).fun
-    assert cost(found.ravel()) == pytest.approx(best, rel=1e-5)
+    result = smoothing.low_rank(predicted, weight, config, prior=prior)
+    best = minimize(
+        cost, result.ravel(), method="Powell", options={"xtol": 1e-9, "ftol": 1e-14, "maxiter": 200_000}
+    ).fun
+    assert cost(result.ravel()) == pytest.approx(best, rel=1e-5)
 
 
 def test_authored_poses_are_a_prior_of_every_skeleton_they_know() -> None:
@@ -304,10 +308,10 @@ def test_authored_poses_are_a_prior_of_every_skeleton_they_know() -> None:
 
 def test_a_smoother_that_moves_confident_joints_too_far_falls_back_and_says_so() -> None:
     truth = walk(60, 17, seed=11)
-    found = smoothing.smooth(truth, np.full((60, 17), 0.95), SmoothConfig(rank=5000.0))
-    assert found.method == "plain"
-    assert found.moved_mm > 60
-    assert float(np.linalg.norm(found.positions - truth, axis=-1).mean()) < 60
+    result = smoothing.smooth(truth, np.full((60, 17), 0.95), SmoothConfig(rank=5000.0))
+    assert result.method == "plain"
+    assert result.moved_mm > 60
+    assert float(np.linalg.norm(result.positions - truth, axis=-1).mean()) < 60
 
 
 def test_bones_are_moved_half_way_to_their_clips_median() -> None:
@@ -326,8 +330,8 @@ def test_bones_are_moved_half_way_to_their_clips_median() -> None:
 def test_any_length_and_frame_rate_gives_finite_positions(fps: float, frames: int) -> None:
     predicted = walk(frames, 17, seed=13)
     for level in (0.0, 0.05, 1.0):
-        found = smoothing.smooth(predicted, np.full((frames, 17), level), SmoothConfig(), fps, H36M_17)
-        assert np.isfinite(found.positions).all()
+        result = smoothing.smooth(predicted, np.full((frames, 17), level), SmoothConfig(), fps, H36M_17)
+        assert np.isfinite(result.positions).all()
 
 
 def test_smoothing_refuses_what_is_no_number() -> None:
@@ -351,12 +355,12 @@ def test_bursts_are_doubted_and_gaps_are_filled() -> None:
     seen[30:34, 5] += 150
     score[50:55, 7] = 0.0
     seen[50:55, 7] = np.nan
-    found = tracks.clean(seen, score, H36M_17, TrackConfig())
-    assert float(np.abs(found.pixels[30:34, 5] - right[30:34, 5]).max()) < 45  # of 150 px
-    assert float(np.abs(found.pixels[50:55, 7] - right[50:55, 7]).max()) < 20
-    assert found.weight[30:34, 5].max() < 0.1 < 0.5 < found.weight[20:28, 5].min()
-    assert (found.weight[50:55, 7] == 0).all()
-    assert found.known.all()
+    result = tracks.clean(seen, score, H36M_17, TrackConfig())
+    assert float(np.abs(result.pixels[30:34, 5] - right[30:34, 5]).max()) < 45  # of 150 px
+    assert float(np.abs(result.pixels[50:55, 7] - right[50:55, 7]).max()) < 20
+    assert result.weight[30:34, 5].max() < 0.1 < 0.5 < result.weight[20:28, 5].min()
+    assert (result.weight[50:55, 7] == 0).all()
+    assert result.known.all()
 
 
 def test_exchanged_limbs_are_given_back() -> None:
@@ -366,10 +370,10 @@ def test_exchanged_limbs_are_given_back() -> None:
         if any(part in a for part in ("shoulder", "elbow", "wrist")):
             one, other = H36M_17.index(a), H36M_17.index(b)
             seen[20:24, one], seen[20:24, other] = right[20:24, other], right[20:24, one]
-    found = tracks.clean(seen, score, H36M_17, TrackConfig())
-    assert found.swapped[20:24, 1].all()
-    assert found.swapped.sum() == 4
-    assert float(np.abs(found.pixels - right).max()) < 6
+    result = tracks.clean(seen, score, H36M_17, TrackConfig())
+    assert result.swapped[20:24, 1].all()
+    assert result.swapped.sum() == 4
+    assert float(np.abs(result.pixels - right).max()) < 6
 
 
 @pytest.mark.parametrize("frames", [1, 2, 3])
@@ -387,17 +391,17 @@ def test_tracks_of_a_few_frames_or_of_nobody_stay_finite(frames: int) -> None:
 @pytest.mark.parametrize("how", [videos.SHORT_LIVED, videos.STUBBORN])
 def test_the_first_simulator_makes_errors_of_the_papers_size(how: videos.Stubborn) -> None:
     truth = np.tile(videos.seen_from(walk(300, 17, seed=16), 45.0), (4, 1, 1))
-    found, score = videos.stubborn(truth, H36M_17, how, np.random.default_rng(17))
-    error = np.linalg.norm(found - truth, axis=-1)[:, 1:]
+    noisy, score = videos.stubborn(truth, H36M_17, how, np.random.default_rng(17))
+    error = np.linalg.norm(noisy - truth, axis=-1)[:, 1:]
     assert 60 < error.mean() < 140
     assert 0.75 < (score[:, 1:] > 0.7).mean() < 0.95
     assert error[score[:, 1:] < 0.7].mean() > 1.5 * error[score[:, 1:] > 0.7].mean()
-    assert (found[:, 0] == 0).all()
+    assert (noisy[:, 0] == 0).all()
 
 
 def test_correlation_of_the_second_simulator_is_as_asked() -> None:
     truth = videos.seen_from(walk(4000, 17, seed=18), 45.0)
     plain = videos.Correlated(0.9, bursts=0.0, turn_deg=0.0, size_sd=0.0)
-    found, _ = videos.correlated(truth, H36M_17, plain, np.random.default_rng(19))
-    off = (found - truth)[:, 1:]
+    noisy, _ = videos.correlated(truth, H36M_17, plain, np.random.default_rng(19))
+    off = (noisy - truth)[:, 1:]
     assert float((off[1:] * off[:-1]).mean() / (off**2).mean()) == pytest.approx(0.9, abs=0.03)

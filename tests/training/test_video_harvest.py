@@ -17,7 +17,7 @@ from training.multiview.recording import BadRecording
 from training.simulation import videos
 from training.video import confidence, harvest, report
 from training.video.clips import Clip, alone, follow
-from training.video.confidence import Calibration, Signs
+from training.video.confidence import Calibration, UncertaintyFeatures
 from training.video.config import ClipConfig, SmoothConfig, VideoConfig
 from training.video.harvest import Outcome, Video
 from training.video.lifting import BadLifter, View, in_skeleton
@@ -72,21 +72,21 @@ def test_two_people_who_come_in_changing_order_are_told_apart() -> None:
     a, b = seen(person(30)), seen(person(30, seed=4) + [1500, 0, 0])
     both = np.concatenate([a, b], axis=1)
     both[::2] = both[::2, ::-1]
-    found = follow(both, FPS, ClipConfig())
-    assert [len(c.slots) for c in found.clips] == [30, 30]
-    assert found.crossings == []
-    assert sorted(c.slots.tolist() for c in found.clips) == [[0, 1] * 15, [1, 0] * 15]
+    followed = follow(both, FPS, ClipConfig())
+    assert [len(c.slots) for c in followed.clips] == [30, 30]
+    assert followed.crossings == []
+    assert sorted(c.slots.tolist() for c in followed.clips) == [[0, 1] * 15, [1, 0] * 15]
 
 
 def test_clips_are_cut_where_two_people_could_be_exchanged() -> None:
     still = np.repeat(person(1), 41, axis=0)
     walks = np.linspace(-1200, 1200, 41)[:, None, None] * np.array([1.0, 0, 0])
     both = np.concatenate([seen(still + walks), seen(still - walks, seed=1)], axis=1)
-    found = follow(both, FPS, ClipConfig())
-    assert found.crossings
-    assert all(17 <= f <= 24 for f in found.crossings)
-    assert sum(c.why == "another person crosses" for c in found.clips) >= 2
-    for clip in found.clips:  # each of the long ones is one person from end to end
+    followed = follow(both, FPS, ClipConfig())
+    assert followed.crossings
+    assert all(17 <= f <= 24 for f in followed.crossings)
+    assert sum(c.why == "another person crosses" for c in followed.clips) >= 2
+    for clip in followed.clips:  # each of the long ones is one person from end to end
         if len(clip.slots) > 10:
             assert len(set(clip.slots.tolist())) == 1
 
@@ -95,12 +95,12 @@ def test_a_gap_is_bridged_where_short_and_cut_where_long() -> None:
     people = seen(person(60))
     people[10:13] = 0
     people[30:45] = 0
-    found = follow(people, FPS, ClipConfig(gap_s=0.5))
-    assert [(c.first, len(c.slots), c.why) for c in found.clips] == [
+    followed = follow(people, FPS, ClipConfig(gap_s=0.5))
+    assert [(c.first, len(c.slots), c.why) for c in followed.clips] == [
         (0, 30, "not seen for 0.5 s"),
         (45, 15, "the video ends"),
     ]
-    assert found.clips[0].slots[10:13].tolist() == [-1, -1, -1]
+    assert followed.clips[0].slots[10:13].tolist() == [-1, -1, -1]
 
 
 def test_a_body_that_jumps_is_somebody_else() -> None:
@@ -122,8 +122,8 @@ def test_other_skeletons_are_brought_to_the_lifters() -> None:
     coco = np.random.default_rng(0).uniform(1, 100, (4, 17, 3))
     coco[..., 2] = 0.8
     coco[2, COCO_17.index("left_hip"), 2] = 0.0
-    found = in_skeleton(coco, COCO_17, LSP_14)
-    np.testing.assert_array_equal(found[:, LSP_14.index("left_knee")], coco[:, COCO_17.index("left_knee")])
+    mapped = in_skeleton(coco, COCO_17, LSP_14)
+    np.testing.assert_array_equal(mapped[:, LSP_14.index("left_knee")], coco[:, COCO_17.index("left_knee")])
     hips = coco[:, [COCO_17.index("left_hip"), COCO_17.index("right_hip")]]
     back = in_skeleton(coco, COCO_17, H36M_17)[:, H36M_17.index("mid_hip")]
     np.testing.assert_allclose(back[[0, 1, 3], :2], hips[[0, 1, 3], :, :2].mean(axis=1))
@@ -137,19 +137,19 @@ def test_other_skeletons_are_brought_to_the_lifters() -> None:
 
 def test_calibration_finds_the_line_that_made_the_errors() -> None:
     rng = np.random.default_rng(1)
-    signs = Signs(
+    signs = UncertaintyFeatures(
         np.exp(rng.normal(3, 1, (400, 17))), np.exp(rng.normal(3, 1, (400, 17))), rng.uniform(0, 1, (400, 17))
     )
-    made = (1.2, 0.6, 0.3, 0.5)
-    error = np.exp((signs.features @ np.array(made)).reshape(400, 17) + rng.normal(0, 0.4, (400, 17)))
-    found = Calibration.fit(signs, error)
-    np.testing.assert_allclose(found.line, made, atol=0.05)
-    assert found.width == pytest.approx(0.4, abs=0.02)
-    assert float((found.expected_mm(signs) / error).mean()) == pytest.approx(np.exp(0.4**2), rel=0.03)
-    said = confidence.reliability(found.near(signs), error < confidence.NEAR_MM)
-    assert said.error < 0.02
+    planted = (1.2, 0.6, 0.3, 0.5)
+    error = np.exp((signs.features @ np.array(planted)).reshape(400, 17) + rng.normal(0, 0.4, (400, 17)))
+    line = Calibration.fit(signs, error)
+    np.testing.assert_allclose(line.line, planted, atol=0.05)
+    assert line.width == pytest.approx(0.4, abs=0.02)
+    assert float((line.expected_mm(signs) / error).mean()) == pytest.approx(np.exp(0.4**2), rel=0.03)
+    table = confidence.reliability(line.near(signs), error < confidence.NEAR_MM)
+    assert table.error < 0.02
     with pytest.raises(ValueError, match="too few to calibrate"):
-        Calibration.fit(Signs(*(np.ones((2, 3)),) * 3), np.ones((2, 3)))
+        Calibration.fit(UncertaintyFeatures(*(np.ones((2, 3)),) * 3), np.ones((2, 3)))
 
 
 def test_expected_errors_become_covariances_of_that_length() -> None:
@@ -160,9 +160,9 @@ def test_expected_errors_become_covariances_of_that_length() -> None:
 
 
 def test_reliability_of_a_known_forecast() -> None:
-    said = confidence.reliability(np.array([0.95, 0.95, 0.15, 0.15]), np.array([True, False, False, False]))
-    np.testing.assert_allclose(said.found, [0.0, 0.5])
-    assert said.error == pytest.approx((0.15 + 0.45) / 2)
+    table = confidence.reliability(np.array([0.95, 0.95, 0.15, 0.15]), np.array([True, False, False, False]))
+    np.testing.assert_allclose(table.observed, [0.0, 0.5])
+    assert table.error == pytest.approx((0.15 + 0.45) / 2)
 
 
 # the harvest
@@ -175,21 +175,21 @@ def test_a_harvest_is_nearer_to_the_truth_than_what_was_lifted_at_first(tmp_path
     wrong = rng.random((120, 1, 17)) < 0.08
     people[..., :2] += np.where(wrong[..., None], rng.normal(0, 60, people[..., :2].shape), 0)
     people[..., 2] = np.where(wrong, 0.4, 0.9)
-    found = harvested(people, tmp_path)
+    result = harvested(people, tmp_path)
     clean = lift_with(truth)(seen(truth, noise=0)[:, 0, :, :2], VIEW)[0].mean(axis=0)
-    now = np.array(found.position) @ harvest.LEVEL.T
-    first = np.array(found.before) @ harvest.LEVEL.T
+    now = np.array(result.position) @ harvest.LEVEL.T
+    first = np.array(result.before) @ harvest.LEVEL.T
 
     def off(pose: Array) -> float:
         return float(np.linalg.norm((pose - pose[:, :1]) - clean, axis=-1).mean())
 
     assert off(now) < 0.4 * off(first)
-    assert float(np.median(found.error_px)) < 6
+    assert float(np.median(result.error_px)) < 6
     assert abs(float(np.median(now[:, 0, 2])) - 5000) < 400
-    share = found.kept.sum() / found.kept.size
+    share = result.kept.sum() / result.kept.size
     assert share == pytest.approx(0.7, abs=0.01)
     for name in ("position", "covariance", "uncertainty", "before", "expected_mm"):
-        assert np.isfinite(getattr(found, name)).all(), name
+        assert np.isfinite(getattr(result, name)).all(), name
 
 
 def test_a_stopped_harvest_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
@@ -232,10 +232,10 @@ def test_a_harvest_does_not_go_on_from_other_detections_or_other_models(tmp_path
 @given(st.lists(st.integers(1, 400), min_size=1, max_size=4), st.integers(2, 60), st.integers(1, 30))
 @settings(deadline=None, max_examples=60)
 def test_windows_cover_every_row_and_overlap_by_the_fade(lengths: list[int], size: int, fade: int) -> None:
-    found = harvest._windows(lengths, size, fade)
+    windows = harvest._windows(lengths, size, fade)
     base = 0
     for clip, length in enumerate(lengths):
-        own = [w for w in found if w.clip == clip]
+        own = [w for w in windows if w.clip == clip]
         assert (own[0].start, own[-1].stop, own[0].fade) == (base, base + length, 0)
         for before, after in zip(own, own[1:]):
             assert before.stop - after.start == after.fade >= 1
@@ -251,15 +251,15 @@ def test_windows_change_little(tmp_path: Path) -> None:
 
 
 def test_labels_are_taken_from_frames_a_tenth_of_a_second_apart(tmp_path: Path) -> None:
-    found = harvested(seen(person(90)), tmp_path, VideoConfig(labels_per_s=10, keep_share=1.0), fps=30)
-    assert np.flatnonzero(found.kept.any(axis=1)).tolist() == list(range(0, 90, 3))
+    result = harvested(seen(person(90)), tmp_path, VideoConfig(labels_per_s=10, keep_share=1.0), fps=30)
+    assert np.flatnonzero(result.kept.any(axis=1)).tolist() == list(range(0, 90, 3))
 
 
 def test_the_report_sets_plain_filters_beside_the_harvest(tmp_path: Path) -> None:
     people = seen(person(120), noise=6)
-    found, said = told(people, tmp_path)
-    rows = {c["name"]: c for c in said["controls"]}
-    first = np.array(found.before) - np.array(found.before)[:, :1]
+    result, quality = harvest_and_report(people, tmp_path)
+    rows = {c["name"]: c for c in quality["controls"]}
+    first = np.array(result.before) - np.array(result.before)[:, :1]
     bent = np.linalg.norm(np.diff(first, n=2, axis=0), axis=-1).mean(axis=1).sum() / 120
     assert rows["as lifted at first"]["shaking_mm"] == pytest.approx(bent, abs=0.01)
     assert rows["as lifted at first"]["moved_mm"] == 0
@@ -271,18 +271,20 @@ def test_the_report_sets_plain_filters_beside_the_harvest(tmp_path: Path) -> Non
 # each a named outcome
 
 
-def told(people: Array, folder: Path, fps: float = FPS, **options: Any) -> tuple[harvest.Harvest, dict[str, Any]]:
+def harvest_and_report(
+    people: Array, folder: Path, fps: float = FPS, **options: Any
+) -> tuple[harvest.Harvest, dict[str, Any]]:
     followed = follow(people, fps, ClipConfig())
     one = Video(H36M_17, followed.clips, fps, (1000, 1000), people=people, view=VIEW)
-    found = harvest.harvest(one, lift_with(people), VideoConfig(**options), folder)
-    assert all(np.isfinite(np.asarray(getattr(found, name), dtype=float)).all() for name in harvest.ARRAYS)
-    return found, report.report(one, found, followed, [])
+    result = harvest.harvest(one, lift_with(people), VideoConfig(**options), folder)
+    assert all(np.isfinite(np.asarray(getattr(result, name), dtype=float)).all() for name in harvest.ARRAYS)
+    return result, report.report(one, result, followed, [])
 
 
 def test_one_frame_is_lifted_alone(tmp_path: Path) -> None:
-    found, said = told(seen(person(1)), tmp_path)
-    assert said["clips"][0]["outcome"] == "one frame: lifted alone"
-    assert found.outcome.tolist() == [[Outcome.FOUND] * 17]
+    result, quality = harvest_and_report(seen(person(1)), tmp_path)
+    assert quality["clips"][0]["outcome"] == "one frame: lifted alone"
+    assert result.outcome.tolist() == [[Outcome.FOUND] * 17]
 
 
 def test_all_unconfident_is_nobody_detected_or_a_guess(tmp_path: Path) -> None:
@@ -291,15 +293,15 @@ def test_all_unconfident_is_nobody_detected_or_a_guess(tmp_path: Path) -> None:
     with pytest.raises(BadRecording, match="Nobody is detected"):
         harvested(people, tmp_path / "none")
     people[..., 2] = 0.02
-    _, said = told(people, tmp_path / "little")
-    assert said["clips"][0]["outcome"] in ("completed", "nobody sure: every joint follows from guesses")
+    _, quality = harvest_and_report(people, tmp_path / "little")
+    assert quality["clips"][0]["outcome"] in ("completed", "nobody sure: every joint follows from guesses")
 
 
 def test_a_joint_that_never_moves_is_named(tmp_path: Path) -> None:
     people = seen(person(60))
     people[:, 0, 5, :2] = (311.0, 222.0)
-    _, said = told(people, tmp_path)
-    assert f"clip 1: the detections of {H36M_17.keypoints[5]} never move; they look stuck" in said["findings"]
+    _, quality = harvest_and_report(people, tmp_path)
+    assert f"clip 1: the detections of {H36M_17.keypoints[5]} never move; they look stuck" in quality["findings"]
 
 
 def test_a_stretch_of_nan_is_filled_and_named(tmp_path: Path) -> None:
@@ -307,34 +309,36 @@ def test_a_stretch_of_nan_is_filled_and_named(tmp_path: Path) -> None:
     people[20:24] = np.nan
     people[40:44, 0, 7] = np.nan
     people[..., 2] = np.nan_to_num(people[..., 2])
-    found, said = told(people, tmp_path)
-    assert any("nobody is seen in 4 frames" in f for f in said["findings"])
-    assert (found.outcome[40:44, 7] == Outcome.UNSEEN).all()
-    assert not found.kept[20:24].any()
+    result, quality = harvest_and_report(people, tmp_path)
+    assert any("nobody is seen in 4 frames" in f for f in quality["findings"])
+    assert (result.outcome[40:44, 7] == Outcome.UNSEEN).all()
+    assert not result.kept[20:24].any()
 
 
 def test_a_joint_that_is_never_seen_follows_from_the_others(tmp_path: Path) -> None:
     people = seen(person(30))
     people[:, 0, 9, 2] = 0
-    found, _ = told(people, tmp_path)
-    assert (found.outcome[:, 9] == Outcome.UNSEEN).all()
-    assert not found.kept[:, 9].any()
+    result, _ = harvest_and_report(people, tmp_path)
+    assert (result.outcome[:, 9] == Outcome.UNSEEN).all()
+    assert not result.kept[:, 9].any()
 
 
 def test_a_thousand_frames_a_second_are_slow_motion(tmp_path: Path) -> None:
     slow = person(30)
     people = seen(np.repeat(slow, 40, axis=0)[:900], noise=1)
-    found, said = told(people, tmp_path, fps=1000.0)
-    assert any("1000 frames a second: taken as slow motion" in f for f in said["findings"])
-    assert len(np.flatnonzero(found.kept.any(axis=1))) == 9
+    result, quality = harvest_and_report(people, tmp_path, fps=1000.0)
+    assert any("1000 frames a second: taken as slow motion" in f for f in quality["findings"])
+    assert len(np.flatnonzero(result.kept.any(axis=1))) == 9
 
 
 def test_two_people_crossing_are_cut_and_named(tmp_path: Path) -> None:
     still = np.repeat(person(1), 41, axis=0)
     walks = np.linspace(-1200, 1200, 41)[:, None, None] * np.array([1.0, 0, 0])
-    _, said = told(np.concatenate([seen(still + walks), seen(still - walks, seed=1)], axis=1), tmp_path)
-    assert any("two people cross in frame" in f for f in said["findings"])
-    assert len(said["clips"]) >= 3
+    _, quality = harvest_and_report(
+        np.concatenate([seen(still + walks), seen(still - walks, seed=1)], axis=1), tmp_path
+    )
+    assert any("two people cross in frame" in f for f in quality["findings"])
+    assert len(quality["clips"]) >= 3
 
 
 def test_predictions_of_3d_are_smoothed_without_a_lifter(tmp_path: Path) -> None:
@@ -349,13 +353,13 @@ def test_predictions_of_3d_are_smoothed_without_a_lifter(tmp_path: Path) -> None
     clips = alone(score[:, None]).clips
     one = Video(H36M_17, clips, FPS, (1000, 1000), poses_mm=given_mm[:, None], score=score[:, None])
     options = VideoConfig(poses=SmoothConfig(bones=0.0))  # this motion has no steady bones
-    found = harvest.harvest(one, None, options, tmp_path)
-    now = np.array(found.position) @ harvest.LEVEL.T
+    result = harvest.harvest(one, None, options, tmp_path)
+    now = np.array(result.position) @ harvest.LEVEL.T
     rest = np.isfinite(given_mm).all(axis=(1, 2))
     before = np.linalg.norm(given_mm[rest] - truth[rest], axis=-1).mean()
     assert np.linalg.norm(now - now[:, :1] - truth, axis=-1)[rest].mean() < 0.5 * before
-    assert (found.outcome[60:63] == Outcome.NOBODY).all()
-    assert not found.seen.any()
+    assert (result.outcome[60:63] == Outcome.NOBODY).all()
+    assert not result.seen.any()
     two_d = Video(H36M_17, [Clip(0, 0, np.zeros(3, dtype=int))], FPS, (9, 9), people=seen(person(3)))
     with pytest.raises(BadRecording, match="need a lifter"):
         harvest.harvest(two_d, None, VideoConfig(), tmp_path / "no")
@@ -363,8 +367,8 @@ def test_predictions_of_3d_are_smoothed_without_a_lifter(tmp_path: Path) -> None
 
 def test_detections_simulated_for_the_benchmarks_are_as_said() -> None:
     pixels = np.repeat(seen(person(1), noise=0)[:, 0, :, :2], 4000, axis=0)
-    found, score = videos.detected(pixels, H36M_17, videos.LIGHT, np.random.default_rng(8))
-    fine = np.abs(found - pixels)[score > 0.6]
+    detected, score = videos.detected(pixels, H36M_17, videos.LIGHT, np.random.default_rng(8))
+    fine = np.abs(detected - pixels)[score > 0.6]
     assert 3 < np.median(fine) / 0.6745 < 8
     assert score.min() >= 0
     assert score.max() <= 1

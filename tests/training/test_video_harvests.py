@@ -42,8 +42,8 @@ QUICK = {"hidden": 16, "epochs": 3, "batch": 4}
 
 def npz(people: Any, **more: Any) -> SimpleUploadedFile:
     out = io.BytesIO()
-    told = {"joint_names": np.array(H36M_17.keypoints), "fps": np.array(10.0), "image_size": np.array([1000, 1000])}
-    np.savez(out, people=np.asarray(people, dtype=np.float32), **(told | more))
+    about = {"joint_names": np.array(H36M_17.keypoints), "fps": np.array(10.0), "image_size": np.array([1000, 1000])}
+    np.savez(out, people=np.asarray(people, dtype=np.float32), **(about | more))
     return SimpleUploadedFile("d.npz", out.getvalue())
 
 
@@ -68,17 +68,17 @@ def model(world: World) -> Model:
     campaign = world.campaign(world.dataset(12), votes_per_pair=1, session_length=100)
     for n in range(36):
         world.vote(world.ann, world.lease(world.ann, campaign), "first" if n % 2 else "second")
-    jobs.perform(aggregate.start(world.ada, campaign).pk)
+    jobs.run_job(aggregate.start(world.ada, campaign).pk)
     run = launch.start(world.resi, freeze.freeze(world.ada, campaign), options=QUICK)
-    jobs.perform(run.job.pk)
+    jobs.run_job(run.job.pk)
     return Model.objects.get()
 
 
 def harvested(world: World, model: Model, *, people: Any = None, video: bool = True, **plan: Any) -> Harvest:
-    told = VideoPlan(name="walk", models=[model.uuid], focal_px=1145, **plan)
-    found = npz(seen(person(FRAMES)) if people is None else people)
-    harvest = video_uploads.receive(world.ada, told, found, film() if video else None)
-    jobs.perform(harvest.job.pk)
+    plan_of = VideoPlan(name="walk", models=[model.uuid], focal_px=1145, **plan)
+    file = npz(seen(person(FRAMES)) if people is None else people)
+    harvest = video_uploads.receive(world.ada, plan_of, file, film() if video else None)
+    jobs.run_job(harvest.job.pk)
     return Harvest.objects.select_related("job").get(pk=harvest.pk)
 
 
@@ -117,15 +117,15 @@ def test_a_stretch_is_accepted_and_becomes_a_data_set_with_ordinal_pairs(world: 
     review.undo(world.rea, harvest)
     review.decide(world.rea, harvest, "accepted", Rule(surest=0.8))
     job = publication.publish(world.ada, harvest, PublishPlan(dataset="walkers", least_joints=3))
-    jobs.perform(job.pk)
+    jobs.run_job(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
     dataset = Dataset.objects.get(name="walkers")
     assert set(dataset.images.values_list("split", flat=True)) == {"train", "test"}
     released = freeze.freeze(world.ada, dataset.campaigns.get())
-    said = json.loads((Path(settings.MEDIA_ROOT) / released.folder / "ordinal.json").read_text())
-    assert all(0 <= a["prob"] <= 1 for i in said["images"] for a in i["anns"])
-    assert sum(len(i["anns"]) for i in said["images"]) > 100
+    ordinal = json.loads((Path(settings.MEDIA_ROOT) / released.folder / "ordinal.json").read_text())
+    assert all(0 <= a["prob"] <= 1 for i in ordinal["images"] for a in i["anns"])
+    assert sum(len(i["anns"]) for i in ordinal["images"]) > 100
 
 
 def test_two_people_in_one_picture_are_two_people_of_the_data_set(world: World, model: Model) -> None:
@@ -136,7 +136,7 @@ def test_two_people_in_one_picture_are_two_people_of_the_data_set(world: World, 
     assert frames.picture_of(harvest, FRAMES + 7) == 7
     review.decide(world.rea, harvest, "accepted", Rule())
     job = publication.publish(world.ada, harvest, PublishPlan(dataset="both", least_joints=3))
-    jobs.perform(job.pk)
+    jobs.run_job(job.pk)
     job.refresh_from_db()
     assert job.state == "done", job.error
     sources = list(Dataset.objects.get(name="both").images.values_list("source", flat=True))
@@ -154,20 +154,20 @@ def test_a_lifter_is_fine_tuned_on_accepted_pseudo_labels(world: World, model: M
     assert "/runs/" in client.post(f"/harvests/{harvest.uuid}/tune/", form)["Location"]
     run = Run.objects.get(method="fine-tune")
     assert (run.config["epochs"], run.config["bones_weight"], run.config["hidden"]) == (2, 0.2, 16)
-    jobs.perform(run.job.pk)
+    jobs.run_job(run.job.pk)
     run.refresh_from_db()
     run.job.refresh_from_db()
     assert run.job.state == "done", run.job.error
     tuned = Model.objects.get(run=run)
     assert load(Path(settings.MEDIA_ROOT) / tuned.path).skeleton.keypoints == LSP_14.keypoints
-    told = run.metrics["pseudo"]
+    about = run.metrics["pseudo"]
     accepted = PseudoLabel.objects.filter(verdict="accepted").count()
-    assert told["joints"] == accepted
+    assert about["joints"] == accepted
     assert "true_error" in run.metrics["parent"]
     learned = b"".join(client.get(f"/api/v1/models/{tuned.uuid}/pseudo/").streaming_content)
-    assert hashlib.sha256(learned).hexdigest() == told["sha256"]
+    assert hashlib.sha256(learned).hexdigest() == about["sha256"]
     arrays = np.load(io.BytesIO(learned))
-    assert arrays["target_mm"].shape == (told["people"], 14, 3)
+    assert arrays["target_mm"].shape == (about["people"], 14, 3)
     assert set(np.unique(arrays["score"])) == {0.0, 1.0}
     label = PseudoLabel.objects.filter(verdict="accepted").order_by("frame", "joint").first()
     np.testing.assert_allclose(arrays["target_mm"][0, label.joint], [label.x_mm, -label.z_mm, label.y_mm], atol=0.01)
@@ -202,10 +202,10 @@ def test_the_api_and_the_command_line_do_the_same(world: World, model: Model, tm
         "detections": npz(seen(person(20))),
         "options": '{"keep_share": 1}',
     }
-    made = client.post("/api/v1/harvests/video/", sent)
-    assert made.status_code == 202, made.content
-    harvest = Harvest.objects.get(uuid=made.json()["id"])
-    jobs.perform(harvest.job.pk)
+    created = client.post("/api/v1/harvests/video/", sent)
+    assert created.status_code == 202, created.content
+    harvest = Harvest.objects.get(uuid=created.json()["id"])
+    jobs.run_job(harvest.job.pk)
     harvest.refresh_from_db()
     assert harvest.pseudo_labels.count() == 20 * 14
     assert any("focal length is not known" in f for f in harvest.report["findings"])
@@ -239,7 +239,7 @@ def test_predictions_of_3d_need_no_model(world: World) -> None:
     poses = person(40) - [0, 0, 5000]
     np.savez(out, poses_mm=poses.astype(np.float32), joint_names=np.array(H36M_17.keypoints), fps=np.array(25.0))
     harvest = video_uploads.receive(world.ada, VideoPlan(name="3d"), SimpleUploadedFile("p.npz", out.getvalue()))
-    jobs.perform(harvest.job.pk)
+    jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
     assert (harvest.fps, harvest.frames) == (25.0, 40)
@@ -264,7 +264,7 @@ def test_a_zip_of_openpose_frames_and_one_of_pictures_are_read(world: World, mod
         SimpleUploadedFile("d.zip", packed.getvalue()),
         SimpleUploadedFile("v.zip", pictures.getvalue()),
     )
-    jobs.perform(harvest.job.pk)
+    jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
     assert len(harvest.report["shown"]) > 10
@@ -274,7 +274,7 @@ def test_a_video_of_an_unknown_codec_is_a_finding_and_an_empty_one_is_refused(wo
     broken = SimpleUploadedFile("walk.mp4", b"\0\0\0\x18ftypisom" + b"no video at all" * 50)
     plan = VideoPlan(name="broken", models=[model.uuid])
     harvest = video_uploads.receive(world.ada, plan, npz(seen(person(20))), broken)
-    jobs.perform(harvest.job.pk)
+    jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
     assert any("cannot be read: unknown codec or broken file" in f for f in harvest.report["findings"])

@@ -203,8 +203,8 @@ def test_sessions_are_listed_and_ended(world: World) -> None:
 
 def test_a_token_is_shown_once_and_a_reload_makes_no_second_one(world: World) -> None:
     client = world.client(world.ann)
-    made = client.post("/account/", {"name": "script", "scopes": ["read"]})
-    assert made.status_code == 302
+    created = client.post("/account/", {"name": "script", "scopes": ["read"]})
+    assert created.status_code == 302
     first, second = client.get("/account/"), client.get("/account/")
     assert "nearer_" in first.content.decode()
     assert "nearer_" not in second.content.decode()
@@ -219,8 +219,10 @@ def test_an_invitation_lets_its_holder_make_an_account(world: World) -> None:
     to = client.get(f"/join/{campaign.entry_key}/")
     assert to["Location"] == f"/register/?next=%2Fjoin%2F{campaign.entry_key}%2F"
     assert client.get(to["Location"]).status_code == 200
-    made = client.post(to["Location"], {"username": "mary", "password": GOOD, "next": f"/join/{campaign.entry_key}/"})
-    assert client.get(made["Location"], follow=True).status_code == 200
+    created = client.post(
+        to["Location"], {"username": "mary", "password": GOOD, "next": f"/join/{campaign.entry_key}/"}
+    )
+    assert client.get(created["Location"], follow=True).status_code == 200
     assert campaign.participations.get().annotator.username == "mary"
     assert client.get("/register/").status_code == 404  # one account an invitation
     evil = client.post("/register/", {"username": "x", "password": GOOD, "next": "https://evil.example/"})
@@ -342,18 +344,18 @@ def test_a_lost_app_is_removed_by_an_admin_and_ones_own_with_the_password(world:
 def test_an_erased_person_leaves_votes_and_no_name(world: World) -> None:
     campaign = world.campaign()
     world.vote(world.ann, world.lease(world.ann, campaign))
-    seat = Participation.objects.get(annotator=world.ann)
+    participation = Participation.objects.get(annotator=world.ann)
     Participation.objects.update(recruiter_study="s-1", appeal="I am Ann Smith")
     tokens.issue(world.ann, name="t", scopes=["annotate"])
     client = world.client(world.ann)
     assert world.client(world.rea).post("/people/", {"account": str(world.ann.uuid), "do": "erase"}).status_code == 403
     world.client(world.ada).post("/people/", {"account": str(world.ann.uuid), "do": "erase"})
     world.ann.refresh_from_db()
-    seat.refresh_from_db()
+    participation.refresh_from_db()
     assert world.ann.username.startswith("erased-")
     assert not (world.ann.is_active or world.ann.email or world.ann.has_usable_password() or world.ann.tokens.exists())
-    assert (seat.recruiter_study, seat.appeal, seat.vote_count) == ("", "", 1)
-    assert Vote.objects.filter(participation=seat).count() == 1
+    assert (participation.recruiter_study, participation.appeal, participation.vote_count) == ("", "", 1)
+    assert Vote.objects.filter(participation=participation).count() == 1
     assert client.get("/account/").status_code == 302
     assert "ann" not in {e.actor.username for e in AuditEntry.objects.exclude(actor=None)}
     world.client(world.ada).post("/people/", {"account": str(world.ada.uuid), "do": "erase"})

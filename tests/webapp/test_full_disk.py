@@ -18,7 +18,7 @@ def test_a_vote_on_a_full_disk_is_refused_in_words_and_taken_later(world: World)
     if connection.vendor != "sqlite":
         pytest.skip("fills SQLite's file")
     campaign = world.campaign(world.dataset(30), session_length=500)
-    world.seat(world.ann, campaign)
+    world.participation(world.ann, campaign)
     client, base = world.client(world.ann), f"/api/v1/annotate/{campaign.uuid}/"
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE filler (a TEXT)")

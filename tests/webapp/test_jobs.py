@@ -25,25 +25,25 @@ from webapp.jobs.models import Job
 seen: list[Any] = []
 
 
-def count(work: run.Work, config: NoOptions) -> dict[str, int]:
+def count(context: run.JobContext, config: NoOptions) -> dict[str, int]:
     for n in range(5):
         seen.append(n)
-        work.progress(n, 5, "steps")
+        context.progress(n, 5, "steps")
     return {"steps": 5}
 
 
-def cancelled_from_outside(work: run.Work, config: NoOptions) -> None:
-    run.cancel(work.actor, work.job)
-    work.progress(1, 1)
+def cancelled_from_outside(context: run.JobContext, config: NoOptions) -> None:
+    run.cancel(context.actor, context.job)
+    context.progress(1, 1)
 
 
-def overtaken(work: run.Work, config: NoOptions) -> dict[str, int]:
-    Job.objects.filter(pk=work.job.pk).update(attempt=9)
-    work.progress(1, 1)
+def overtaken(context: run.JobContext, config: NoOptions) -> dict[str, int]:
+    Job.objects.filter(pk=context.job.pk).update(attempt=9)
+    context.progress(1, 1)
     return {"never": 1}
 
 
-def broken(work: run.Work, config: NoOptions) -> None:
+def broken(context: run.JobContext, config: NoOptions) -> None:
     raise RuntimeError("the disk is full")
 
 
@@ -58,14 +58,14 @@ def kinds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def job_of(world: World, kind: str) -> Job:
     job = run.enqueue(world.ada, kind, {})
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     return job
 
 
-def test_a_job_runs_once_however_often_the_bell_rings(world: World) -> None:
+def test_a_job_runs_once_however_often_workers_are_notified(world: World) -> None:
     job = job_of(world, "count")
-    run.perform(job.pk)
+    run.run_job(job.pk)
     assert seen == [0, 1, 2, 3, 4]
     assert (job.state, job.attempt, job.result) == ("done", 1, {"steps": 5})
 
@@ -90,8 +90,8 @@ def test_a_silent_worker_loses_its_job_and_the_next_one_takes_it(world: World) -
     job = run.enqueue(world.ada, "count", {})
     assert run.take(job.pk) is not None
     Job.objects.filter(pk=job.pk).update(heartbeat_at=timezone.now() - timedelta(minutes=5))
-    run.sweep()
-    run.perform(job.pk)
+    run.requeue()
+    run.run_job(job.pk)
     job.refresh_from_db()
     assert (job.state, job.attempt) == ("done", 2)
 
@@ -100,7 +100,7 @@ def test_eve_cannot_cancel(world: World) -> None:
     job = run.enqueue(world.ada, "count", {})
     with pytest.raises(NotAllowed):
         run.cancel(world.eve, job)
-    run.perform(job.pk)
+    run.run_job(job.pk)
     job.refresh_from_db()
     with pytest.raises(Conflict):
         run.cancel(world.ada, job)
@@ -115,8 +115,8 @@ def test_names_are_unique_and_unknown_ones_list_what_there_is() -> None:
         catalog["b"]
 
 
-def test_a_job_enqueued_by_any_thread_of_a_web_process_rings_our_own_broker(tmp_path: Path) -> None:
-    """Celery keeps its current application per thread; another one's bell is heard by nobody."""
+def test_a_job_enqueued_by_any_thread_of_a_web_process_notifies_our_own_broker(tmp_path: Path) -> None:
+    """Celery keeps its current application per thread; another one's messages reach nobody."""
     script = """
 import os, threading
 from django.core.management import call_command

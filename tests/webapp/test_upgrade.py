@@ -66,7 +66,7 @@ from django.db.models import F
 from labeling.aggregation import aggregate
 from labeling.answering import assignment
 from labeling.campaigns import tutorial
-from labeling.models import Campaign, CrowdRun, Pair, Participation, TutorialTry, Vote
+from labeling.models import Campaign, AggregationRun, Pair, Participation, TutorialTry, Vote
 from webapp.accounts.models import Account
 from webapp.jobs import run
 from webapp.jobs.models import Job
@@ -76,9 +76,9 @@ finished = Pair.objects.filter(votes_counted=F("votes_needed")).count()
 progress = aggregate.progress_of(campaign)
 mary = [Account.objects.get_by_natural_key(name).username for name in ("Mary", "mary", "MARY")]
 fresh = Job.objects.filter(subject=str(campaign.uuid)).count()
-run.perform(aggregate.start(Account.objects.get(username="ada"), campaign).pk)
+run.run_job(aggregate.start(Account.objects.get(username="ada"), campaign).pk)
 print(json.dumps(dict(votes=Vote.objects.count(), of_campaign=Vote.objects.filter(campaign=campaign).count(), seats=seats, finished=finished,
-    progress=progress, mary=mary, role=Account.objects.get(username="prolific-1").role, runs=list(CrowdRun.objects.order_by("number").values_list("number", flat=True)),
+    progress=progress, mary=mary, role=Account.objects.get(username="prolific-1").role, runs=list(AggregationRun.objects.order_by("number").values_list("number", flat=True)),
     drawn=len(TutorialTry.objects.first().drawn), length=campaign.tutorial_length, jobs=fresh)))
 """
 

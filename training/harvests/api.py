@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from django.conf import settings
@@ -93,8 +93,9 @@ class VideoUpload(serializers.Serializer):
 
 class ReviewShape(serializers.ModelSerializer):
     id = serializers.UUIDField(source="uuid", read_only=True)
-    reviewer = serializers.CharField(source="reviewer.username", default=None, read_only=True)
-    undone_by = serializers.CharField(source="undone_by.username", default=None, read_only=True)
+    reviewer = serializers.CharField(source="reviewer.username", default=None, read_only=True, allow_null=True)
+    rule = serializers.DictField(read_only=True)
+    undone_by = serializers.CharField(source="undone_by.username", default=None, read_only=True, allow_null=True)
 
     class Meta:
         model = Review
@@ -109,15 +110,87 @@ class Decision(BaseModel):
     rule: review.Rule = Field(default_factory=review.Rule)
 
 
+class Clip(BaseModel):
+    """Rows of the harvest that show one person without a break, and which frame of the video the first of them is."""
+
+    model_config = ConfigDict(extra="allow")
+    row: int
+    rows: int
+    person: int
+    first_frame: int
+    outcome: str
+
+
+class HarvestTimeline(BaseModel):
+    """`at`: the first frame of each bin; `curves`: the mean of each bin, by name of the curve."""
+
+    frames: int
+    fps: float
+    clips: list[Clip]
+    at: list[int]
+    curves: dict[str, list[float]]
+
+
+class HarvestJoint(BaseModel):
+    """A joint of one frame, in the world's frame (mm). `before_mm`: as lifted at first."""
+
+    name: str
+    outcome: str
+    position_mm: tuple[float, float, float]
+    before_mm: tuple[float, float, float] | None
+    spread_mm: float
+    there: bool
+    kept: bool
+    verdict: Literal["waiting", "accepted", "rejected"] | None
+    error_px: float | None
+
+
+class ProjectedJoint(BaseModel):
+    """A joint as a view shows it (px): reprojection, its covariance (px^2), and the detection it came from."""
+
+    at: tuple[float, float]
+    covariance: tuple[tuple[float, float], tuple[float, float]]
+    detected: tuple[float, float] | None
+
+
+class HarvestView(BaseModel):
+    camera: str
+    size: tuple[int, int]
+    picture: bool
+    joints: list[ProjectedJoint | None]
+
+
+class HarvestFrame(BaseModel):
+    frame: int
+    frames: int
+    picture: int
+    joints: list[HarvestJoint]
+    views: list[HarvestView]
+
+
+class HarvestStretch(BaseModel):
+    frames: list[HarvestFrame]
+
+
+class HarvestStrip(BaseModel):
+    """Per frame with pseudo-labels: frame, waiting, accepted, rejected."""
+
+    frames: list[tuple[int, int, int, int]]
+
+
+class Counted(BaseModel):
+    labels: int
+
+
 def options_of(text: str) -> dict[str, Any]:
     """The options of an upload's form field. Raises Invalid."""
     try:
-        found = json.loads(text or "{}")
+        options = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        options = None
+    if not isinstance(options, dict):
         raise Invalid("The options are no JSON object.", field="options", fix='for example {"grid": 32}')
-    return found
+    return options
 
 
 def models_of(text: str) -> list[str]:
@@ -165,13 +238,13 @@ class Harvests(Listed):
         upload.is_valid(raise_exception=True)
         data = dict(upload.validated_data)
         files = [data.pop("detections"), data.pop("video", None)]
-        told = {"options": options_of(data["options"]), "models": models_of(data["models"])}
-        plan = read(video_uploads.VideoPlan, data | told)
+        extras = {"options": options_of(data["options"]), "models": models_of(data["models"])}
+        plan = read(video_uploads.VideoPlan, data | extras)
         return Response(HarvestShape(video_uploads.receive(request.user, plan, *files)).data, 202)
 
     @extend_schema(
         parameters=[OpenApiParameter("points", int, description="bins of the curves, 600 where not said")],
-        responses=OpenApiTypes.OBJECT,
+        responses=HarvestTimeline,
     )
     @action(detail=True)
     def timeline(self, request: Request, id: UUID) -> Response:
@@ -184,7 +257,7 @@ class Harvests(Listed):
             OpenApiParameter("count", int, description="how many, at most 120"),
             OpenApiParameter("step", int, description="every so-many-th"),
         ],
-        responses=OpenApiTypes.OBJECT,
+        responses=HarvestStretch,
     )
     @action(detail=True)
     def stretch(self, request: Request, id: UUID) -> Response:
@@ -192,13 +265,13 @@ class Harvests(Listed):
         asked = {name: _whole(request, name, usual) for name, usual in (("first", 0), ("count", 30), ("step", 1))}
         return Response({"frames": frames.stretch_of(self.get_object(), **asked)})
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=HarvestFrame)
     @action(detail=True, url_path=r"frames/(?P<frame>\d{1,7})")
     def frame(self, request: Request, id: UUID, frame: str) -> Response:
         """Joints and views of one frame: positions, covariances, reprojections, verdicts."""
         return Response(frames.frame_of(self.get_object(), int(frame)))
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=HarvestStrip)
     @action(detail=True)
     def strip(self, request: Request, id: UUID) -> Response:
         """Frames that have pseudo-labels: [frame, waiting, accepted, rejected]."""
@@ -212,10 +285,10 @@ class Harvests(Listed):
         if request.method == "POST":
             asked = read(Decision, request.data)
             return Response(ReviewShape(review.decide(request.user, harvest, asked.verdict, asked.rule)).data, 201)
-        found = harvest.reviews.select_related("reviewer", "undone_by")[:100]
-        return Response(ReviewShape(found, many=True).data)
+        reviews = harvest.reviews.select_related("reviewer", "undone_by")[:100]
+        return Response(ReviewShape(reviews, many=True).data)
 
-    @extend_schema(request=review.Rule, responses=OpenApiTypes.OBJECT)
+    @extend_schema(request=review.Rule, responses=Counted)
     @action(detail=True, methods=["post"])
     def count(self, request: Request, id: UUID) -> Response:
         """How many pseudo-labels a rule is about, before it is used."""

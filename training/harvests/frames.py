@@ -60,8 +60,8 @@ def stretch_of(harvest: Harvest, first: int, count: int, step: int = 1) -> list[
     names += ["before"] if (folder / "before.npy").exists() else []
     mapped = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names}
     labels: dict[int, dict[int, PseudoLabel]] = {}
-    wanted = {"frame__gte": frames[0], "frame__lte": frames[-1]}
-    for label in PseudoLabel.objects.filter(harvest=harvest, **wanted).defer("covariance"):
+    within = {"frame__gte": frames[0], "frame__lte": frames[-1]}
+    for label in PseudoLabel.objects.filter(harvest=harvest, **within).defer("covariance"):
         labels.setdefault(label.frame, {})[label.joint] = label
     about = _About(folder, skeleton_of(harvest).keypoints, cameras_of(harvest), harvest.report["outcome_names"])
     return [
@@ -137,5 +137,5 @@ def projected_covariance(camera: Camera, position: Any, covariance: Any) -> Any:
 def strip(harvest: Harvest) -> list[list[int]]:
     """Per frame that has pseudo-labels: frame, waiting, accepted, rejected. One query."""
     counts = {v: Count("pk", filter=Q(verdict=v)) for v in PseudoLabel.Verdict.values}
-    found = PseudoLabel.objects.filter(harvest=harvest).values("frame").annotate(**counts).order_by("frame")
-    return [[r["frame"], r["waiting"], r["accepted"], r["rejected"]] for r in found]
+    per_frame = PseudoLabel.objects.filter(harvest=harvest).values("frame").annotate(**counts).order_by("frame")
+    return [[r["frame"], r["waiting"], r["accepted"], r["rejected"]] for r in per_frame]

@@ -22,7 +22,7 @@ from labeling.importing import storing
 from labeling.importing.archive import Zip
 from labeling.importing.parsed import BadInput
 from labeling.skeletons import BUILT_IN, from_dict
-from training.harvests import frames, review, uploads
+from training.harvests import frames, review
 from training.harvests.frames import cameras_of, skeleton_of
 from training.harvests.publication import PublishJob
 from training.harvests.uploads import HarvestJob
@@ -36,7 +36,7 @@ from training.poses.cameras import Camera
 from training.video.harvest import Harvest as VideoHarvest
 from webapp import audit, rows
 from webapp.errors import Invalid
-from webapp.jobs.run import Cancelled, Work
+from webapp.jobs.run import Cancelled, JobContext
 
 AT_ONCE = 4096  # frames whose labels are made together
 MOST_SHOWN = 300  # frames whose pictures are kept for review
@@ -55,37 +55,35 @@ LABELS = (
 )
 
 
-def perform(work: Work, config: HarvestJob) -> dict[str, Any]:
+def run_harvest(context: JobContext, config: HarvestJob) -> dict[str, Any]:
     """Job: harvest a recording; goes on where a killed worker was. Report and files appear together at the end."""
     try:
-        return _harvest(work, Harvest.objects.select_related("job").get(uuid=config.harvest), Path(config.upload))
-    except BadRecording as error:
-        raise uploads.refusal_of(error) from None
+        return _harvest(context, Harvest.objects.select_related("job").get(uuid=config.harvest), Path(config.upload))
     except BadInput as error:
-        raise Invalid(error.detail, field="detections", fix=error.fix, value=error.value or None) from None
+        raise error.refusal(field="detections") from None
 
 
-def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
+def _harvest(context: JobContext, row: Harvest, upload: Path) -> dict[str, Any]:
     options, cameras = HarvestConfig.model_validate(row.config), cameras_of(row)
-    recorded = _recording(work, row, cameras, upload, options)
+    recorded = _recording(context, row, cameras, upload, options)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     threads = settings.TORCH_THREADS or os.cpu_count() or 1
-    work.say(f"{recorded.source.frames} frames, {len(cameras)} cameras, {recorded.skeleton.name}, on {device}")
-    arrays = work.folder / "arrays"
-    found = harvest.harvest(recorded, options, arrays, progress=work.progress, device=device, threads=threads)
-    told = report.report(recorded, found, inlier_px=options.inlier_px, undistort=options.undistort)
-    told["outcome_names"] = [OUTCOMES[o] for o in Outcome]
-    for finding in told["findings"]:
-        work.say(finding)
+    context.say(f"{recorded.source.frames} frames, {len(cameras)} cameras, {recorded.skeleton.name}, on {device}")
+    arrays = context.folder / "arrays"
+    result = harvest.harvest(recorded, options, arrays, progress=context.progress, device=device, threads=threads)
+    quality = report.report(recorded, result, inlier_px=options.inlier_px, undistort=options.undistort)
+    quality["outcome_names"] = [OUTCOMES[o] for o in Outcome]
+    for finding in quality["findings"]:
+        context.say(finding)
     for kind, name in zip(poses.KINDS, review.FILES):
-        poses.write(arrays / name, kind, found, recorded.skeleton, cameras, recorded.fps)
-    told["shown"] = _pictures(work, upload, cameras, found, arrays, told)
+        poses.write(arrays / name, kind, result, recorded.skeleton, cameras, recorded.fps)
+    quality["shown"] = _pictures(context, upload, cameras, result, arrays, quality)
     lengths = [round(float(length), 2) for length in harvest.lengths_of(arrays)]
     return finish(
-        work,
+        context,
         row,
-        found,
-        told,
+        result,
+        quality,
         arrays,
         cameras=row.cameras,
         skeleton=recorded.skeleton.as_dict(),
@@ -96,84 +94,89 @@ def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
 
 
 def finish(
-    work: Work, row: Harvest, found: harvest.Harvest | VideoHarvest, told: dict[str, Any], arrays: Path, **about: Any
+    context: JobContext,
+    row: Harvest,
+    result: harvest.Harvest | VideoHarvest,
+    quality: dict[str, Any],
+    arrays: Path,
+    **about: Any,
 ) -> dict[str, Any]:
     """Pseudo-labels of any harvester are written, then report and files appear together, if the job is still ours. Until the report is
     there nobody can review."""
-    _store(work, row, found)
+    _store(context, row, result)
     with transaction.atomic():
-        work.hold()
-        Harvest.objects.filter(pk=row.pk).update(report=told, **about)
+        context.hold()
+        Harvest.objects.filter(pk=row.pk).update(report=quality, **about)
         target = Path(settings.MEDIA_ROOT) / row.folder
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(target, ignore_errors=True)
         arrays.replace(target)
-    return {"harvest": str(row.uuid), "frames": about["frames"], "kept": told["kept"], "found": told["found"]}
+    return {"harvest": str(row.uuid), "frames": about["frames"], "kept": quality["kept"], "found": quality["found"]}
 
 
-def _store(work: Work, row: Harvest, found: harvest.Harvest | VideoHarvest) -> None:
+def _store(context: JobContext, row: Harvest, result: harvest.Harvest | VideoHarvest) -> None:
     """In parts, each short enough that the database is there for others and the job is heard of. What a killed worker or a stopped job
     leaves is swept by whoever goes on."""
-    frames = len(found.kept)
-    _sweep(work, row)
+    frames = len(result.kept)
+    _remove_leftovers(context, row)
     try:
         for first in range(0, frames, AT_ONCE):
             with transaction.atomic():
-                work.hold()
-                rows.write(PseudoLabel, LABELS, _labels(row, found, first))
-            work.progress(frames, frames, "frames")
+                context.hold()
+                rows.write(PseudoLabel, LABELS, _labels(row, result, first))
+            context.progress(frames, frames, "frames")
     except Cancelled:
-        _sweep(work, row)
+        _remove_leftovers(context, row)
         raise
 
 
-def _sweep(work: Work, row: Harvest) -> None:
+def _remove_leftovers(context: JobContext, row: Harvest) -> None:
     with transaction.atomic():
-        work.hold()
+        context.hold()
         left = PseudoLabel.objects.filter(harvest=row)
         left._raw_delete(left.db)  # nobody has reviewed them: Django would look for reviews one by one
 
 
-def _labels(row: Harvest, found: harvest.Harvest | VideoHarvest, first: int) -> Iterator[tuple[Any, ...]]:
+def _labels(row: Harvest, result: harvest.Harvest | VideoHarvest, first: int) -> Iterator[tuple[Any, ...]]:
     """Rows of LABELS of AT_ONCE frames."""
     few = slice(first, first + AT_ONCE)
-    frame, joint = np.nonzero(np.asarray(found.kept[few]))
-    seen = np.asarray(found.seen[few])[frame, :, joint]
-    error = np.linalg.norm(np.asarray(found.offset_px[few], dtype=np.float64)[frame, :, joint], axis=-1)
+    frame, joint = np.nonzero(np.asarray(result.kept[few]))
+    seen = np.asarray(result.seen[few])[frame, :, joint]
+    error = np.linalg.norm(np.asarray(result.offset_px[few], dtype=np.float64)[frame, :, joint], axis=-1)
     off = (error * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-    c = np.asarray(found.covariance[few])[frame, joint].astype(np.float64).round(2)
+    c = np.asarray(result.covariance[few])[frame, joint].astype(np.float64).round(2)
     six = c[:, [0, 0, 0, 1, 1, 2], [0, 1, 2, 1, 2, 2]].tolist()
-    place = np.asarray(found.position[few])[frame, joint].tolist()
-    sure = np.asarray(found.uncertainty[few])[frame, joint].astype(np.float64).tolist()
+    place = np.asarray(result.position[few])[frame, joint].tolist()
+    sure = np.asarray(result.uncertainty[few])[frame, joint].astype(np.float64).tolist()
     columns = ((frame + first).tolist(), joint.tolist(), place, six, sure, off.tolist(), error.argmax(1).tolist())
     for f, j, (x, y, z), shape, u, e, worst in zip(*columns):
         yield row.pk, f, j, x, y, z, json.dumps(shape), u, e, worst, "waiting"
 
 
 def _recording(
-    work: Work, row: Harvest, cameras: tuple[Camera, ...], upload: Path, options: HarvestConfig
+    context: JobContext, row: Harvest, cameras: tuple[Camera, ...], upload: Path, options: HarvestConfig
 ) -> Recording:
     """Detections of one subject as an array mapped from disk, or a folder of heatmaps; made once, kept for a restart."""
-    aside, about = work.folder / "detections.npy", work.folder / "detections.json"
-    wanted = BUILT_IN.get((row.skeleton or {}).get("name", "")) if row.skeleton else None
+    aside, about = context.folder / "detections.npy", context.folder / "detections.json"
+    skeleton = BUILT_IN.get((row.skeleton or {}).get("name", "")) if row.skeleton else None
     if (upload / "detections.zip").exists():
-        path = unpacked(upload / "detections.zip", work.folder / "unpacked")
+        path = unpacked(upload / "detections.zip", context.folder / "unpacked")
         maps = path if any(path.glob("*.npz")) else None
     else:
         path = upload / "detections.npz"
         maps = None
         with zipfile.ZipFile(path) as file:
             if "heatmaps.npy" in file.namelist():
-                maps = work.folder / "maps"
+                maps = context.folder / "maps"
                 maps.mkdir(exist_ok=True)
                 shutil.copyfile(path, maps / "0.npz")
     if maps is not None:
-        if wanted is None:
+        if skeleton is None:
             raise BadRecording("Heatmaps do not say their skeleton.", field="skeleton", fix="name the skeleton")
-        source: Source = HeatmapFiles(maps, len(cameras), len(wanted.keypoints))
-        return Recording(cameras, wanted, source, row.fps or 30.0)
+        source: Source = HeatmapFiles(maps, len(cameras), len(skeleton.keypoints))
+        return Recording(cameras, skeleton, source, row.fps or 30.0)
     if not about.exists():
-        read = detections.read(path, skeleton=wanted)
+        read = detections.read(path, skeleton=skeleton)
         order = _order(read.cameras, cameras, read.people.shape[1])
         if read.size is not None and any(_differ(read.size, c.size) for c in cameras):
             raise BadRecording(
@@ -183,7 +186,7 @@ def _recording(
                 fix="bring the calibration of the pictures' size",
             )
         if read.people.shape[2] > 1:
-            work.say(f"up to {read.people.shape[2]} people in a view: following one of them")
+            context.say(f"up to {read.people.shape[2]} people in a view: following one of them")
         subject = association.subject_of(
             cameras, read.people[:, order], inlier_px=options.inlier_px, least_score=options.least_score
         )
@@ -191,9 +194,11 @@ def _recording(
         np.save(part, subject)
         part.replace(aside)
         about.write_text(json.dumps({"skeleton": read.skeleton.as_dict(), "fps": read.fps}))
-    said = json.loads(about.read_text())
+    about_file = json.loads(about.read_text())
     mapped = np.load(aside, mmap_mode="r", allow_pickle=False)
-    return Recording(cameras, from_dict(said["skeleton"]), Detections(mapped), row.fps or said["fps"] or 30.0)
+    return Recording(
+        cameras, from_dict(about_file["skeleton"]), Detections(mapped), row.fps or about_file["fps"] or 30.0
+    )
 
 
 def _differ(a: tuple[int, int], b: tuple[int, int]) -> bool:
@@ -236,29 +241,34 @@ def unpacked(archive: Path, folder: Path, *, between: Callable[[], None] = lambd
 
 
 def _pictures(
-    work: Work, upload: Path, cameras: Sequence[Camera], found: harvest.Harvest, arrays: Path, told: dict[str, Any]
+    context: JobContext,
+    upload: Path,
+    cameras: Sequence[Camera],
+    result: harvest.Harvest,
+    arrays: Path,
+    quality: dict[str, Any],
 ) -> list[int]:
     """Pictures of up to MOST_SHOWN frames that have pseudo-labels, evenly chosen. What cannot be read is a finding."""
     archive = upload / "views.zip"
     if not archive.exists():
         return []
-    labelled = np.flatnonzero(found.kept.any(axis=1))
+    labelled = np.flatnonzero(result.kept.any(axis=1))
     if not len(labelled):
         return []
     some = labelled[np.unique(np.linspace(0, len(labelled) - 1, min(MOST_SHOWN, len(labelled))).round().astype(int))]
     try:
-        opened = unpacked(archive, work.folder / "views")
+        opened = unpacked(archive, context.folder / "views")
     except BadInput as error:
-        told["findings"].append(f"views: {error.detail}")
+        quality["findings"].append(f"views: {error.detail}")
         return []
     shown = footage.extract(
         opened, [c.name for c in cameras], some.tolist(), arrays / "views", most_pixels=settings.MAX_IMAGE_PIXELS
     )
-    told["findings"] += shown.notes
+    quality["findings"] += shown.notes
     return sorted(set().union(*shown.frames))
 
 
-def publish(work: Work, config: PublishJob) -> dict[str, Any]:
+def run_publication(context: JobContext, config: PublishJob) -> dict[str, Any]:
     """Job: a data set of the views of frames with accepted pseudo-labels: their reprojections as keypoints, camera-frame depths where
     every joint is accepted, and ordinal pairs with P(second closer) from the covariances."""
     row = Harvest.objects.get(uuid=config.harvest)
@@ -272,10 +282,10 @@ def publish(work: Work, config: PublishJob) -> dict[str, Any]:
     shown = [
         frame for frame in (row.report or {}).get("shown", []) if len(accepted.get(frame, {})) >= config.least_joints
     ]
-    aside = work.folder / "pictures"
+    aside = context.folder / "pictures"
     shutil.rmtree(aside, ignore_errors=True)
     for number, frame in enumerate(shown):
-        work.progress(number, len(shown), "frames")
+        context.progress(number, len(shown), "frames")
         shot = frames.picture_of(row, frame)
         for v, camera in enumerate(cameras):
             picture = folder / "views" / str(v) / f"{shot:06d}.jpg"
@@ -294,7 +304,7 @@ def publish(work: Work, config: PublishJob) -> dict[str, Any]:
         raise Invalid(
             "No frame with a picture has enough accepted joints.", field="least_joints", fix="accept more, or lower it"
         )
-    annotations = work.folder / "ordinal.json"
+    annotations = context.folder / "ordinal.json"
     annotations.write_text(
         json.dumps({"joint_names": list(skeleton.keypoints), "skeleton": skeleton.as_dict(), "images": images})
     )
@@ -305,8 +315,8 @@ def publish(work: Work, config: PublishJob) -> dict[str, Any]:
         pictures=str(aside),
         description=f"Pseudo-labels of the harvest {row.name} ({row.uuid}), accepted by reviewers.",
     )
-    result = storing.store(work.actor, plan, work.progress, work)
-    audit.record(work.actor, "harvest.publish", row, dataset=config.dataset, images=len(images))
+    result = storing.store(context.actor, plan, context.progress, context)
+    audit.record(context.actor, "harvest.publish", row, dataset=config.dataset, images=len(images))
     shutil.rmtree(aside, ignore_errors=True)
     return {"dataset": config.dataset, "people": len(images), **{k: v for k, v in result.items() if k != "notes"}}
 
@@ -343,7 +353,7 @@ def _pairs(
     if len(every) > most:
         every = [every[n] for n in np.sort(rng.choice(len(every), most, replace=False))]
     ahead = camera.rotation[2]
-    found = []
+    pairs = []
     for a, b in every:
         gap, variance = 0.0, 0.0
         for sign, j in ((1, a), (-1, b)):
@@ -351,7 +361,7 @@ def _pairs(
             gap += sign * float(ahead @ [label.x_mm, label.y_mm, label.z_mm])
             variance += float(ahead @ _full(label.covariance) @ ahead)
         p = float(ndtr(gap / np.sqrt(max(variance, 1.0))))
-        found.append(
+        pairs.append(
             {
                 "kp0": a,
                 "kp1": b,
@@ -361,7 +371,7 @@ def _pairs(
                 "votes": 0,
             }
         )
-    return found
+    return pairs
 
 
 def _full(six: Sequence[float]) -> NDArray[np.float64]:

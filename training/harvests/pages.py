@@ -28,13 +28,13 @@ from webapp.typed import read
 def harvest_list(request: HttpRequest) -> HttpResponse:
     require(request.user, *STAFF)
     counted = {v: Count("pseudo_labels", filter=Q(pseudo_labels__verdict=v)) for v in review.Verdict.values}
-    found = (
+    harvests = (
         Harvest.objects.select_related("job")
         .defer("report", "cameras")
         .annotate(**counted)
         .order_by("-created_at", "-pk")
     )
-    page = Paginator(found, 20).get_page(request.GET.get("page"))
+    page = Paginator(harvests, 20).get_page(request.GET.get("page"))
     return render(request, "harvests/list.html", {"page": page, "can_start": request.user.is_one_of(Role.ADMIN)})
 
 
@@ -47,10 +47,10 @@ def harvest_new(request: HttpRequest) -> HttpResponse:
             for field in ("calibration", "detections"):
                 if field not in request.FILES:
                     raise Invalid("Choose a file.", field=field)
-            given = {k: request.POST.get(k, "") for k in ("name", "unit", "skeleton")}
-            wanted = {k: request.POST.get(k, "").strip() for k in ("grid", "cube_mm", "keep_share")}
-            options = {k: int(v) if re.fullmatch(r"[0-9]{1,9}", v) else v[:40] for k, v in wanted.items() if v}
-            plan = read(uploads.HarvestPlan, given | {"fps": request.POST.get("fps") or 0, "options": options})
+            fields = {k: request.POST.get(k, "") for k in ("name", "unit", "skeleton")}
+            numbers = {k: request.POST.get(k, "").strip() for k in ("grid", "cube_mm", "keep_share")}
+            options = {k: int(v) if re.fullmatch(r"[0-9]{1,9}", v) else v[:40] for k, v in numbers.items() if v}
+            plan = read(uploads.HarvestPlan, fields | {"fps": request.POST.get("fps") or 0, "options": options})
             throttle.take(throttle.heavy(), str(request.user.pk))
             files = (request.FILES["calibration"], request.FILES["detections"], request.FILES.get("views"))
             return redirect("harvest", uploads.receive(request.user, plan, *files).uuid)
@@ -67,11 +67,11 @@ def harvest_video(request: HttpRequest) -> HttpResponse:
         try:
             if "detections" not in request.FILES:
                 raise Invalid("Choose a file.", field="detections")
-            given = {k: request.POST.get(k, "") for k in ("name", "skeleton")}
-            given |= {k: v for k in ("fps", "focal_px", "width", "height") if (v := request.POST.get(k, "").strip())}
+            fields = {k: request.POST.get(k, "") for k in ("name", "skeleton")}
+            fields |= {k: v for k in ("fps", "focal_px", "width", "height") if (v := request.POST.get(k, "").strip())}
             options = {k: v for k in ("keep_share", "labels_per_s") if (v := request.POST.get(k, "").strip())}
-            told = {"models": request.POST.getlist("models"), "options": options}
-            plan = read(video_uploads.VideoPlan, given | told)
+            extras = {"models": request.POST.getlist("models"), "options": options}
+            plan = read(video_uploads.VideoPlan, fields | extras)
             throttle.take(throttle.heavy(), str(request.user.pk))
             harvest = video_uploads.receive(request.user, plan, request.FILES["detections"], request.FILES.get("video"))
             return redirect("harvest", harvest.uuid)
@@ -140,10 +140,10 @@ def harvest_review(request: HttpRequest, identity: UUID) -> HttpResponse:
 def harvest_publish(request: HttpRequest, identity: UUID) -> HttpResponse:
     harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
     try:
-        given = {
+        fields = {
             k: v for k in ("dataset", "pairs_per_person", "least_joints") if (v := request.POST.get(k, "").strip())
         }
-        return redirect("job", publication.publish(request.user, harvest, read(publication.PublishPlan, given)).uuid)
+        return redirect("job", publication.publish(request.user, harvest, read(publication.PublishPlan, fields)).uuid)
     except Refusal as error:
         messages.error(request, str(error))
         return redirect("harvest", harvest.uuid)
@@ -155,10 +155,10 @@ def harvest_tune(request: HttpRequest, identity: UUID) -> HttpResponse:
     """Fine-tune a lifter on this harvest's pseudo-labels."""
     harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
     try:
-        wanted = ("fidelity_weight", "bones_weight", "epochs", "learning_rate")
-        options = {k: v for k in wanted if (v := request.POST.get(k, "").strip())}
-        given = {k: v for k in ("start_from", "learn_from") if (v := request.POST.get(k, "").strip())}
-        plan = read(fine_tunes.TunePlan, given | {"options": options})
+        names = ("fidelity_weight", "bones_weight", "epochs", "learning_rate")
+        options = {k: v for k in names if (v := request.POST.get(k, "").strip())}
+        fields = {k: v for k in ("start_from", "learn_from") if (v := request.POST.get(k, "").strip())}
+        plan = read(fine_tunes.TunePlan, fields | {"options": options})
         return redirect("run", fine_tunes.start(request.user, harvest, plan).uuid)
     except Refusal as error:
         messages.error(request, str(error))

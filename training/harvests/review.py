@@ -39,37 +39,42 @@ class Rule(Config):
 
 def matching(harvest: Harvest, rule: Rule) -> QuerySet[PseudoLabel]:
     """The pseudo-labels that a rule is about. Raises Invalid for an unknown joint."""
-    found = PseudoLabel.objects.filter(harvest=harvest)
+    labels = PseudoLabel.objects.filter(harvest=harvest)
     if rule.frame is not None:
         last = rule.frame if rule.last_frame is None else rule.last_frame
-        found = found.filter(frame__gte=rule.frame, frame__lte=last)
+        labels = labels.filter(frame__gte=rule.frame, frame__lte=last)
     elif rule.last_frame is not None:
         raise Invalid("Say where the frames begin.", field="frame", fix="give frame and last_frame")
     names = skeleton_of(harvest).keypoints
     if rule.joint:
         if rule.joint not in names:
             raise Invalid("This skeleton has no such joint.", field="joint", value=rule.joint)
-        found = found.filter(joint=names.index(rule.joint))
+        labels = labels.filter(joint=names.index(rule.joint))
     if rule.camera:
         cameras = [c["name"] for c in harvest.cameras]
         if rule.camera not in cameras:
             raise Invalid("This recording has no such camera.", field="camera", value=rule.camera)
-        found = found.filter(worst_view=cameras.index(rule.camera))
+        labels = labels.filter(worst_view=cameras.index(rule.camera))
     if rule.most_error_px is not None:
-        found = found.filter(error_px__lte=rule.most_error_px)
+        labels = labels.filter(error_px__lte=rule.most_error_px)
     if rule.least_error_px is not None:
-        found = found.filter(error_px__gte=rule.least_error_px)
+        labels = labels.filter(error_px__gte=rule.least_error_px)
     if rule.verdict:
-        found = found.filter(verdict=rule.verdict)
+        labels = labels.filter(verdict=rule.verdict)
     if rule.surest is not None and rule.surest < 1:
-        bounds = Q(pk__in=[])
-        for joint in range(len(names)):
-            every = PseudoLabel.objects.filter(harvest=harvest, joint=joint).order_by("uncertainty")
-            kept = round(rule.surest * every.count())
-            if kept:
-                bounds |= Q(joint=joint, uncertainty__lte=every.values_list("uncertainty", flat=True)[kept - 1])
-        found = found.filter(bounds)
-    return found
+        labels = labels.filter(_surest(harvest, len(names), rule.surest))
+    return labels
+
+
+def _surest(harvest: Harvest, joints: int, share: float) -> Q:
+    """Of each joint the share of its pseudo-labels with the least uncertainty."""
+    bounds = Q(pk__in=[])
+    for joint in range(joints):
+        every = PseudoLabel.objects.filter(harvest=harvest, joint=joint).order_by("uncertainty")
+        kept = round(share * every.count())
+        if kept:
+            bounds |= Q(joint=joint, uncertainty__lte=every.values_list("uncertainty", flat=True)[kept - 1])
+    return bounds
 
 
 def decide(actor: Account, harvest: Harvest, verdict: str, rule: Rule) -> Review:

@@ -52,7 +52,11 @@ class HarvestJob(Config):
 
 
 def receive(
-    actor: Account, plan: HarvestPlan, cameras: UploadedFile, found: UploadedFile, views: UploadedFile | None = None
+    actor: Account,
+    plan: HarvestPlan,
+    cameras: UploadedFile,
+    detections: UploadedFile,
+    views: UploadedFile | None = None,
 ) -> Harvest:
     """Take an upload and start its harvest. What can be seen at once to be wrong is refused and leaves nothing behind.
 
@@ -62,7 +66,7 @@ def receive(
     options = _options(plan)
     if plan.skeleton and plan.skeleton not in BUILT_IN:
         raise Invalid("Unknown skeleton.", field="skeleton", value=plan.skeleton, fix=f"one of {', '.join(BUILT_IN)}")
-    uploads = {"calibration": cameras, "detections": found} | ({"views": views} if views else {})
+    uploads = {"calibration": cameras, "detections": detections} | ({"views": views} if views else {})
     for field, file in uploads.items():
         if not file.size:
             raise Invalid("The file is empty.", field=field, fix="choose another file")
@@ -80,7 +84,7 @@ def receive(
         for field, file in list(uploads.items())[1:]:
             with (folder / (field + Path(str(file.name)).suffix.lower())).open("wb") as target:
                 shutil.copyfileobj(file, target, 2**20)
-        if (folder / "detections.npz").exists() and found.size <= INSPECT_BYTES:
+        if (folder / "detections.npz").exists() and detections.size <= INSPECT_BYTES:
             _look_through(folder / "detections.npz", plan, rig)
         with transaction.atomic():
             harvest = Harvest(
@@ -121,9 +125,8 @@ def _rig(folder: Path, file: UploadedFile, unit: str) -> tuple[Camera, ...]:
     try:
         rig = calibration.read(path, unit=unit)
     except BadCamera as error:
-        said = str(error)
         fix = "say mm, cm or m" if error.field == "unit" else "see docs/admins.md, 'Recordings'"
-        raise Invalid(f"{said[:1].upper()}{said[1:]}.", field=error.field, fix=fix) from None
+        raise error.refusal(fix=fix) from None
     if len(rig) < 2:
         raise Invalid("One camera is not enough.", field="calibration", fix="bring two or more cameras")
     return rig
@@ -138,17 +141,11 @@ def _look_through(path: Path, plan: HarvestPlan, rig: tuple[Camera, ...]) -> Non
     try:
         seen = detections.read(path, skeleton=BUILT_IN.get(plan.skeleton))
     except BadRecording as error:
-        raise refusal_of(error) from None
+        raise error.refusal() from None
     if seen.people.shape[1] != len(rig):
         raise Invalid(
             f"{seen.people.shape[1]} views, but {len(rig)} cameras.", field="detections", fix="one view per camera"
         )
-
-
-def refusal_of(error: BadRecording) -> Invalid:
-    """What the library says, as an answer to a caller."""
-    said = str(error)
-    return Invalid(f"{said[:1].upper()}{said[1:]}".rstrip(".") + ".", field=error.field, fix=error.fix or None)
 
 
 def as_dict(camera: Camera) -> dict[str, Any]:

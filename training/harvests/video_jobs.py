@@ -25,64 +25,60 @@ from training.video import harvest, report
 from training.video.clips import Followed, alone, follow
 from training.video.config import VideoConfig
 from training.video.lifting import BadLifter, Ensemble, View, in_skeleton
-from webapp.errors import Invalid
-from webapp.jobs.run import Work
+from webapp.jobs.run import JobContext
 
 MOST_SHOWN = 1800  # frames whose pictures are kept for review: three minutes at ten a second
 USUAL_FPS = 30.0
 
 
-def perform(work: Work, config: HarvestJob) -> dict[str, Any]:
+def run_video_harvest(context: JobContext, config: HarvestJob) -> dict[str, Any]:
     """Job: harvest a video; goes on where a killed worker was. Pseudo-labels and files appear together at the end."""
     row = Harvest.objects.select_related("job").get(uuid=config.harvest)
     try:
-        return _harvest(work, row, Path(config.upload))
-    except BadRecording as error:
-        raise uploads.refusal_of(error) from None
-    except BadInput as error:
-        raise Invalid(error.detail, field="detections", fix=error.fix, value=error.value or None) from None
+        return _harvest(context, row, Path(config.upload))
     except (BadLifter, BadModel) as error:
-        said = str(error)
-        raise Invalid(f"{said[:1].upper()}{said[1:]}.", field="models", fix="choose other models") from None
+        raise error.refusal(field="models", fix="choose other models") from None
+    except BadInput as error:
+        raise error.refusal(field="detections") from None
 
 
-def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
+def _harvest(context: JobContext, row: Harvest, upload: Path) -> dict[str, Any]:
     plan = VideoPlan.model_validate(row.config["plan"])
     options = VideoConfig.model_validate(row.config["options"])
     models = {m.uuid: m for m in Model.objects.filter(uuid__in=plan.models)}
     ensemble = (
         Ensemble([load(Path(settings.MEDIA_ROOT) / models[m].path) for m in plan.models]) if plan.models else None
     )
-    said = _read(work, plan, upload, ensemble)
-    video, followed = _video(work, plan, options, said)
-    work.say(f"{video.rows} frames in {len(video.clips)} clips, {video.skeleton.name}, {len(plan.models)} models")
-    arrays = work.folder / "arrays"
+    inputs = _read(context, plan, upload, ensemble)
+    video, followed = _video(context, plan, options, inputs)
+    context.say(f"{video.rows} frames in {len(video.clips)} clips, {video.skeleton.name}, {len(plan.models)} models")
+    arrays = context.folder / "arrays"
     lift, made_of = ensemble.lift if ensemble else None, " ".join(models[m].sha256 for m in plan.models)
-    found = harvest.harvest(video, lift, options, arrays, models=made_of, progress=work.progress)
-    np.save(arrays / "timeline.npy", report.timeline(found, video.fps, progress=work.progress))
+    result = harvest.harvest(video, lift, options, arrays, models=made_of, progress=context.progress)
+    np.save(arrays / "timeline.npy", report.timeline(result, video.fps, progress=context.progress))
     single = ["one model lifts: confidence rests on its mirror images alone; several know better where they err"]
-    notes = said["notes"] + (single if len(plan.models) == 1 else [])
-    told = report.report(video, found, followed, notes, progress=work.progress)
-    for finding in told["findings"]:
-        work.say(finding)
+    notes = inputs["notes"] + (single if len(plan.models) == 1 else [])
+    quality = report.report(video, result, followed, notes, progress=context.progress)
+    for finding in quality["findings"]:
+        context.say(finding)
     for kind, name in zip(poses.KINDS, review.FILES):
         poses.write(
             arrays / name,
             kind,
-            found,
+            result,
             video.skeleton,
             (video.camera,),
             video.fps,
-            between=lambda: work.progress(video.rows, video.rows, "frames"),
+            between=lambda: context.progress(video.rows, video.rows, "frames"),
         )
-    told["shown"] = _pictures(work, upload, video, found, arrays, told)
+    quality["shown"] = _pictures(context, upload, video, result, arrays, quality)
     for leftover in arrays.glob("tail*.npz"):
         leftover.unlink()
     return jobs.finish(
-        work,
+        context,
         row,
-        found,
-        told,
+        result,
+        quality,
         arrays,
         cameras=[uploads.as_dict(video.camera)],
         skeleton=video.skeleton.as_dict(),
@@ -92,50 +88,53 @@ def _harvest(work: Work, row: Harvest, upload: Path) -> dict[str, Any]:
     )
 
 
-def _read(work: Work, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) -> dict[str, Any]:
+def _read(context: JobContext, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) -> dict[str, Any]:
     """Detections (or poses and scores) in the lifter's skeleton as arrays mapped from disk; made once, kept for a restart."""
-    about = work.folder / "video.json"
+    about = context.folder / "video.json"
     if not about.exists():
-        wanted = BUILT_IN.get(plan.skeleton) if plan.skeleton else None
+        asked_skeleton = BUILT_IN.get(plan.skeleton) if plan.skeleton else None
         path = next(upload.glob("detections.*"))
         if path.suffix == ".zip":
-            path = jobs.unpacked(path, work.folder / "unpacked", between=lambda: work.progress(0, 1, "files"))
+            path = jobs.unpacked(path, context.folder / "unpacked", between=lambda: context.progress(0, 1, "files"))
         notes: list[str] = []
-        seen = _seen(upload, work, notes)
+        seen = _seen(upload, context, notes)
         if path.is_file() and path.suffix == ".npz" and detections.holds_poses(path):
-            lifted = detections.read_poses(path, wanted)
+            lifted = detections.read_poses(path, asked_skeleton)
             skeleton, fps, size = lifted.skeleton, lifted.fps, None
-            _save(work.folder / "poses.npy", lifted.poses_mm)
-            _save(work.folder / "score.npy", lifted.score)
+            _save(context.folder / "poses.npy", lifted.poses_mm)
+            _save(context.folder / "score.npy", lifted.score)
         else:
-            read = detections.read_single(path, skeleton=wanted, between=lambda: work.progress(0, 1, "files"))
+            read = detections.read_single(
+                path, skeleton=asked_skeleton, between=lambda: context.progress(0, 1, "files")
+            )
             if ensemble is None:
                 raise BadRecording(
                     "2D keypoints need a model that lifts them.", field="models", fix="choose a trained model"
                 )
             skeleton, fps, size = ensemble.skeleton, read.fps, read.size
-            _save(work.folder / "people.npy", in_skeleton(read.people[:, 0], read.skeleton, ensemble.skeleton))
+            _save(context.folder / "people.npy", in_skeleton(read.people[:, 0], read.skeleton, ensemble.skeleton))
             size = size or seen.get("size")
             if size is None:
                 size = detections.extent(read.people)
-                said = f"{size[0]} x {size[1]} px, as far as detections reach, are assumed"
-                notes.append(f"nothing says the pictures' size: {said}")
+                text = f"{size[0]} x {size[1]} px, as far as detections reach, are assumed"
+                notes.append(f"nothing says the pictures' size: {text}")
             if read.skeleton.keypoints != skeleton.keypoints:
                 notes.append(f"detections of {read.skeleton.name} were brought to {skeleton.name} by the joints' names")
         frames = len(
             np.load(
-                next(p for p in (work.folder / "people.npy", work.folder / "poses.npy") if p.exists()), mmap_mode="r"
+                next(p for p in (context.folder / "people.npy", context.folder / "poses.npy") if p.exists()),
+                mmap_mode="r",
             )
         )
         if seen.get("frames") and abs(seen["frames"] - frames) > max(2, 0.01 * frames):
             notes.append(f"the video has {seen['frames']} frames, the keypoints {frames}: do they belong together?")
         if not (plan.fps or fps or seen.get("fps")):
             notes.append(f"nothing says the frame rate: {USUAL_FPS:g} frames a second are assumed")
-        if not plan.focal_px and (work.folder / "people.npy").exists():
+        if not plan.focal_px and (context.folder / "people.npy").exists():
             notes.append(
                 "the focal length is not known: distance and path of the root are rough, poses are those of a distant camera"
             )
-        told = {
+        inputs_file = {
             "skeleton": skeleton.as_dict(),
             "fps": plan.fps or fps or seen.get("fps") or USUAL_FPS,
             "size": [plan.width, plan.height]
@@ -143,7 +142,7 @@ def _read(work: Work, plan: VideoPlan, upload: Path, ensemble: Ensemble | None) 
             else list(size or seen.get("size") or (1000, 1000)),
             "notes": notes,
         }
-        about.with_suffix(".part").write_text(json.dumps(told))
+        about.with_suffix(".part").write_text(json.dumps(inputs_file))
         about.with_suffix(".part").replace(about)
     return dict(json.loads(about.read_text()))
 
@@ -154,7 +153,7 @@ def _save(path: Path, values: NDArray[Any]) -> None:
     part.replace(path)
 
 
-def _seen(upload: Path, work: Work, notes: list[str]) -> dict[str, Any]:
+def _seen(upload: Path, context: JobContext, notes: list[str]) -> dict[str, Any]:
     """Frame rate, size and number of frames of the video, as far as it says them. What cannot be read is a note."""
     path = next((p for p in upload.glob("video.*") if p.suffix in footage.VIDEOS), None)
     if path is None:
@@ -165,12 +164,12 @@ def _seen(upload: Path, work: Work, notes: list[str]) -> dict[str, Any]:
                 raise ValueError("it holds no video")
             stream = container.streams.video[0]
             rate, width, height = stream.average_rate, stream.codec_context.width, stream.codec_context.height
-            found: dict[str, Any] = {"frames": int(stream.frames)}
+            about: dict[str, Any] = {"frames": int(stream.frames)}
             if rate:
-                found["fps"] = float(rate)
+                about["fps"] = float(rate)
             if width and height:
-                found["size"] = (int(width), int(height))
-            return found
+                about["size"] = (int(width), int(height))
+            return about
     except (av.FFmpegError, OSError, ValueError) as error:
         notes.append(
             f"the video cannot be read: unknown codec or broken file ({type(error).__name__}); reviewers see no pictures"
@@ -178,25 +177,34 @@ def _seen(upload: Path, work: Work, notes: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _video(work: Work, plan: VideoPlan, options: VideoConfig, said: dict[str, Any]) -> tuple[harvest.Video, Followed]:
-    skeleton: Skeleton = from_dict(said["skeleton"])
-    size = (int(said["size"][0]), int(said["size"][1]))
+def _video(
+    context: JobContext, plan: VideoPlan, options: VideoConfig, inputs: dict[str, Any]
+) -> tuple[harvest.Video, Followed]:
+    skeleton: Skeleton = from_dict(inputs["skeleton"])
+    size = (int(inputs["size"][0]), int(inputs["size"][1]))
     view = View.of(plan.focal_px, size)
-    if (work.folder / "people.npy").exists():
-        people = np.load(work.folder / "people.npy", mmap_mode="r", allow_pickle=False)
-        followed = follow(people, said["fps"], options.clips, progress=work.progress)
-        return harvest.Video(skeleton, followed.clips, said["fps"], size, people=people, view=view), followed
-    given = np.load(work.folder / "poses.npy", mmap_mode="r", allow_pickle=False)
-    score = np.load(work.folder / "score.npy", mmap_mode="r", allow_pickle=False)
+    if (context.folder / "people.npy").exists():
+        people = np.load(context.folder / "people.npy", mmap_mode="r", allow_pickle=False)
+        followed = follow(people, inputs["fps"], options.clips, progress=context.progress)
+        return harvest.Video(skeleton, followed.clips, inputs["fps"], size, people=people, view=view), followed
+    poses = np.load(context.folder / "poses.npy", mmap_mode="r", allow_pickle=False)
+    score = np.load(context.folder / "score.npy", mmap_mode="r", allow_pickle=False)
     followed = alone(score)
-    return harvest.Video(skeleton, followed.clips, said["fps"], size, poses_mm=given, score=score, view=view), followed
+    return harvest.Video(
+        skeleton, followed.clips, inputs["fps"], size, poses_mm=poses, score=score, view=view
+    ), followed
 
 
 def _pictures(
-    work: Work, upload: Path, video: harvest.Video, found: harvest.Harvest, arrays: Path, told: dict[str, Any]
+    context: JobContext,
+    upload: Path,
+    video: harvest.Video,
+    result: harvest.Harvest,
+    arrays: Path,
+    quality: dict[str, Any],
 ) -> list[int]:
     """Rows that have a picture: up to MOST_SHOWN frames with pseudo-labels, evenly chosen."""
-    labelled = np.flatnonzero(np.asarray(found.kept).any(axis=1))
+    labelled = np.flatnonzero(np.asarray(result.kept).any(axis=1))
     path = next(upload.glob("video.*"), None)
     if path is None or not len(labelled):
         return []
@@ -206,9 +214,9 @@ def _pictures(
     folder = upload
     if path.suffix == ".zip":
         try:
-            folder = jobs.unpacked(path, work.folder / "views", between=lambda: work.progress(0, 1, "files"))
+            folder = jobs.unpacked(path, context.folder / "views", between=lambda: context.progress(0, 1, "files"))
         except BadInput as error:
-            told["findings"].append(f"video: {error.detail}")
+            quality["findings"].append(f"video: {error.detail}")
             return []
     shown = footage.extract(
         folder,
@@ -216,8 +224,8 @@ def _pictures(
         some.tolist(),
         arrays / "views",
         most_pixels=settings.MAX_IMAGE_PIXELS,
-        progress=work.progress,
+        progress=context.progress,
     )
-    told["findings"] += [note for note in shown.notes if note not in told["findings"]]
+    quality["findings"] += [note for note in shown.notes if note not in quality["findings"]]
     there = np.isin(frame_of, sorted(shown.frames[0]))
-    return np.flatnonzero(there & np.asarray(found.kept).any(axis=1)).tolist()
+    return np.flatnonzero(there & np.asarray(result.kept).any(axis=1)).tolist()

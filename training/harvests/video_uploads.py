@@ -16,7 +16,7 @@ from django.db import transaction
 from pydantic import Field, ValidationError
 
 from labeling.skeletons import BUILT_IN
-from training.harvests.uploads import INSPECT_BYTES, HarvestJob, refusal_of
+from training.harvests.uploads import INSPECT_BYTES, HarvestJob
 from training.models import Harvest, Model
 from training.multiview import footage
 from training.multiview.formats import detections
@@ -53,7 +53,7 @@ class VideoPlan(Config):
     options: dict[str, Any] = Field(default_factory=dict, description="of VideoConfig")
 
 
-def receive(actor: Account, plan: VideoPlan, found: UploadedFile, video: UploadedFile | None = None) -> Harvest:
+def receive(actor: Account, plan: VideoPlan, detections: UploadedFile, video: UploadedFile | None = None) -> Harvest:
     """Take an upload and start its harvest. What can be seen at once to be wrong is refused and leaves nothing behind.
 
     Raises NotAllowed, Invalid, TooLarge.
@@ -64,7 +64,7 @@ def receive(actor: Account, plan: VideoPlan, found: UploadedFile, video: Uploade
     folder = Path(settings.FILE_UPLOAD_TEMP_DIR) / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
-        for field, file, ends in (("detections", found, KEYPOINTS), ("video", video, SHOWN)):
+        for field, file, ends in (("detections", detections, KEYPOINTS), ("video", video, SHOWN)):
             if file is not None:
                 _write(folder, field, file, ends)
         _look_through(folder, plan)
@@ -131,7 +131,7 @@ def _look_through(folder: Path, plan: VideoPlan) -> None:
         elif not (detections.read_single(path, skeleton=BUILT_IN.get(plan.skeleton)).people[..., 2] > 0).any():
             raise BadRecording("Nobody is detected in any frame.", field="detections", fix="check the scores")
     except BadRecording as error:
-        raise refusal_of(error) from None
+        raise error.refusal() from None
     if not lifted and not plan.models:
         raise Invalid("2D keypoints need a model that lifts them.", field="models", fix="choose a trained model")
 
@@ -145,7 +145,7 @@ def timeline(harvest: Harvest, points: int = 600) -> dict[str, Any]:
         raise Invalid("Ask for fewer points.", field="points", value=points, fix=f"1 to {MOST_POINTS}")
     report = harvest.report or {}
     path = Path(settings.MEDIA_ROOT) / harvest.folder / "timeline.npy"
-    told: dict[str, Any] = {
+    series: dict[str, Any] = {
         "frames": harvest.frames,
         "fps": harvest.fps,
         "clips": report.get("clips", []),
@@ -153,10 +153,10 @@ def timeline(harvest: Harvest, points: int = 600) -> dict[str, Any]:
         "curves": {},
     }
     if not path.exists():
-        return told
+        return series
     values = np.load(path, mmap_mode="r", allow_pickle=False)
     edges = np.unique(np.linspace(0, len(values), min(points, len(values)) + 1).round().astype(int))
     means = np.add.reduceat(np.asarray(values, dtype=np.float64), edges[:-1], axis=0) / np.diff(edges)[:, None]
-    told["at"] = edges[:-1].tolist()
-    told["curves"] = {name: np.round(means[:, n], 2).tolist() for n, name in enumerate(CURVES)}
-    return told
+    series["at"] = edges[:-1].tolist()
+    series["curves"] = {name: np.round(means[:, n], 2).tolist() for n, name in enumerate(CURVES)}
+    return series

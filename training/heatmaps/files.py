@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from training.heatmaps.network import STRIDE, HeatmapNetwork
+from webapp.errors import InputError
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -21,17 +22,17 @@ FORMAT = "nearer-heatmaps-1"
 LARGEST_SIDE = 512
 
 
-class BadNetwork(ValueError):
+class BadNetwork(InputError):
     """A file that is no heatmap network of ours, or one of another skeleton."""
 
 
 def save(network: HeatmapNetwork, keypoints: tuple[str, ...], size: int, path: Path) -> None:
     """Written aside and renamed; `size` is the edge (px) of the pictures it was trained on."""
     width = network.head.in_channels
-    said = {"format": FORMAT, "keypoints": list(keypoints), "width": width, "size": size}
+    metadata = {"format": FORMAT, "keypoints": list(keypoints), "width": width, "size": size}
     aside = path.with_suffix(f".{os.getpid()}")
     tensors = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    save_file(tensors, aside, metadata={"nearer": json.dumps(said)})
+    save_file(tensors, aside, metadata={"nearer": json.dumps(metadata)})
     os.replace(aside, path)
 
 
@@ -39,13 +40,13 @@ def load(path: Path, keypoints: tuple[str, ...]) -> tuple[HeatmapNetwork, int]:
     """The network and the edge of its pictures. Raises BadNetwork."""
     try:
         with safe_open(path, "pt") as file:
-            said = json.loads((file.metadata() or {}).get("nearer", "{}"))
+            metadata = json.loads((file.metadata() or {}).get("nearer", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if said.get("format") != FORMAT:
+        if metadata.get("format") != FORMAT:
             raise BadNetwork(f"{path.name} is not a heatmap network written by this version of Nearer ({FORMAT})")
-        if tuple(said["keypoints"]) != keypoints:
-            raise BadNetwork(f"{path.name} knows other keypoints: {', '.join(said['keypoints'][:4])} ...")
-        width, size = int(said["width"]), int(said["size"])
+        if tuple(metadata["keypoints"]) != keypoints:
+            raise BadNetwork(f"{path.name} knows other keypoints: {', '.join(metadata['keypoints'][:4])} ...")
+        width, size = int(metadata["width"]), int(metadata["size"])
         if not (16 <= width <= 512 and 16 <= size <= LARGEST_SIDE):
             raise BadNetwork(f"{path.name}: width {width} or size {size} is out of bounds")
         network = HeatmapNetwork(len(keypoints), width)

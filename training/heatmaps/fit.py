@@ -117,8 +117,8 @@ def predict(network: HeatmapNetwork, pictures: Floats, batch: int = 64) -> Float
     """Heatmaps N x J x H/2 x W/2, clipped to 0..1."""
     device = next(network.parameters()).device
     network.eval()
-    found = [
+    maps = [
         network(torch.as_tensor(part).to(device)).clamp(0, 1).cpu()
         for part in np.array_split(pictures, -(-len(pictures) // batch))
     ]
-    return np.asarray(torch.cat(found).numpy())
+    return np.asarray(torch.cat(maps).numpy())

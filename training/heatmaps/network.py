@@ -20,8 +20,8 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.layers(x)
-        return found
+        out: Tensor = self.layers(x)
+        return out
 
 
 class HeatmapNetwork(nn.Module):
@@ -48,11 +48,11 @@ class HeatmapNetwork(nn.Module):
         half = self.to_half(pictures - 0.5)
         quarter = self.to_quarter(half)
         eighth = self.to_eighth(quarter)
-        found = self.deep(self.to_sixteenth(eighth))
+        out = self.deep(self.to_sixteenth(eighth))
         for skip, up in ((eighth, self.up8), (quarter, self.up4), (half, self.up2)):
-            found = torch.nn.functional.interpolate(found, scale_factor=2, mode="nearest")
-            found = up(torch.cat([found, skip], dim=1))
-        heat: Tensor = self.head(found)
+            out = torch.nn.functional.interpolate(out, scale_factor=2, mode="nearest")
+            out = up(torch.cat([out, skip], dim=1))
+        heat: Tensor = self.head(out)
         return heat
 
 

@@ -12,12 +12,12 @@ from torch import Tensor
 
 from labeling.releasing.reading import Poses
 from training.lifter.config import LifterConfig
-from training.lifter.data import Frame, frame_of, seen, twin_order
+from training.lifter.data import InputStatistics, lifter_input, statistics_of, twin_order
 
 
 @dataclass
 class Batch:
-    """B people: x B x 2J standardised; points, present, per_focal, turn as in data.Seen; P pairs (row: person in batch).
+    """B people: x B x 2J standardised; points, present, per_focal, turn as in data.LifterInput; P pairs (row: person in batch).
 
     `truth` B x J x 3 (mm, root at 0, in the points' frame) and `lengths` B x T only where asked for.
     """
@@ -25,8 +25,8 @@ class Batch:
     x: Tensor
     points: Tensor
     present: Tensor
-    per_focal: Tensor
-    turn: Tensor
+    inverse_focal: Tensor
+    to_camera: Tensor
     row: Tensor
     first: Tensor
     second: Tensor
@@ -40,19 +40,21 @@ class Batches:
 
     def __init__(self, train: Poses, config: LifterConfig, lengths: np.ndarray | None, device: str) -> None:
         self.config, self.device = config, device
-        view = seen(train, config)
-        self.frame: Frame = frame_of(view, train)
+        view = lifter_input(train, config)
+        self.statistics: InputStatistics = statistics_of(view, train)
         to = self._tensor
         self.points, self.present = to(view.points), to(view.present)
-        self.per_focal, self.turn = to(view.per_focal), to(view.turn)
-        self.mean, self.std = to(self.frame.mean), to(self.frame.std)
+        self.inverse_focal, self.to_camera = to(view.inverse_focal), to(view.to_camera)
+        self.mean, self.std = to(self.statistics.mean), to(self.statistics.std)
         self.twins = to(twin_order(train))
         self.lengths = None if lengths is None else to(lengths.astype(np.float32))
         self.truth = None
         if config.objective == "supervised":
             root = train.skeleton.index(train.skeleton.root)
             self.truth = to(
-                np.einsum("nij,nki->nkj", view.turn, train.truth_mm - train.truth_mm[:, root, None]).astype(np.float32)
+                np.einsum("nij,nki->nkj", view.to_camera, train.truth_mm - train.truth_mm[:, root, None]).astype(
+                    np.float32
+                )
             )
         self._index_pairs(train)
 
@@ -85,22 +87,22 @@ class Batches:
             return torch.rand(len(everybody), generator=generator, device=self.device)[share[0] :: share[1]]
 
         people = everybody[share[0] :: share[1]]
-        points, present, turn = self.points[people], self.present[people], self.turn[people]
+        points, present, to_camera = self.points[people], self.present[people], self.to_camera[people]
         truth = None if self.truth is None else self.truth[people]
         if self.config.rotate_deg:
-            points, turn, truth = self._rotated(points, turn, truth, chance())
+            points, to_camera, truth = self._rotated(points, to_camera, truth, chance())
         flipped = None
         if self.config.mirror:
             flipped = chance() < 0.5
-            points, present, turn, truth = self._mirrored(flipped, points, present, turn, truth)
+            points, present, to_camera, truth = self._mirrored(flipped, points, present, to_camera, truth)
         x = (points.flatten(1) - self.mean) / self.std.clamp_min(1e-6)
         x = torch.where(self.std > 1e-6, x, 0.0)
         pairs = self._pairs(people, flipped, chance() if self.config.pairs == "one" else None)
         lengths = None if self.lengths is None else self.lengths[people]
-        return Batch(x, points, present, self.per_focal[people], turn, *pairs, truth, lengths)
+        return Batch(x, points, present, self.inverse_focal[people], to_camera, *pairs, truth, lengths)
 
     def _rotated(
-        self, points: Tensor, turn: Tensor, truth: Tensor | None, chance: Tensor
+        self, points: Tensor, to_camera: Tensor, truth: Tensor | None, chance: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Turned in the picture, around the root: depths stay."""
         angle = (chance * 2 - 1) * math.radians(self.config.rotate_deg)
@@ -109,20 +111,20 @@ class Batches:
         space = torch.stack(
             [torch.stack([c, s, zero], -1), torch.stack([-s, c, zero], -1), torch.stack([zero, zero, zero + 1], -1)], -2
         )
-        return points @ plane, turn @ space, None if truth is None else truth @ space
+        return points @ plane, to_camera @ space, None if truth is None else truth @ space
 
     def _mirrored(
-        self, flipped: Tensor, points: Tensor, present: Tensor, turn: Tensor, truth: Tensor | None
+        self, flipped: Tensor, points: Tensor, present: Tensor, to_camera: Tensor, truth: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Left and right exchanged where `flipped`: depths stay, names change."""
         where = flipped[:, None, None]
         sign = torch.tensor([-1.0, 1.0, 1.0], device=self.device)
         points = torch.where(where, points[:, self.twins] * sign[:2], points)
         present = torch.where(flipped[:, None], present[:, self.twins], present)
-        turn = torch.where(where, turn * sign, turn)
+        to_camera = torch.where(where, to_camera * sign, to_camera)
         if truth is not None:
             truth = torch.where(where, truth[:, self.twins] * sign, truth)
-        return points, present, turn, truth
+        return points, present, to_camera, truth
 
     def _pairs(
         self, people: Tensor, flipped: Tensor | None, chance: Tensor | None

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from labeling.releasing.reading import Poses
 from labeling.skeletons import Skeleton
 from training.lifter.config import LifterConfig, changed
+from webapp.errors import InputError
 
 MM_PER_UNIT = 445.58 / 20.0  # the authors' Human3.6M average of the shin (mm) over its entry here
 
@@ -21,7 +22,7 @@ _HIP, _THIGH, _SHIN, _SHOULDER, _UPPER_ARM, _FOREARM = 7.0, 19.0, 20.0, 9.0, 15.
 _TORSO = 24.0
 
 
-class NoLengths(ValueError):
+class NoLengths(InputError):
     """Bone lengths were asked for that the data does not have."""
 
 
@@ -120,7 +121,7 @@ def resolved(poses: Poses, config: LifterConfig) -> LifterConfig:
     return changed(config, lengths="average" if known else "learned" if config.depth == "bones" else "typical")
 
 
-def wanted(
+def targets(
     poses: Poses, config: LifterConfig
 ) -> tuple[list[tuple[int, int]], NDArray[np.float64], NDArray[np.float64] | None]:
     """Bones that the depth model or the skeleton loss needs, their lengths (mm), and each person's own where 'given'.

@@ -15,7 +15,7 @@ Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Seen:
+class LifterInput:
     """N people as the network sees them, float32.
 
     `points` N x J x 2, px around the root after `size` (N) was divided out; `present` N x J (0 or 1), absent keypoints lie
@@ -26,12 +26,12 @@ class Seen:
     points: Array
     present: Array
     size: NDArray[np.float64]
-    per_focal: Array
-    turn: Array
+    inverse_focal: Array
+    to_camera: Array
 
 
 @dataclass(frozen=True)
-class Frame:
+class InputStatistics:
     """What training poses look like: mean and std (2J) around the root; mean and covariance around the middle."""
 
     mean: Array
@@ -44,48 +44,48 @@ class Frame:
         return np.where(self.std > 1e-6, (flat - self.mean) / np.maximum(self.std, 1e-6), 0.0).astype(np.float32)
 
 
-def seen(poses: Poses, config: LifterConfig, frame: Frame | None = None) -> Seen:
+def lifter_input(poses: Poses, config: LifterConfig, statistics: InputStatistics | None = None) -> LifterInput:
     """Prepare people for the network. Without `frame` (in training) the poses themselves say what absent keypoints do."""
     present = poses.state > 0
     root = poses.skeleton.index(poses.skeleton.root)
     count = np.maximum(present.sum(1), 1)[:, None]
-    pixels, per_focal, turn = _head_on(poses, config, present, root)
+    pixels, inverse_focal, to_camera = _rotate_root_to_axis(poses, config, present, root)
     middle = (pixels * present[..., None]).sum(1) / count
     around = (pixels - middle[:, None]) * present[..., None]
     size = np.ones(len(around))
     if config.input_scale == "person":
         size = np.maximum(np.sqrt((around**2).sum((1, 2)) / count[:, 0] / 2) / PERSON_RMS_PX, 1e-6)
     around = around / size[:, None, None]
-    mean, cov = (frame.middle_mean, frame.middle_cov) if frame else _middle(around, present)
+    mean, cov = (statistics.middle_mean, statistics.middle_cov) if statistics else _middle(around, present)
     around = _completed(around, present, mean.astype(np.float64), cov.astype(np.float64))
     points = around - around[:, root, None]
-    return Seen(
+    return LifterInput(
         points.astype(np.float32),
         present.astype(np.float32),
         size,
-        (per_focal * size).astype(np.float32),
-        turn.astype(np.float32),
+        (inverse_focal * size).astype(np.float32),
+        to_camera.astype(np.float32),
     )
 
 
-def frame_of(view: Seen, poses: Poses) -> Frame:
+def statistics_of(view: LifterInput, poses: Poses) -> InputStatistics:
     """Statistics of the training poses (population std, as the authors)."""
     flat = view.points.reshape(len(view.points), -1).astype(np.float64)
     around = view.points - (view.points * view.present[..., None]).sum(1, keepdims=True) / np.maximum(
         view.present.sum(1), 1
     ).reshape(-1, 1, 1)
     mean, cov = _middle(around.astype(np.float64), view.present > 0)
-    return Frame(*(a.astype(np.float32) for a in (flat.mean(0), flat.std(0), mean, cov)))
+    return InputStatistics(*(a.astype(np.float32) for a in (flat.mean(0), flat.std(0), mean, cov)))
 
 
-def _head_on(
+def _rotate_root_to_axis(
     poses: Poses, config: LifterConfig, present: NDArray[np.bool_], root: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Pixels, 1 / focal length and rotation back; a known camera is turned until the root is on its axis."""
     pixels, people = poses.keypoints_px, len(poses.names)
-    turn = np.broadcast_to(np.eye(3), (people, 3, 3)).copy()
+    to_camera = np.broadcast_to(np.eye(3), (people, 3, 3)).copy()
     if config.camera == "orthographic" or poses.focal_px is None or poses.principal_px is None:
-        return pixels, np.zeros(people), turn
+        return pixels, np.zeros(people), to_camera
     known = np.isfinite(poses.focal_px).all(1) & np.isfinite(poses.principal_px).all(1) & present[:, root]
     focal = np.where(known[:, None], poses.focal_px, 1.0)
     rays = (pixels - np.where(known[:, None], poses.principal_px, 0.0)[:, None]) / focal[:, None]
@@ -105,8 +105,8 @@ def _head_on(
     mean_focal = focal.mean(1)
     level = rotated[..., :2] / np.maximum(rotated[..., 2:], 1e-3) * mean_focal[:, None, None]
     pixels = np.where(known[:, None, None], level, pixels)
-    turn[known] = back[known]
-    return pixels, np.where(known, 1 / mean_focal, 0.0), turn
+    to_camera[known] = back[known]
+    return pixels, np.where(known, 1 / mean_focal, 0.0), to_camera
 
 
 def _middle(around: NDArray[np.float64], present: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

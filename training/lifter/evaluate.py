@@ -23,16 +23,16 @@ def order_errors(predicted: NDArray[np.floating], poses: Poses) -> dict[str, flo
     out. `true_error`: over every pair of present keypoints of people with truth, equal depths left out.
     Predicted ties count as 'second closer' (the authors' rule).
     """
-    found: dict[str, float] = {}
+    errors: dict[str, float] = {}
     decided = poses.p_second != 0.5
     if decided.any():
         row, first, second = poses.pose[decided], poses.first[decided], poses.second[decided]
         says = predicted[row, first, 2] >= predicted[row, second, 2]
-        found["label_error"] = round(float(np.mean(says != (poses.p_second[decided] > 0.5))), 6)
+        errors["label_error"] = round(float(np.mean(says != (poses.p_second[decided] > 0.5))), 6)
     wrong, ok, _ = _orders(predicted, poses)
     if ok.any():
-        found["true_error"] = round(float(wrong.sum() / ok.sum()), 6)
-    return found
+        errors["true_error"] = round(float(wrong.sum() / ok.sum()), 6)
+    return errors
 
 
 def _orders(
@@ -61,11 +61,11 @@ def error_by_gap(predicted: NDArray[np.floating], poses: Poses, edges_mm: list[f
 
 def measure(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
     """The numbers of a run: order errors and, over people with whole truth, errors in mm with bootstrap intervals."""
-    found: dict[str, Any] = dict(order_errors(predicted, poses))
-    found["held_out_people"] = len(poses.names)
+    measures: dict[str, Any] = dict(order_errors(predicted, poses))
+    measures["held_out_people"] = len(poses.names)
     whole = np.isfinite(poses.truth_mm).all(axis=(1, 2))
     if not whole.any():
-        return found
+        return measures
     root = poses.skeleton.index(poses.skeleton.root)
     p, t = predicted[whole], poses.truth_mm[whole]
     aligned = metrics.pa_mpjpe_errors(p, t)
@@ -76,14 +76,14 @@ def measure(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
         "pa_mpjpe_mm": aligned,
     }
     for name, errors in per_joint.items():
-        found[name] = round(float(errors.mean()), 3)
-    found["pck_150mm"] = round(metrics.pck3d(aligned), 6)
-    found["auc_150mm"] = round(metrics.auc3d(aligned), 6)
-    found["interval_95"] = {
+        measures[name] = round(float(errors.mean()), 3)
+    measures["pck_150mm"] = round(metrics.pck3d(aligned), 6)
+    measures["auc_150mm"] = round(metrics.auc3d(aligned), 6)
+    measures["interval_95"] = {
         name: [round(v, 3) for v in metrics.bootstrap(errors.mean(1))] for name, errors in per_joint.items()
     }
-    found["by_gap"] = error_by_gap(predicted, poses, GAPS_MM)
-    return found
+    measures["by_gap"] = error_by_gap(predicted, poses, GAPS_MM)
+    return measures
 
 
 def by_action(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
@@ -122,29 +122,29 @@ def examples(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
 
 def details(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
     """What a run's page draws: error per joint and per action, histogram, worst and evenly chosen people with poses."""
-    found = examples(predicted, poses)
+    shown_people = examples(predicted, poses)
     wrong, ok, _ = _orders(predicted, poses)
     whole = np.isfinite(poses.truth_mm).all(axis=(1, 2))
     if not whole.any():
-        return found
+        return shown_people
     first, second = np.triu_indices(len(poses.skeleton.keypoints), 1)
     order = []
     for joint in range(len(poses.skeleton.keypoints)):
         at = (first == joint) | (second == joint)
         order.append(round(float(wrong[:, at].sum() / max(ok[:, at].sum(), 1)), 6))
     errors = metrics.pa_mpjpe_errors(predicted[whole], poses.truth_mm[whole])
-    found["per_joint"] = {"pa_mpjpe_mm": [round(float(v), 3) for v in errors.mean(0)], "order_error": order}
+    shown_people["per_joint"] = {"pa_mpjpe_mm": [round(float(v), 3) for v in errors.mean(0)], "order_error": order}
     people = errors.mean(1)
     counts = np.bincount(np.minimum(people // BIN_MM, BINS - 1).astype(int), minlength=BINS)
-    found["histogram"] = {"bin_mm": BIN_MM, "people": counts.tolist()}
+    shown_people["histogram"] = {"bin_mm": BIN_MM, "people": counts.tolist()}
     if poses.action is not None:
         names, which = np.unique(poses.action[whole], return_inverse=True)
-        found["per_action"] = {
+        shown_people["per_action"] = {
             str(n): round(float(people[which == i].mean()), 3) for i, n in enumerate(names) if (which == i).any()
         }
     rows = np.flatnonzero(whole)
-    found["worst"] = [_person(predicted, poses, rows[n], people[n]) for n in np.argsort(-people)[:SHOWN]]
-    return found
+    shown_people["worst"] = [_person(predicted, poses, rows[n], people[n]) for n in np.argsort(-people)[:SHOWN]]
+    return shown_people
 
 
 def _person(predicted: NDArray[np.floating], poses: Poses, number: int, error_mm: float | None) -> dict[str, Any]:

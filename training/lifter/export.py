@@ -26,20 +26,20 @@ class BadExport(RuntimeError):
 def save(fitted: Fitted, path: Path) -> None:
     """Written aside and renamed. Read back by `training.lifter.predict` (numpy) and for fine-tuning."""
     tensors = {f"network.{k}": v.contiguous().cpu() for k, v in fitted.network.state_dict().items()}
-    for field in fields(fitted.frame):
-        tensors[f"input.{field.name}"] = torch.from_numpy(np.ascontiguousarray(getattr(fitted.frame, field.name)))
+    for field in fields(fitted.statistics):
+        tensors[f"input.{field.name}"] = torch.from_numpy(np.ascontiguousarray(getattr(fitted.statistics, field.name)))
     # One entry: safetensors writes several in random order, and the same model should have the same checksum.
-    said = {"format": FORMAT, "config": fitted.config.model_dump(), "skeleton": fitted.poses.skeleton.as_dict()}
+    metadata = {"format": FORMAT, "config": fitted.config.model_dump(), "skeleton": fitted.poses.skeleton.as_dict()}
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(f".{os.getpid()}")
-    save_file(tensors, aside, metadata={"nearer": json.dumps(said)})
+    save_file(tensors, aside, metadata={"nearer": json.dumps(metadata)})
     os.replace(aside, path)
 
 
 def save_onnx(fitted: Fitted, path: Path) -> float:
     """Write the network as ONNX and compare it with torch; returns the largest relative difference.
 
-    Inputs: `x` B x 2J (standardised), `points` B x J x 2, `per_focal` B; output `pose` B x J x 3 (data.Seen says how they
+    Inputs: `x` B x 2J (standardised), `points` B x J x 2, `per_focal` B; output `pose` B x J x 3 (data.LifterInput says how they
     are made). Raises BadExport when the two differ by more than 1e-4 of the pose's size.
     """
     import onnxruntime

@@ -21,12 +21,13 @@ from labeling.releasing.reading import Poses
 from training.lifter import bones
 from training.lifter.batches import Batches
 from training.lifter.config import LifterConfig, PseudoConfig
-from training.lifter.data import Frame, seen, subset
+from training.lifter.data import InputStatistics, lifter_input, subset
 from training.lifter.evaluate import order_errors
 from training.lifter.network import Lifter
 from training.lifter.objectives import OBJECTIVES
 from training.lifter.predict import load
 from training.lifter.pseudo import Pseudo, PseudoLosses
+from webapp.errors import InputError
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 OnPoses = Callable[[int, NDArray[np.float32], Poses], None]
@@ -36,11 +37,11 @@ CURVE_PEOPLE = 2000  # held-out people that the curves look at
 PATIENCE_STEPS = 2000  # a run may look collapsed for so long at its start
 
 
-class NothingToLearn(ValueError):
+class NothingToLearn(InputError):
     """Data from which this configuration cannot learn; says what is missing."""
 
 
-class Collapsed(RuntimeError):
+class Collapsed(InputError):
     """Depth spread or limb ratios died: the run's result would be worthless."""
 
 
@@ -56,14 +57,14 @@ class Fitted:
     """A trained network with everything that prediction needs."""
 
     network: Lifter
-    frame: Frame
+    statistics: InputStatistics
     config: LifterConfig
     poses: Poses
 
     @torch.no_grad()
     def predict(self, poses: Poses) -> NDArray[np.float32]:
         """N x J x 3 in the camera frame, root at the origin; mm, or the network's units where depth is free."""
-        return _predict(self.network, self.frame, self.config, poses)
+        return _predict(self.network, self.statistics, self.config, poses)
 
 
 def check(poses: Poses, config: LifterConfig) -> Poses:
@@ -83,7 +84,7 @@ def check(poses: Poses, config: LifterConfig) -> Poses:
         raise NothingToLearn("The release has no labelled pairs in its training pictures.")
     elif (train.p_second == 0.5).all():
         raise NothingToLearn("All labelled pairs of the training pictures are ties: they say nothing of depth.")
-    bones.wanted(train, bones.resolved(train, config))
+    bones.targets(train, bones.resolved(train, config))
     return train
 
 
@@ -155,14 +156,14 @@ def fit(
     if weights is not None:
         run.load_weights(weights)
         if pseudo is not None:
-            run.learn_beside(*pseudo, load(weights).frame)
+            run.learn_beside(*pseudo, load(weights).statistics)
     if checkpoint is not None and checkpoint.exists():
         start = run.load(checkpoint)
     for epoch in range(start, config.epochs):
         progress(epoch, config.epochs, "epochs")
         values = run.epoch(epoch)
         if curves and len(held_out.names):
-            predicted = _predict(run.best(), run.frame, config, held_out)
+            predicted = _predict(run.best(), run.statistics, config, held_out)
             values |= {f"held_out_{k}": v for k, v in order_errors(predicted, held_out).items()}
             if (epoch + 1) % every == 0:
                 on_poses(epoch, predicted, held_out)
@@ -170,32 +171,32 @@ def fit(
         if checkpoint is not None and share[0] == 0 and ((epoch + 1) % every == 0 or epoch + 1 == config.epochs):
             run.save(checkpoint, epoch + 1)
     progress(config.epochs, config.epochs, "epochs")
-    return Fitted(run.best().eval(), run.frame, config, poses)
+    return Fitted(run.best().eval(), run.statistics, config, poses)
 
 
 @torch.no_grad()
-def _predict(network: Lifter, frame: Frame, config: LifterConfig, poses: Poses) -> NDArray[np.float32]:
+def _predict(network: Lifter, statistics: InputStatistics, config: LifterConfig, poses: Poses) -> NDArray[np.float32]:
     if not len(poses.names):
         return np.zeros((0, len(poses.skeleton.keypoints), 3), dtype=np.float32)
     device = network.lengths.device
-    view = seen(poses, config, frame)
-    x = frame.standardise(view.points.reshape(len(view.points), -1))
+    view = lifter_input(poses, config, statistics)
+    x = statistics.standardise(view.points.reshape(len(view.points), -1))
     network.eval()
-    arrays = (torch.from_numpy(a).to(device) for a in (x, view.points, view.per_focal, view.turn))
-    x_, points, per_focal, turn = arrays
-    pose = network(x_, points, per_focal)
-    return np.asarray(torch.einsum("nij,nkj->nki", turn, pose).cpu().numpy())
+    arrays = (torch.from_numpy(a).to(device) for a in (x, view.points, view.inverse_focal, view.to_camera))
+    x_, points, inverse_focal, to_camera = arrays
+    pose = network(x_, points, inverse_focal)
+    return np.asarray(torch.einsum("nij,nkj->nki", to_camera, pose).cpu().numpy())
 
 
 class _Run:
     def __init__(self, train: Poses, config: LifterConfig, device: str, share: tuple[int, int] = (0, 1)) -> None:
         self.config, self.device, self.share = config, device, share
         self.parts = OBJECTIVES[config.objective, config.depth]
-        found, lengths, own = bones.wanted(train, config)
+        targets, lengths, own = bones.targets(train, config)
         self.batches = Batches(train, config, own, device)
-        self.frame = self.batches.frame
+        self.statistics = self.batches.statistics
         torch.manual_seed(config.seed)
-        self.network = Lifter(train.skeleton, config, lengths, found).to(device)
+        self.network = Lifter(train.skeleton, config, lengths, targets).to(device)
         if self.batches.truth is not None:
             flat = self.batches.truth.flatten(1)
             self.network.unnorm.requires_grad_(False).copy_(flat.std(0, correction=0))
@@ -208,13 +209,15 @@ class _Run:
         self.steps_per_epoch = max(1, math.ceil(len(train.names) / config.batch))
         self.step = 0
 
-    def learn_beside(self, pseudo: Pseudo, options: PseudoConfig, frame: Frame) -> None:
+    def learn_beside(self, pseudo: Pseudo, options: PseudoConfig, statistics: InputStatistics) -> None:
         """Add pseudo-labels' losses to every step; the network's input stays what it was trained on."""
         if self.config.objective == "ordinal" and self.config.depth == "free":
             raise NothingToLearn("Pseudo-labels are in mm: start from a model with depth 'bones', or a supervised one.")
-        self.frame = frame
-        self.batches.mean, self.batches.std = (torch.from_numpy(v).to(self.device) for v in (frame.mean, frame.std))
-        self.pseudo = PseudoLosses(pseudo, options, self.config, frame, self.device)
+        self.statistics = statistics
+        self.batches.mean, self.batches.std = (
+            torch.from_numpy(v).to(self.device) for v in (statistics.mean, statistics.std)
+        )
+        self.pseudo = PseudoLosses(pseudo, options, self.config, statistics, self.device)
 
     def best(self) -> Lifter:
         """The averaged network where weights are averaged, else the network itself."""
@@ -270,10 +273,10 @@ class _Run:
         """Gradients become their mean over the processes, in one message."""
         if self.share[1] == 1:
             return
-        found = [p.grad for p in self.learned if p.grad is not None]
-        flat = torch.cat([g.flatten() for g in found]) / self.share[1]
+        gradients = [p.grad for p in self.learned if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients]) / self.share[1]
         torch.distributed.all_reduce(flat)
-        for gradient, part in zip(found, torch.split(flat, [g.numel() for g in found])):
+        for gradient, part in zip(gradients, torch.split(flat, [g.numel() for g in gradients])):
             gradient.copy_(part.view_as(gradient))
 
     @torch.no_grad()

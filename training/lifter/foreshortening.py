@@ -27,11 +27,11 @@ def _density(noise: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     nodes, weights = np.polynomial.hermite_e.hermegauss(41)
     seen = np.sqrt(1 - cosine**2)[:, None] * np.maximum(1 + noise * nodes, 1e-6)
     place = (np.log(seen) - LOW) / (HIGH - LOW) * BINS
-    found = np.zeros((BINS, len(cosine)))
+    histogram = np.zeros((BINS, len(cosine)))
     which = np.clip(place.astype(int), 0, BINS - 1)
-    np.add.at(found, (which, np.arange(len(cosine))[:, None]), weights / weights.sum() / len(cosine))
+    np.add.at(histogram, (which, np.arange(len(cosine))[:, None]), weights / weights.sum() / len(cosine))
     kernel = np.exp(-0.5 * (np.arange(-6, 7) / 1.5) ** 2)
-    smooth = np.apply_along_axis(lambda c: np.convolve(c, kernel / kernel.sum(), mode="same"), 0, found)
+    smooth = np.apply_along_axis(lambda c: np.convolve(c, kernel / kernel.sum(), mode="same"), 0, histogram)
     return smooth + 1e-12 / len(cosine), cosine
 
 

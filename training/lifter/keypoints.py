@@ -24,50 +24,52 @@ from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import Skeleton
+from webapp.errors import InputError
 
 FORMATS = ("json", "jsonl", "csv", "npz")
 AT_ONCE = 4096
 LARGEST_JSON = 256 * 2**20
 
 
-class BadKeypoints(ValueError):
-    """Keypoints that cannot be read; `field` says where."""
+class BadKeypoints(InputError):
+    """Keypoints that cannot be read; `field` says where, down to the person and the point."""
 
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(f"{field}: {why}")
-        self.field, self.why = field, why
+    def __str__(self) -> str:
+        return f"{self.field}: {self.detail}"
 
 
 def from_people(people: list[Any], skeleton: Skeleton, whole: dict[str, Any], first: int = 0) -> Poses:
     """People as JSON gives them. `whole` may hold the camera of all. Raises BadKeypoints, naming people[n].keypoints."""
     joints = skeleton.keypoints
-    found = np.full((len(people), len(joints), 2), np.nan)
+    points = np.full((len(people), len(joints), 2), np.nan)
     camera = np.full((len(people), 2, 2), np.nan)
     names = []
     for n, person in enumerate(people):
         field = f"people[{first + n}]"
         if not isinstance(person, dict):
-            raise BadKeypoints(field, "is not an object with keypoints")
+            raise BadKeypoints("is not an object with keypoints", field=field)
         names.append(str(person.get("name", first + n))[:200])
-        given = person.get("keypoints")
-        if isinstance(given, dict):
-            if unknown := set(given) - set(joints):
-                raise BadKeypoints(f"{field}.keypoints", f"{sorted(unknown)[0]!r} is not a keypoint of {skeleton.name}")
-            given = [given.get(j) for j in joints]
-        if not isinstance(given, list) or len(given) != len(joints):
-            raise BadKeypoints(f"{field}.keypoints", f"must be {len(joints)} points [x, y]: {', '.join(joints)}")
-        for j, point in enumerate(given):
+        keypoints = person.get("keypoints")
+        if isinstance(keypoints, dict):
+            if unknown := set(keypoints) - set(joints):
+                raise BadKeypoints(
+                    f"{sorted(unknown)[0]!r} is not a keypoint of {skeleton.name}", field=f"{field}.keypoints"
+                )
+            keypoints = [keypoints.get(j) for j in joints]
+        if not isinstance(keypoints, list) or len(keypoints) != len(joints):
+            raise BadKeypoints(f"must be {len(joints)} points [x, y]: {', '.join(joints)}", field=f"{field}.keypoints")
+        for j, point in enumerate(keypoints):
             if point is not None:
-                found[n, j] = _pair(point, f"{field}.keypoints[{j}]")
-        if np.isfinite(found[n]).all(-1).sum() < 2:
-            raise BadKeypoints(f"{field}.keypoints", "at least two must be there")
+                points[n, j] = _pair(point, f"{field}.keypoints[{j}]")
+        if np.isfinite(points[n]).all(-1).sum() < 2:
+            raise BadKeypoints("at least two must be there", field=f"{field}.keypoints")
         for k, key in enumerate(("focal_px", "principal_px")):
             value = person.get(key, whole.get(key))
             if value is not None:
                 camera[n, k] = _pair(value, f"{field}.{key}" if key in person else key)
         if not (np.isnan(camera[n, 0]).all() or (camera[n, 0] > 0).all()):
-            raise BadKeypoints("focal_px", "must be two numbers above 0")
-    return unlabelled(skeleton, names, found, camera[:, 0], camera[:, 1])
+            raise BadKeypoints("must be two numbers above 0", field="focal_px")
+    return unlabelled(skeleton, names, points, camera[:, 0], camera[:, 1])
 
 
 def _pair(value: Any, field: str) -> tuple[float, float]:
@@ -75,7 +77,7 @@ def _pair(value: Any, field: str) -> tuple[float, float]:
     if len(numbers) != 2 or not all(
         isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) and abs(v) < 1e7 for v in numbers
     ):
-        raise BadKeypoints(field, "must be two finite numbers [x, y], or null where absent")
+        raise BadKeypoints("must be two finite numbers [x, y], or null where absent", field=field)
     return float(numbers[0]), float(numbers[1])
 
 
@@ -84,23 +86,23 @@ def read(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
     suffix = path.suffix.lower().lstrip(".")
     readers = {"json": _read_json, "jsonl": _read_lines, "csv": _read_csv, "npz": _read_npz}
     if suffix not in readers:
-        raise BadKeypoints("file", f"ends in .{suffix}; can read {', '.join(FORMATS)}")
+        raise BadKeypoints(f"ends in .{suffix}; can read {', '.join(FORMATS)}", field="file")
     try:
         yield from readers[suffix](path, skeleton)
     except BadKeypoints:
         raise
     except (OSError, ValueError, csv.Error, zipfile.BadZipFile) as error:
-        raise BadKeypoints(path.name, f"cannot be read as {suffix}: {str(error).partition('.')[0]}") from None
+        raise BadKeypoints(f"cannot be read as {suffix}: {str(error).partition('.')[0]}", field=path.name) from None
 
 
 def _read_json(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
     if path.stat().st_size > LARGEST_JSON:
-        raise BadKeypoints(path.name, "is larger than 256 MiB; use jsonl, csv or npz")
+        raise BadKeypoints("is larger than 256 MiB; use jsonl, csv or npz", field=path.name)
     data = json.loads(path.read_text(encoding="utf-8"))
     whole = data if isinstance(data, dict) else {}
     people = whole.get("people") if whole else data
     if not isinstance(people, list):
-        raise BadKeypoints("people", "must be a list")
+        raise BadKeypoints("must be a list", field="people")
     for start in range(0, len(people), AT_ONCE):
         yield from_people(people[start : start + AT_ONCE], skeleton, whole, start)
 
@@ -121,13 +123,13 @@ def _read_lines(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
 
 
 def _read_csv(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
-    wanted = [f"{j}_{axis}" for j in skeleton.keypoints for axis in "xy"]
+    needed = [f"{j}_{axis}" for j in skeleton.keypoints for axis in "xy"]
     with path.open(newline="", encoding="utf-8-sig") as file:
         rows = csv.reader(file)
         header = next(rows, [])
-        if missing := [c for c in wanted if c not in header]:
-            raise BadKeypoints("header", f"column {missing[0]!r} is missing")
-        columns = [header.index(c) for c in wanted]
+        if missing := [c for c in needed if c not in header]:
+            raise BadKeypoints(f"column {missing[0]!r} is missing", field="header")
+        columns = [header.index(c) for c in needed]
         name = header.index("name") if "name" in header else None
         names: list[str] = []
         numbers: list[list[float]] = []
@@ -137,9 +139,9 @@ def _read_csv(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
             try:
                 values = [float(row[c]) if row[c].strip() else math.nan for c in columns]
             except (ValueError, IndexError) as error:
-                raise BadKeypoints(f"line {line}", str(error)) from None
+                raise BadKeypoints(str(error), field=f"line {line}") from None
             if any(math.isinf(v) or abs(v) > 1e7 for v in values) or sum(v == v for v in values) < 4:
-                raise BadKeypoints(f"line {line}", "needs at least two keypoints, all of them finite")
+                raise BadKeypoints("needs at least two keypoints, all of them finite", field=f"line {line}")
             names.append(row[name] if name is not None else str(line - 2))
             numbers.append(values)
             if len(names) == AT_ONCE:
@@ -153,7 +155,7 @@ def _read_npz(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
     joints = len(skeleton.keypoints)
     with np.load(path, allow_pickle=False) as small:
         if "keypoints_px" not in small:
-            raise BadKeypoints("keypoints_px", f"is missing; the file holds {', '.join(small.files)}")
+            raise BadKeypoints(f"is missing; the file holds {', '.join(small.files)}", field="keypoints_px")
         camera = {k: small[k].astype(np.float64) for k in ("focal_px", "principal_px") if k in small}
         names = [str(n) for n in small["names"]] if "names" in small else None
     with zipfile.ZipFile(path) as archive, archive.open("keypoints_px.npy") as file:
@@ -161,17 +163,17 @@ def _read_npz(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
         header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = header(file)  # type: ignore[arg-type]
         if len(shape) != 3 or shape[1:] != (joints, 2) or fortran or dtype.kind != "f":
-            raise BadKeypoints("keypoints_px", f"must be float N x {joints} x 2 in C order, is {dtype} {shape}")
+            raise BadKeypoints(f"must be float N x {joints} x 2 in C order, is {dtype} {shape}", field="keypoints_px")
         for key, value in camera.items():
             if value.shape not in ((2,), (shape[0], 2)):
-                raise BadKeypoints(key, f"must have 2 or {shape[0]} x 2 numbers")
+                raise BadKeypoints(f"must have 2 or {shape[0]} x 2 numbers", field=key)
         for start in range(0, shape[0], AT_ONCE):
             rows = min(AT_ONCE, shape[0] - start)
             raw = file.read(rows * joints * 2 * dtype.itemsize)
             few = np.frombuffer(raw, dtype).reshape(rows, joints, 2).astype(np.float64)
             if (np.isfinite(few).all(-1).sum(1) < 2).any() or np.isinf(few).any():
                 raise BadKeypoints(
-                    "keypoints_px", f"somebody in rows {start} to {start + rows} has fewer than two keypoints"
+                    f"somebody in rows {start} to {start + rows} has fewer than two keypoints", field="keypoints_px"
                 )
             part = {k: np.broadcast_to(v, (shape[0], 2))[start : start + rows] for k, v in camera.items()}
             few_names = names[start : start + rows] if names else [str(n) for n in range(start, start + rows)]
@@ -197,7 +199,7 @@ def writing(path: Path, skeleton: Skeleton, people: int) -> Iterator[Writer]:
     }
     suffix = path.suffix.lower().lstrip(".")
     if suffix not in writers:
-        raise BadKeypoints("output", f"ends in .{suffix}; can write {', '.join(FORMATS)}")
+        raise BadKeypoints(f"ends in .{suffix}; can write {', '.join(FORMATS)}", field="output")
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with aside.open("wb") as file:
@@ -256,8 +258,8 @@ class _Npz:
         with self.archive.open("joints.npy", "w") as entry:
             np.lib.format.write_array(entry, np.array(skeleton.keypoints))  # type: ignore[arg-type]
         self.entry = self.archive.open("poses_mm.npy", "w", force_zip64=True)
-        said = {"descr": "<f4", "fortran_order": False, "shape": (people, len(skeleton.keypoints), 3)}
-        np.lib.format.write_array_header_2_0(self.entry, said)  # type: ignore[arg-type]
+        header = {"descr": "<f4", "fortran_order": False, "shape": (people, len(skeleton.keypoints), 3)}
+        np.lib.format.write_array_header_2_0(self.entry, header)  # type: ignore[arg-type]
 
     def add(self, names: list[str], poses: NDArray[np.float32]) -> None:
         self.names += names

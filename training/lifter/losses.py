@@ -39,7 +39,7 @@ def relative(
 
 
 def reprojection(
-    pose: Tensor, scale: Tensor, target: Tensor, present: Tensor, per_focal: Tensor | None = None
+    pose: Tensor, scale: Tensor, target: Tensor, present: Tensor, inverse_focal: Tensor | None = None
 ) -> Tensor:
     """Mean distance (px) of the projected pose to the centred 2D keypoints (eq. 4).
 
@@ -47,8 +47,8 @@ def reprojection(
     s (x, y) / (1 + s z / f). target B x J x 2; present B x J (0 or 1): absent keypoints do not count.
     """
     seen = scale[:, None, None] * pose[..., :2]
-    if per_focal is not None:
-        seen = seen / (1 + (scale * per_focal)[:, None] * pose[..., 2]).clamp_min(0.1)[..., None]
+    if inverse_focal is not None:
+        seen = seen / (1 + (scale * inverse_focal)[:, None] * pose[..., 2]).clamp_min(0.1)[..., None]
     distance = torch.sqrt(((seen - target) ** 2).sum(-1) + EPS)
     return (distance * present).sum() / present.sum().clamp_min(1.0)
 
@@ -65,8 +65,8 @@ def skeleton(pose: Tensor, bones: Tensor, lengths: Tensor, unit: int) -> Tensor:
     """
     if not len(bones):
         return pose.sum() * 0.0
-    found = torch.sqrt(((pose[:, bones[:, 0]] - pose[:, bones[:, 1]]) ** 2).sum(-1) + EPS)
-    ratio = found / found[:, unit : unit + 1].clamp_min(1e-3)
+    length = torch.sqrt(((pose[:, bones[:, 0]] - pose[:, bones[:, 1]]) ** 2).sum(-1) + EPS)
+    ratio = length / length[:, unit : unit + 1].clamp_min(1e-3)
     return torch.sqrt((ratio - lengths / lengths[..., unit : unit + 1]) ** 2 + EPS).mean()
 
 

@@ -163,7 +163,7 @@ class Lifter(nn.Module):
         return 0.5 * torch.log(squared + 1e-6) - torch.log(scale)[:, None] - torch.log(lengths)
 
     def steps(
-        self, points: Tensor, signs: Tensor, scale: Tensor, lengths: Tensor, per_focal: Tensor
+        self, points: Tensor, signs: Tensor, scale: Tensor, lengths: Tensor, inverse_focal: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Expected depth step of each bone B x T (mm), its variance, and the log sines as seen.
 
@@ -173,30 +173,30 @@ class Lifter(nn.Module):
         seen = self.log_sines(points, scale, lengths)
         step = lengths * at(self.tables[0], seen) * torch.tanh(signs)
         z = (step @ self.path.T).detach()
-        corrected = self.log_sines(points * _nearness(z, scale, per_focal)[..., None], scale, lengths)
+        corrected = self.log_sines(points * _nearness(z, scale, inverse_focal)[..., None], scale, lengths)
         step = lengths * at(self.tables[0], corrected) * torch.tanh(signs)
         return step, (lengths**2 * at(self.tables[1], corrected) - step**2).clamp_min(1.0), seen
 
-    def assemble(self, points: Tensor, scale: Tensor, step: Tensor, per_focal: Tensor) -> Tensor:
+    def assemble(self, points: Tensor, scale: Tensor, step: Tensor, inverse_focal: Tensor) -> Tensor:
         """Pose B x J x 3 (mm, root at 0): depths along the tree; x, y from the 2D, perspective where focal is known."""
         z = step @ self.path.T
-        stretch = _nearness(z, scale, per_focal) / scale[:, None]
+        stretch = _nearness(z, scale, inverse_focal) / scale[:, None]
         return torch.cat([points * stretch[..., None], z[..., None]], -1)
 
-    def forward(self, x: Tensor, points: Tensor, per_focal: Tensor) -> Tensor:
-        """Pose B x J x 3 for standardised input x; points B x J x 2 and per_focal B as in data.Seen."""
+    def forward(self, x: Tensor, points: Tensor, inverse_focal: Tensor) -> Tensor:
+        """Pose B x J x 3 for standardised input x; points B x J x 2 and per_focal B as in data.LifterInput."""
         features = self.features(x)
         if self.depth == "free":
             return self.coordinates(features)[0]
         signs, scale = self.signs(features)
         lengths = self.bone_lengths()
-        step, _, _ = self.steps(points, signs, scale, lengths, per_focal)
-        return self.assemble(points, scale, step, per_focal)
+        step, _, _ = self.steps(points, signs, scale, lengths, inverse_focal)
+        return self.assemble(points, scale, step, inverse_focal)
 
 
-def _nearness(z: Tensor, scale: Tensor, per_focal: Tensor) -> Tensor:
+def _nearness(z: Tensor, scale: Tensor, inverse_focal: Tensor) -> Tensor:
     """1 + s z / f: how much farther than the root, and so how much smaller in the picture; 1 where f is unknown."""
-    return (1 + z * (scale * per_focal)[:, None]).clamp(0.5, 2.0)
+    return (1 + z * (scale * inverse_focal)[:, None]).clamp(0.5, 2.0)
 
 
 def at(table: Tensor, log_sine: Tensor) -> Tensor:

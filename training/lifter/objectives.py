@@ -13,9 +13,9 @@ from training.lifter.network import GAP_NOISE_MM, Lifter
 
 def toward_camera(network: Lifter, batch: Batch, pose: Tensor) -> Tensor:
     """Depth B x J along the axis by which annotators judge: the camera's, or the level one where a pitch is learned."""
-    axis = batch.turn[:, 2]
+    axis = batch.to_camera[:, 2]
     if network.pitch.requires_grad:
-        axis = torch.cos(network.pitch) * axis - torch.sin(network.pitch) * batch.turn[:, 1]
+        axis = torch.cos(network.pitch) * axis - torch.sin(network.pitch) * batch.to_camera[:, 1]
     return (pose * axis[:, None]).sum(-1)
 
 
@@ -34,7 +34,7 @@ def free(network: Lifter, batch: Batch, features: Tensor, config: LifterConfig) 
             config.targets == "soft",
         ),
         "reprojection": losses.reprojection(
-            pose, scale, batch.points, batch.present, batch.per_focal if config.camera == "known" else None
+            pose, scale, batch.points, batch.present, batch.inverse_focal if config.camera == "known" else None
         ),
         "root": losses.root(pose, network.root),
         "skeleton": losses.skeleton(pose, network.reference, lengths, network.unit),
@@ -47,8 +47,8 @@ def bones(network: Lifter, batch: Batch, features: Tensor, config: LifterConfig)
     """Order of joints from signed depth steps, scale from how likely the bones' angles are."""
     signs, scale = network.signs(features)
     lengths = batch.lengths if batch.lengths is not None else network.bone_lengths()
-    step, variance, log_sine = network.steps(batch.points, signs, scale, lengths, batch.per_focal)
-    pose = network.assemble(batch.points, scale, step, batch.per_focal)
+    step, variance, log_sine = network.steps(batch.points, signs, scale, lengths, batch.inverse_focal)
+    pose = network.assemble(batch.points, scale, step, batch.inverse_focal)
     depth = toward_camera(network, batch, pose)
     gap = depth[batch.row, batch.first] - depth[batch.row, batch.second]
     between = (network.path[batch.first] - network.path[batch.second]) ** 2

@@ -15,7 +15,8 @@ from labeling.releasing.reading import Poses
 from labeling.skeletons import Skeleton
 from training.lifter import foreshortening
 from training.lifter.config import LifterConfig
-from training.lifter.data import Frame, Seen, seen, subset
+from training.lifter.data import InputStatistics, LifterInput, lifter_input, subset
+from webapp.errors import InputError
 
 BATCH_NORM_EPS = 1e-5
 USUAL_SCALE = 0.25  # as in network, which imports torch; a test holds them equal
@@ -24,7 +25,7 @@ FORMAT = "nearer-lifter-2"
 Array = NDArray[np.float32]
 
 
-class BadModel(ValueError):
+class BadModel(InputError):
     """A file that is not a lifter of ours."""
 
 
@@ -33,7 +34,7 @@ class Model:
     """Weights by name, how input is prepared, and the skeleton it was trained on."""
 
     weights: dict[str, Array]
-    frame: Frame
+    statistics: InputStatistics
     config: LifterConfig
     skeleton: Skeleton
 
@@ -42,15 +43,15 @@ def load(path: Path) -> Model:
     """Read a model file. Raises BadModel."""
     try:
         with safe_open(path, "numpy") as file:
-            said = json.loads((file.metadata() or {}).get("nearer", "{}"))
+            metadata = json.loads((file.metadata() or {}).get("nearer", "{}"))
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        if said.get("format") != FORMAT:
+        if metadata.get("format") != FORMAT:
             raise BadModel(f"not a lifter written by this version of Nearer (wanted {FORMAT})")
         return Model(
             {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")},
-            Frame(*(tensors[f"input.{name}"] for name in ("mean", "std", "middle_mean", "middle_cov"))),
-            LifterConfig.model_validate(said["config"]),
-            skeletons.from_dict(said["skeleton"]),
+            InputStatistics(*(tensors[f"input.{name}"] for name in ("mean", "std", "middle_mean", "middle_cov"))),
+            LifterConfig.model_validate(metadata["config"]),
+            skeletons.from_dict(metadata["skeleton"]),
         )
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         if isinstance(error, BadModel):
@@ -63,17 +64,17 @@ def predict(model: Model, poses: Poses) -> Array:
 
     mm where the model knows bone lengths (depth 'bones', or supervised), else the network's units.
     """
-    found = np.zeros((len(poses.names), len(poses.skeleton.keypoints), 3), dtype=np.float32)
-    for start in range(0, len(found), AT_ONCE):
-        few = np.arange(start, min(start + AT_ONCE, len(found)))
-        found[few] = _predict(model, subset(poses, few) if len(few) < len(found) else poses)
-    return found
+    poses_mm = np.zeros((len(poses.names), len(poses.skeleton.keypoints), 3), dtype=np.float32)
+    for start in range(0, len(poses_mm), AT_ONCE):
+        few = np.arange(start, min(start + AT_ONCE, len(poses_mm)))
+        poses_mm[few] = _predict(model, subset(poses, few) if len(few) < len(poses_mm) else poses)
+    return poses_mm
 
 
 def _predict(model: Model, poses: Poses) -> Array:
     w = model.weights
-    view = seen(poses, model.config, model.frame)
-    x = _layer(w, "enter", 0, model.frame.standardise(view.points.reshape(len(view.points), -1)))
+    view = lifter_input(poses, model.config, model.statistics)
+    x = _layer(w, "enter", 0, model.statistics.standardise(view.points.reshape(len(view.points), -1)))
     for stage in range(model.config.stages):
         name = f"stages.{stage}.layers"
         x = x + _layer(w, name, 4, _layer(w, name, 0, x))
@@ -82,7 +83,7 @@ def _predict(model: Model, poses: Poses) -> Array:
         pose = (head * w["unnorm"] + w["offset"]).reshape(len(x), -1, 3)
     else:
         pose = _assembled(model, view, head, USUAL_SCALE * np.exp(x @ w["scale.weight"][0] + w["scale.bias"][0]))
-    return np.asarray(pose @ view.turn.transpose(0, 2, 1), dtype=np.float32)
+    return np.asarray(pose @ view.to_camera.transpose(0, 2, 1), dtype=np.float32)
 
 
 def bone_lengths(model: Model) -> Array:
@@ -94,7 +95,7 @@ def bone_lengths(model: Model) -> Array:
     return np.asarray(longer * (lengths.sum() / longer.sum()))
 
 
-def _assembled(model: Model, view: Seen, signs: Array, scale: Array) -> Array:
+def _assembled(model: Model, view: LifterInput, signs: Array, scale: Array) -> Array:
     """The pose from signed bones: network.Lifter's log_sines, steps and assemble."""
     w, lengths, points = model.weights, bone_lengths(model), view.points
     nearness = np.ones(points.shape[:2], dtype=np.float32)
@@ -104,7 +105,7 @@ def _assembled(model: Model, view: Seen, signs: Array, scale: Array) -> Array:
         squared = ((corrected[:, w["child"]] - corrected[:, w["parent"]]) ** 2).sum(-1)
         log_sine = 0.5 * np.log(squared + 1e-6) - np.log(scale)[:, None] - np.log(lengths)
         z = (lengths * foreshortening.at(w["tables"][0], log_sine) * np.tanh(signs)) @ w["path"].T
-        nearness = np.clip(1 + z * (scale * view.per_focal)[:, None], 0.5, 2.0)
+        nearness = np.clip(1 + z * (scale * view.inverse_focal)[:, None], 0.5, 2.0)
     return np.concatenate([points * (nearness / scale[:, None])[..., None], z[..., None]], -1)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from labeling.releasing.reading import Poses
 from labeling.skeletons import Skeleton
 from training.lifter.config import LifterConfig, PseudoConfig
-from training.lifter.data import Frame, seen, twin_order
+from training.lifter.data import InputStatistics, lifter_input, twin_order
 from training.lifter.network import Lifter
 
 Array = NDArray[np.floating]
@@ -49,13 +49,13 @@ class Pseudo:
 
 def steady_bones(skeleton: Skeleton) -> list[tuple[int, int]]:
     """Bones (index pairs) whose lengths are held, by the names of their ends; those the skeleton lacks are left out."""
-    found = []
+    losses = []
     for number, names in enumerate(STEADY):
         for side in ("left_", "right_") if number < 6 else ("",):
             ends = [n if n in ("mid_hip", "pelvis") else side + n for n in names.split()]
             if set(ends) <= set(skeleton.keypoints):
-                found.append((skeleton.index(ends[0]), skeleton.index(ends[1])))
-    return found
+                losses.append((skeleton.index(ends[0]), skeleton.index(ends[1])))
+    return losses
 
 
 def weights_of(score: Array, config: PseudoConfig) -> Array:
@@ -87,30 +87,32 @@ def consistency(pose: Tensor, bones: Tensor, lengths: Tensor) -> Tensor:
     """Mean squared difference of bone lengths to their clip's (eq. 5)."""
     if not len(bones):
         return pose.sum() * 0.0
-    found = torch.sqrt(((pose[:, bones[:, 0]] - pose[:, bones[:, 1]]) ** 2).sum(-1) + 1e-8)
-    return ((found - lengths) ** 2).mean()
+    length = torch.sqrt(((pose[:, bones[:, 0]] - pose[:, bones[:, 1]]) ** 2).sum(-1) + 1e-8)
+    return ((length - lengths) ** 2).mean()
 
 
 class PseudoLosses:
     """Pseudo-labelled people on the device; `parts` draws a batch, mirrored and turned as training poses are, and measures a network."""
 
-    def __init__(self, pseudo: Pseudo, options: PseudoConfig, config: LifterConfig, frame: Frame, device: str) -> None:
+    def __init__(
+        self, pseudo: Pseudo, options: PseudoConfig, config: LifterConfig, statistics: InputStatistics, device: str
+    ) -> None:
         def to(values: NDArray[np.generic]) -> Tensor:
             return torch.as_tensor(np.ascontiguousarray(values)).to(device)
 
-        view = seen(pseudo.poses, config, frame)
+        view = lifter_input(pseudo.poses, config, statistics)
         skeleton = pseudo.poses.skeleton
         root = skeleton.index(skeleton.root)
         target = pseudo.target_mm - pseudo.target_mm[:, root, None]
         bones = steady_bones(skeleton)
         self.options, self.config, self.device = options, config, device
-        self.points, self.per_focal = to(view.points), to(view.per_focal)
-        self.target = to(np.einsum("nij,nki->nkj", view.turn, target).astype(np.float32))
+        self.points, self.inverse_focal = to(view.points), to(view.inverse_focal)
+        self.target = to(np.einsum("nij,nki->nkj", view.to_camera, target).astype(np.float32))
         self.weight = to(weights_of(pseudo.score, options).astype(np.float32))
         self.lengths = to(clip_lengths(pseudo, bones, options.confident).astype(np.float32))
         self.bones = to(np.array(bones, dtype=np.int64).reshape(-1, 2))
         self.twins = to(twin_order(pseudo.poses))
-        self.mean, self.std = to(frame.mean), to(frame.std)
+        self.mean, self.std = to(statistics.mean), to(statistics.std)
         self.unit = 1.0 if config.objective == "supervised" else ORDER_UNIT_MM**-2
 
     def parts(self, network: Lifter, size: int, generator: torch.Generator) -> dict[str, Tensor]:
@@ -131,7 +133,7 @@ class PseudoLosses:
             target = torch.where(flipped, target[:, self.twins] * sign, target)
             weight = torch.where(flipped[..., 0], weight[:, self.twins], weight)
         x = torch.where(self.std > 1e-6, (points.flatten(1) - self.mean) / self.std.clamp_min(1e-6), 0.0)
-        pose = network(x, points, self.per_focal[people])
+        pose = network(x, points, self.inverse_focal[people])
         pose = pose - pose[:, network.root, None]
         return {
             "fidelity": self.unit * fidelity(pose, target, weight),

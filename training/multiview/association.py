@@ -24,7 +24,7 @@ STRIDE_MM = 600.0  # between two frames nobody's middle moves further
 def subject_of(cameras: Sequence[Camera], people: Floats, *, inlier_px: float, least_score: float) -> Floats:
     """The detections of one subject, F x V x J x 3, out of those of everybody (F x V x P x J x 3); 0 where he is not seen."""
     frames, views, count, joints = people.shape[:4]
-    found = np.zeros((frames, views, joints, 3), dtype=np.float32)
+    subjects = np.zeros((frames, views, joints, 3), dtype=np.float32)
     if count == 1:
         return people[:, :, 0].copy()
     last: Array | None = None
@@ -41,8 +41,8 @@ def subject_of(cameras: Sequence[Camera], people: Floats, *, inlier_px: float, l
                 continue  # somebody else: the subject is away
         last = chosen.middle
         for v, p in chosen.members:
-            found[f, v] = people[f, v, p]
-    return found
+            subjects[f, v] = people[f, v, p]
+    return subjects
 
 
 class Group:
@@ -84,8 +84,8 @@ def grouped(cameras: Sequence[Camera], people: Floats, *, inlier_px: float, leas
         groups[number] = joined
         for person in joined:
             member[person] = number
-    found = [_group(cameras, people, members, least_score) for members in groups.values()]
-    return sorted(found, key=lambda g: (-len(g.members), g.error_px))
+    parts = [_group(cameras, people, members, least_score) for members in groups.values()]
+    return sorted(parts, key=lambda g: (-len(g.members), g.error_px))
 
 
 def _agree(

@@ -72,14 +72,14 @@ def write(cameras: Sequence[Camera], path: Path, layout: str) -> None:
     path.write_bytes(makers[layout](checked(cameras)))
 
 
-def _scale(unit: str, said: object, where: str) -> float:
+def _scale(unit: str, text: object, where: str) -> float:
     """Millimetres per unit; files may say it, callers may, but somebody has to."""
-    found = str(said) if said else unit
-    if found not in UNITS_MM:
+    unit_name = str(text) if text else unit
+    if unit_name not in UNITS_MM:
         raise BadCamera(f"{where} does not say the unit of its lengths: give mm, cm or m", field="unit")
-    if unit and said and unit != said:
-        raise BadCamera(f"{where} says {said}, you say {unit}", field="unit")
-    return UNITS_MM[found]
+    if unit and text and unit != text:
+        raise BadCamera(f"{where} says {text}, you say {unit}", field="unit")
+    return UNITS_MM[unit_name]
 
 
 def _numbers(value: Any, camera: str, name: str) -> Array:
@@ -91,10 +91,10 @@ def _numbers(value: Any, camera: str, name: str) -> Array:
 
 def _five(value: Any, camera: str) -> Array:
     """k1 k2 p1 p2 k3 of four, five or more coefficients; more must be zero: rational and thin prism lenses are not known here."""
-    given = _numbers(value, camera, "distortion").ravel()
-    if len(given) < 4 or len(given) > 14 or given[5:].any():
+    values = _numbers(value, camera, "distortion").ravel()
+    if len(values) < 4 or len(values) > 14 or values[5:].any():
         raise BadCamera(f"camera {camera}: distortion is k1, k2, p1, p2 and maybe k3", field="distortion")
-    return np.concatenate([given, np.zeros(5)])[:5]
+    return np.concatenate([values, np.zeros(5)])[:5]
 
 
 def _size(value: Any, camera: str) -> tuple[int, int]:
@@ -105,12 +105,12 @@ def _size(value: Any, camera: str) -> tuple[int, int]:
 
 
 def _rotation(value: Any, camera: str) -> Array:
-    given = _numbers(value, camera, "rotation")
-    if given.size == 9:
-        return given.reshape(3, 3)
-    if given.size != 3 or not np.isfinite(given).all():
+    values = _numbers(value, camera, "rotation")
+    if values.size == 9:
+        return values.reshape(3, 3)
+    if values.size != 3 or not np.isfinite(values).all():
         raise BadCamera(f"camera {camera}: rotation is a matrix or a Rodrigues vector", field="rotation")
-    return rotation_of(given.ravel())
+    return rotation_of(values.ravel())
 
 
 def _named(table: Mapping[str, Any], camera: str, name: str) -> Any:
@@ -126,14 +126,14 @@ def _toml(text: str, unit: str) -> list[Camera]:
         raise BadCamera(f"not TOML: {error}") from None
     about = data.pop("metadata", {})
     scale = _scale(unit, about.get("units") if isinstance(about, dict) else None, "the TOML file")
-    found = []
+    cameras = []
     for key, table in data.items():
         if not isinstance(table, dict):
             raise BadCamera(f"{key} is no table of a camera")
         name = str(table.get("name", key))
         if table.get("fisheye"):
             raise BadCamera(f"camera {name} is a fisheye; only lenses of Brown and Conrady are known", field="fisheye")
-        found.append(
+        cameras.append(
             Camera(
                 name,
                 _size(_named(table, name, "size"), name),
@@ -143,7 +143,7 @@ def _toml(text: str, unit: str) -> list[Camera]:
                 scale * _numbers(_named(table, name, "translation"), name, "translation").ravel(),
             )
         )
-    return _few(found)
+    return _few(cameras)
 
 
 def _to_toml(cameras: Sequence[Camera]) -> bytes:
@@ -166,7 +166,7 @@ def _qca(text: str) -> list[Camera]:
         root = fromstring(text, forbid_dtd=True)
     except (DefusedXmlException, SyntaxError) as error:
         raise BadCamera(f"not XML that is safe to read: {type(error).__name__}") from None
-    found = []
+    cameras = []
     for number, camera in enumerate(root.iter("camera")):
         name = camera.get("serial") or f"camera {number + 1}"
         window, place, lens = (camera.find(tag) for tag in ("fov_video", "transform", "intrinsic"))
@@ -200,8 +200,8 @@ def _qca(text: str) -> list[Camera]:
         )
         distortion = np.array([number_of(lens, key) / SUBPIXELS if lens.get(key) else 0.0 for key in bent])
         size = _size([right - left + 1, bottom - top + 1], name)
-        found.append(Camera(name, size, matrix, distortion, rotation, -rotation @ centre))
-    return _few(found)
+        cameras.append(Camera(name, size, matrix, distortion, rotation, -rotation @ centre))
+    return _few(cameras)
 
 
 def _to_qca(cameras: Sequence[Camera]) -> bytes:
@@ -260,12 +260,12 @@ def _yaml(text: str, unit: str) -> list[Camera]:
     if not isinstance(data, dict) or not isinstance(data.get("names"), list):
         raise BadCamera("a list 'names' is missing: bring names, K_NAME, dist_NAME, Rot_NAME and T_NAME", field="names")
     scale = _scale(unit, data.get("unit"), "the YAML file")
-    found = []
+    cameras = []
     for name in map(str, data["names"]):
         size = data.get(f"size_{name}", data.get("image_size"))
         if size is None:
             raise BadCamera(f"camera {name}: size_{name} or image_size is missing", field="size")
-        found.append(
+        cameras.append(
             Camera(
                 name,
                 _size(size, name),
@@ -275,7 +275,7 @@ def _yaml(text: str, unit: str) -> list[Camera]:
                 scale * _numbers(_named(data, name, f"T_{name}"), name, "T").ravel(),
             )
         )
-    return _few(found)
+    return _few(cameras)
 
 
 def _to_yaml(cameras: Sequence[Camera]) -> bytes:
@@ -313,7 +313,7 @@ def _npz(data: bytes, unit: str) -> list[Camera]:
     scale = _scale(
         "mm" if centred and not unit else unit, str(tables["unit"]) if "unit" in tables else None, "the npz file"
     )
-    found = []
+    cameras = []
     for n, name in enumerate(names):
         row = {key: value[n] for key, value in tables.items() if key != "unit"}
         rotation = _rotation(row["R"], name)
@@ -328,8 +328,8 @@ def _npz(data: bytes, unit: str) -> list[Camera]:
         else:
             matrix, distortion = _numbers(row["K"], name, "K"), _five(row.get("dist", np.zeros(5)), name)
             translation = scale * _numbers(row["t"], name, "t").ravel()
-        found.append(Camera(name, _size(row["size"], name), matrix, distortion, rotation, translation))
-    return _few(found)
+        cameras.append(Camera(name, _size(row["size"], name), matrix, distortion, rotation, translation))
+    return _few(cameras)
 
 
 def _to_npz(cameras: Sequence[Camera]) -> bytes:
@@ -368,7 +368,7 @@ def _packed(cameras: Sequence[Camera], **tables: Any) -> bytes:
     return out.getvalue()
 
 
-def _few(found: list[Camera]) -> list[Camera]:
-    if len(found) > MOST_CAMERAS:
-        raise BadCamera(f"{len(found)} cameras; at most {MOST_CAMERAS}")
-    return found
+def _few(cameras: list[Camera]) -> list[Camera]:
+    if len(cameras) > MOST_CAMERAS:
+        raise BadCamera(f"{len(cameras)} cameras; at most {MOST_CAMERAS}")
+    return cameras

@@ -26,13 +26,13 @@ class Shown:
 
 def sources(folder: Path, cameras: Sequence[str]) -> list[Path | None]:
     """A video or a folder of pictures for each camera: by its name, else in the order of names. None where there is none."""
-    found = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEOS)
-    if not found:
-        found = sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in PICTURES})
-    plain = {_plain(p.stem if p.is_file() else p.name): p for p in found}
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEOS)
+    if not files:
+        files = sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in PICTURES})
+    plain = {_plain(p.stem if p.is_file() else p.name): p for p in files}
     if all(_plain(name) in plain for name in cameras):
         return [plain[_plain(name)] for name in cameras]
-    return [found[n] if n < len(found) else None for n in range(len(cameras))]
+    return [files[n] if n < len(files) else None for n in range(len(cameras))]
 
 
 def _plain(name: str) -> str:
@@ -42,7 +42,7 @@ def _plain(name: str) -> str:
 def extract(
     folder: Path,
     cameras: Sequence[str],
-    wanted: Sequence[int],
+    frames_shown: Sequence[int],
     target: Path,
     *,
     most_pixels: int = 64_000_000,
@@ -57,7 +57,7 @@ def extract(
             continue
         out = target / str(number)
         out.mkdir(parents=True, exist_ok=True)
-        left = set(wanted)
+        left = set(frames_shown)
         try:
             for index, image in _pictures(place, left, most_pixels):
                 image.convert("RGB").save(out / f"{index:06d}.jpg", "JPEG", quality=QUALITY)
@@ -81,11 +81,11 @@ def extract(
     return shown
 
 
-def _pictures(place: Path, wanted: set[int], most_pixels: int) -> Iterator[tuple[int, Image.Image]]:
-    last = max(wanted, default=-1)
+def _pictures(place: Path, frames_shown: set[int], most_pixels: int) -> Iterator[tuple[int, Image.Image]]:
+    last = max(frames_shown, default=-1)
     if place.is_dir():
         files = sorted(p for p in place.iterdir() if p.suffix.lower() in PICTURES)
-        for index in sorted(wanted):
+        for index in sorted(frames_shown):
             if index < len(files):
                 with Image.open(io.BytesIO(files[index].read_bytes())) as image:
                     if image.width * image.height > most_pixels:
@@ -100,7 +100,7 @@ def _pictures(place: Path, wanted: set[int], most_pixels: int) -> Iterator[tuple
             raise ValueError("a picture that is too large")
         stream.thread_type = "AUTO"
         for index, frame in enumerate(container.decode(stream)):
-            if index in wanted:
+            if index in frames_shown:
                 yield index, Image.fromarray(frame.to_ndarray(format="rgb24"))
             if index >= last:
                 break

@@ -159,8 +159,8 @@ class _State:
         key = hashlib.sha256(repr(about).encode()).hexdigest()
         path = folder / "state.json"
         try:
-            said = json.loads(path.read_text())
-            done = int(said["done"]) if said["key"] == key else 0
+            saved = json.loads(path.read_text())
+            done = int(saved["done"]) if saved["key"] == key else 0
         except (OSError, ValueError, KeyError):
             done = 0
         state = cls(path, key, lengths_mm, done)
@@ -241,10 +241,10 @@ def solve(
         sigma=config.sigma_cells,
         least_score=config.least_score,
     )
-    said = maps.said
-    frames, views, joints = said.shape
+    has_peak = maps.has_peak
+    frames, views, joints = has_peak.shape
     centre = limbs.cube_centre(points)
-    there = np.isfinite(centre).all(axis=1) & (said.any(axis=2).sum(axis=1) >= 2)
+    there = np.isfinite(centre).all(axis=1) & (has_peak.any(axis=2).sum(axis=1) >= 2)
     seen = (chunk.score > config.least_score) & there[:, None, None]
     rows: dict[str, Any] = {
         "position": np.zeros((frames, joints, 3)),
@@ -260,21 +260,21 @@ def solve(
     groups = [some] if device != "cpu" else [some[n : n + 1] for n in range(len(some))]
 
     def posterior(group: NDArray[np.int64]) -> pictorial.Marginals:
-        return _posterior(recorded, maps, said, centre, group, config, lengths_mm, device)
+        return _posterior(recorded, maps, has_peak, centre, group, config, lengths_mm, device)
 
-    for group, found in zip(groups, (pool.map if pool else map)(posterior, groups)):
-        estimate = found.mode_mean if config.estimate == "mode" else found.mean
+    for group, marginals in zip(groups, (pool.map if pool else map)(posterior, groups)):
+        estimate = marginals.mode_mean if config.estimate == "mode" else marginals.mean
         position = estimate.cpu().numpy()
-        covariance = found.covariance.cpu().numpy()
+        covariance = marginals.covariance.cpu().numpy()
         edge = config.cube_mm / 2 - 0.5 * config.cube_mm / (config.grid - 1)
         triangulated = np.nan_to_num(points.position[group] - centre[group][:, None])
         outside = (np.abs(position - centre[group][:, None]) > edge).any(axis=-1)
         outside |= (np.abs(triangulated) > config.cube_mm / 2).any(axis=-1) & (points.used[group].sum(axis=1) >= 3)
-        outcome = np.where(said[group].sum(axis=1) < 2, Outcome.FEW_VIEWS, Outcome.FOUND)
+        outcome = np.where(has_peak[group].sum(axis=1) < 2, Outcome.FEW_VIEWS, Outcome.FOUND)
         outcome = np.where(outside, Outcome.OUTSIDE, outcome)
-        outcome = np.where(found.empty.cpu().numpy(), Outcome.CONTRADICTION, outcome)
+        outcome = np.where(marginals.empty.cpu().numpy(), Outcome.CONTRADICTION, outcome)
         rows["position"][group], rows["covariance"][group] = position, covariance
-        rows["uncertainty"][group], rows["outcome"][group] = _uncertainty(found, config), outcome
+        rows["uncertainty"][group], rows["outcome"][group] = _uncertainty(marginals, config), outcome
         off = chunk.pixels[group] - triangulation.reprojected(cameras, position, config.undistort)
         usable = seen[group] & np.isfinite(off).all(axis=-1) & (outcome != Outcome.CONTRADICTION)[:, None]
         rows["seen"][group] = usable
@@ -282,17 +282,17 @@ def solve(
     return rows
 
 
-def _uncertainty(found: pictorial.Marginals, config: HarvestConfig) -> Array:
+def _uncertainty(marginals: pictorial.Marginals, config: HarvestConfig) -> Array:
     if config.rank_by == "entropy":
-        return np.asarray(found.entropy.cpu().numpy())
-    covariance = found.covariance if config.rank_by == "determinant" else found.mode_covariance
+        return np.asarray(marginals.entropy.cpu().numpy())
+    covariance = marginals.covariance if config.rank_by == "determinant" else marginals.mode_covariance
     return selection.log_determinant(covariance.cpu().numpy(), config.cube_mm / (config.grid - 1) / LEAST_CELL)
 
 
 def _posterior(
     recorded: Recording,
     maps: heatmaps.Maps,
-    said: NDArray[np.bool_],
+    has_peak: NDArray[np.bool_],
     centre: Array,
     group: NDArray[np.int64],
     config: HarvestConfig,
@@ -300,7 +300,9 @@ def _posterior(
     device: str,
 ) -> pictorial.Marginals:
     """Marginals of some frames. Frames whose mass vanishes in float32 are asked again in float64, which tells scarce from none."""
-    floor = np.vectorize(lambda v: pictorial.delta_for(int(v), config.grid, config.background))(said[group].sum(axis=1))
+    floor = np.vectorize(lambda v: pictorial.delta_for(int(v), config.grid, config.background))(
+        has_peak[group].sum(axis=1)
+    )
 
     def asked(some: NDArray[np.int64], dtype: torch.dtype) -> pictorial.Marginals:
         grid = pictorial.Grid(torch.as_tensor(centre[group[some]]), config.cube_mm, config.grid)
@@ -318,13 +320,13 @@ def _posterior(
         )
 
     every = np.arange(len(group))
-    found = asked(every, getattr(torch, config.precision))
-    again = np.flatnonzero(found.empty.any(dim=1).cpu().numpy())
+    result = asked(every, getattr(torch, config.precision))
+    again = np.flatnonzero(result.empty.any(dim=1).cpu().numpy())
     if len(again) and config.precision == "float32":
         exact = asked(again, torch.float64)
-        for field in fields(found):
-            getattr(found, field.name)[again] = getattr(exact, field.name)
-    return found
+        for field in fields(result):
+            getattr(result, field.name)[again] = getattr(exact, field.name)
+    return result
 
 
 def agreement(cameras: Sequence[Camera], chunk: Chunk, config: HarvestConfig) -> float:
@@ -366,9 +368,9 @@ def doubt_cameras(cameras: Sequence[Camera], chunk: Chunk, points: Points, confi
     for a, b in combinations(range(len(cameras)), 2):
         order = list(range(len(cameras)))
         order[a], order[b] = b, a
-        found = agreement([cameras[n] for n in order], part, config)
-        if found > best:
-            best, pair = found, (a, b)
+        agreed = agreement([cameras[n] for n in order], part, config)
+        if agreed > best:
+            best, pair = agreed, (a, b)
     if best > share + BETTER:
         one, other = (cameras[n].name for n in pair)
         raise BadRecording(

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from webapp.errors import InputError
+
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 LEAST_BOX_PX = 16.0
 
 
-class BadHeatmaps(ValueError):
+class BadHeatmaps(InputError):
     """Arrays that are no heatmaps. `field` names the one that is wrong."""
-
-    def __init__(self, said: str, *, field: str) -> None:
-        super().__init__(said)
-        self.field = field
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Maps:
             raise BadHeatmaps("to_map must be finite, with positive scales", field="to_map")
 
     @property
-    def said(self) -> NDArray[np.bool_]:
+    def has_peak(self) -> NDArray[np.bool_]:
         """F x V x J: is there anything on the heatmap?"""
         return np.asarray(self.values.max(axis=(3, 4)) > 0)
 

@@ -9,12 +9,13 @@ from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
 from training.multiview.triangulation import Points
+from webapp.errors import InputError
 
 Array = NDArray[np.float64]
 SURE_VIEWS, LEAST_FRAMES = 3, 5
 
 
-class NoLengths(ValueError):
+class NoLengths(InputError):
     """A limb that no frame shows with both ends."""
 
 
@@ -28,15 +29,15 @@ def lengths(position: Array, sure: NDArray[np.bool_], skeleton: Skeleton) -> Arr
     for (parent, child), group in zip(tree, twins):
         both = sure[:, parent] & sure[:, child]
         pooled.setdefault(group, []).append(np.linalg.norm(position[both, parent] - position[both, child], axis=-1))
-    found = {}
+    lengths_mm = {}
     for group, parts in pooled.items():
         every = np.concatenate(parts)
         if len(every) < min(LEAST_FRAMES, max(len(position), 1)):
             edge = tree[twins.index(group)]
             names = " to ".join(skeleton.keypoints[j] for j in edge)
             raise NoLengths(f"{names} is seen whole in {len(every)} frames; give the limb lengths or better detections")
-        found[group] = float(np.median(every))
-    return np.array([found[group] for group in twins])
+        lengths_mm[group] = float(np.median(every))
+    return np.array([lengths_mm[group] for group in twins])
 
 
 def from_points(points: Points, skeleton: Skeleton) -> Array:

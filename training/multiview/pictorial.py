@@ -212,23 +212,23 @@ def beliefs(
 def _product(factors: list[Tensor]) -> Tensor:
     if len(factors) == 1:
         return factors[0].clone()
-    found = factors[0] * factors[1]
+    product = factors[0] * factors[1]
     for factor in factors[2:]:
-        found *= factor
-    return found
+        product *= factor
+    return product
 
 
 def _parents_first(tree: Tree) -> list[tuple[int, int]]:
     reached = {p for p, _ in tree} - {c for _, c in tree}
-    waiting, found = list(tree), []
+    waiting, order = list(tree), []
     while waiting:
         ready = [edge for edge in waiting if edge[0] in reached]
         if not ready:
             raise ValueError("the bones are no tree")
-        found += ready
+        order += ready
         reached |= {c for _, c in ready}
         waiting = [edge for edge in waiting if edge not in ready]
-    return found
+    return order
 
 
 def _peak_one(belief: Tensor) -> Tensor:
@@ -292,7 +292,7 @@ def _convolved(beliefs: list[Tensor], shells: list[_Shell], n: int) -> list[Tens
             else _in_place(belief[0], shell, n)[None]
             for belief, shell in zip(beliefs, shells)
         ]
-    found: list[Tensor] = list(beliefs)
+    messages: list[Tensor] = list(beliefs)
     for size in {shell.size for shell in shells}:
         some = [k for k, shell in enumerate(shells) if shell.size == size]
         together = torch.stack([beliefs[k] for k in some], dim=1)
@@ -300,8 +300,8 @@ def _convolved(beliefs: list[Tensor], shells: list[_Shell], n: int) -> list[Tens
         convolve = _on_processor if together.device.type == "cpu" else _on_device
         message = _peak_one(convolve(together, spectra, size, n).clamp_(min=0))
         for place, k in enumerate(some):
-            found[k] = message[:, place]
-    return found
+            messages[k] = message[:, place]
+    return messages
 
 
 def _on_device(beliefs: Tensor, spectra: Tensor, size: int, n: int) -> Tensor:

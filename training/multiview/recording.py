@@ -15,18 +15,15 @@ from labeling.skeletons import Skeleton
 from training.multiview.archives import bounded
 from training.multiview.heatmaps import Maps
 from training.poses.cameras import Camera
+from webapp.errors import InputError
 
 Array = NDArray[np.float64]
 MOST_UNPACKED = 2 << 30  # of one file of heatmaps, which is read whole
 OUTSIDE_SHARE, OUTSIDE_BY = 0.2, 0.1  # a fifth of the detections a tenth of the picture beyond its edge: another size
 
 
-class BadRecording(ValueError):
+class BadRecording(InputError):
     """A recording that cannot be harvested. `field` names what is wrong, `fix` what would help."""
-
-    def __init__(self, said: str, *, field: str, fix: str = "") -> None:
-        super().__init__(said)
-        self.field, self.fix = field, fix
 
 
 @dataclass(frozen=True)

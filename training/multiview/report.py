@@ -45,43 +45,43 @@ class CameraQuality:
         return abs(self.shift_frames) > SHIFT_FRAMES
 
 
-def report(recorded: Recording, found: Harvest, *, inlier_px: float, undistort: bool = True) -> dict[str, Any]:
+def report(recorded: Recording, result: Harvest, *, inlier_px: float, undistort: bool = True) -> dict[str, Any]:
     """Tables per camera and joint, and findings in words. Plain numbers, no NaN."""
-    cameras = [_camera(recorded, found, v, inlier_px, undistort) for v in range(len(recorded.cameras))]
+    cameras = [_camera(recorded, result, v, inlier_px, undistort) for v in range(len(recorded.cameras))]
     names = recorded.skeleton.keypoints
-    frames = len(found.position)
-    error = found.error_px
+    frames = len(result.position)
+    error = result.error_px
     joints = []
     for j, name in enumerate(names):
-        seen, fine = found.seen[:, :, j], found.outcome[:, j] == Outcome.FOUND
+        seen, fine = result.seen[:, :, j], result.outcome[:, j] == Outcome.FOUND
         joints.append(
             {
                 "name": name,
                 "found": int(fine.sum()),
-                "kept": int(found.kept[:, j].sum()),
+                "kept": int(result.kept[:, j].sum()),
                 "median_px": _round(np.median(error[:, :, j][seen]) if seen.any() else 0.0),
-                "spread_mm": _round(_spread(found.covariance[fine, j])),
+                "spread_mm": _round(_spread(result.covariance[fine, j])),
                 "outcomes": {
-                    OUTCOMES[o]: int((found.outcome[:, j] == o).sum())
+                    OUTCOMES[o]: int((result.outcome[:, j] == o).sum())
                     for o in Outcome
-                    if (found.outcome[:, j] == o).any()
+                    if (result.outcome[:, j] == o).any()
                 },
             }
         )
-    both = (found.outcome == Outcome.FOUND) & found.seen.any(axis=1)
-    mean_error = error.sum(axis=1) / np.maximum(found.seen.sum(axis=1), 1)
+    both = (result.outcome == Outcome.FOUND) & result.seen.any(axis=1)
+    mean_error = error.sum(axis=1) / np.maximum(result.seen.sum(axis=1), 1)
     return {
         "frames": frames,
-        "found": int((found.outcome == Outcome.FOUND).sum()),
-        "kept": int(found.kept.sum()),
-        "outcomes": {OUTCOMES[o]: int((found.outcome == o).sum()) for o in Outcome},
-        "median_px": _round(np.median(error[found.seen]) if found.seen.any() else 0.0),
-        "rank_agreement": _round(spearman(found.uncertainty[both].astype(float), mean_error[both].astype(float)), 3),
+        "found": int((result.outcome == Outcome.FOUND).sum()),
+        "kept": int(result.kept.sum()),
+        "outcomes": {OUTCOMES[o]: int((result.outcome == o).sum()) for o in Outcome},
+        "median_px": _round(np.median(error[result.seen]) if result.seen.any() else 0.0),
+        "rank_agreement": _round(spearman(result.uncertainty[both].astype(float), mean_error[both].astype(float)), 3),
         "cameras": [
             {**vars(c), "without": c.without[:200], "systematic": c.systematic, "late": c.late} for c in cameras
         ],
         "joints": joints,
-        "findings": _findings(cameras, joints, frames, found),
+        "findings": _findings(cameras, joints, frames, result),
     }
 
 
@@ -95,12 +95,12 @@ def _spread(covariance: NDArray[np.floating]) -> float:
     return float(np.median(np.sqrt(np.trace(covariance, axis1=1, axis2=2) / 3))) if len(covariance) else 0.0
 
 
-def _camera(recorded: Recording, found: Harvest, v: int, inlier_px: float, undistort: bool) -> CameraQuality:
-    seen = found.seen[:, v]
+def _camera(recorded: Recording, result: Harvest, v: int, inlier_px: float, undistort: bool) -> CameraQuality:
+    seen = result.seen[:, v]
     rows = np.argwhere(seen)
     step = max(1, len(rows) // MOST_ROWS)
     frame, joint = rows[::step].T if len(rows) else (np.zeros(0, int), np.zeros(0, int))
-    off = found.offset_px[frame, v, joint].astype(np.float64)
+    off = result.offset_px[frame, v, joint].astype(np.float64)
     error = np.linalg.norm(off, axis=1)
     if not len(error):
         off, error = np.zeros((1, 2)), np.zeros(1)
@@ -112,30 +112,30 @@ def _camera(recorded: Recording, found: Harvest, v: int, inlier_px: float, undis
         p95_px=_round(np.percentile(error, 95)),
         dx_px=_round(np.median(off[:, 0])),
         dy_px=_round(np.median(off[:, 1])),
-        shift_frames=_round(_late(recorded, found, v, undistort)),
+        shift_frames=_round(_late(recorded, result, v, undistort)),
         dropped=_round((error > inlier_px).mean(), 4),
         without=np.flatnonzero(~seen.any(axis=1)).tolist(),
     )
 
 
-def _late(recorded: Recording, found: Harvest, v: int, undistort: bool) -> float:
+def _late(recorded: Recording, result: Harvest, v: int, undistort: bool) -> float:
     """Least squares of offset = -lateness x image velocity over found joints that move; robust by one round of trimming.
 
     Velocity is taken over MOTION_OVER frames on each side: over one its own noise would hide the slope. What the camera itself pulled
     the estimate along, one part in V, is put back.
     """
-    frames = min(len(found.position), 20_000)
+    frames = min(len(result.position), 20_000)
     reach = MOTION_OVER
     if frames < 4 * reach:
         return 0.0
-    position, views = found.position[:frames], len(recorded.cameras)
-    fine = found.outcome[:frames] == Outcome.FOUND
+    position, views = result.position[:frames], len(recorded.cameras)
+    fine = result.outcome[:frames] == Outcome.FOUND
     place = reprojected([recorded.cameras[v]], position, undistort)[:, 0]
     velocity = (place[2 * reach :] - place[: -2 * reach]) / (2 * reach)
-    seen = found.seen[reach : frames - reach, v]
+    seen = result.seen[reach : frames - reach, v]
     usable = fine[2 * reach :] & fine[: -2 * reach] & seen & np.isfinite(velocity).all(axis=-1)
     speed = velocity[usable]
-    off = found.offset_px[reach : frames - reach, v][usable].astype(np.float64) * views / (views - 1)
+    off = result.offset_px[reach : frames - reach, v][usable].astype(np.float64) * views / (views - 1)
     moving = np.linalg.norm(speed, axis=1) > LEAST_MOTION_PX if len(speed) else np.zeros(0, bool)
     if moving.sum() < 50:
         return 0.0
@@ -148,30 +148,32 @@ def _late(recorded: Recording, found: Harvest, v: int, undistort: bool) -> float
     return late
 
 
-def _findings(cameras: list[CameraQuality], joints: list[dict[str, Any]], frames: int, found: Harvest) -> list[str]:
-    said = []
+def _findings(cameras: list[CameraQuality], joints: list[dict[str, Any]], frames: int, result: Harvest) -> list[str]:
+    findings = []
     for c in cameras:
         if c.systematic:
-            said.append(
+            findings.append(
                 f"{c.name} is off by ({c.dx_px:+.1f}, {c.dy_px:+.1f}) px everywhere: its calibration or its timing, not the detector"
             )
         if c.late:
-            said.append(f"{c.name} seems {abs(c.shift_frames):.1f} frames {'late' if c.shift_frames > 0 else 'early'}")
+            findings.append(
+                f"{c.name} seems {abs(c.shift_frames):.1f} frames {'late' if c.shift_frames > 0 else 'early'}"
+            )
         if c.dropped > 0.5:
-            said.append(f"{c.dropped:.0%} of the detections of {c.name} do not fit the other cameras")
+            findings.append(f"{c.dropped:.0%} of the detections of {c.name} do not fit the other cameras")
         if c.without:
             listed = ", ".join(map(str, c.without[:8])) + (
                 f" and {len(c.without) - 8} more" if len(c.without) > 8 else ""
             )
-            said.append(f"{c.name} shows nobody in {len(c.without)} of {frames} frames: {listed}")
-    nobody = np.flatnonzero((found.outcome == Outcome.NOBODY).all(axis=1))
+            findings.append(f"{c.name} shows nobody in {len(c.without)} of {frames} frames: {listed}")
+    nobody = np.flatnonzero((result.outcome == Outcome.NOBODY).all(axis=1))
     if len(nobody):
-        said.append(f"{len(nobody)} frames have nobody in two views, the first is {int(nobody[0])}")
+        findings.append(f"{len(nobody)} frames have nobody in two views, the first is {int(nobody[0])}")
     for outcome in (Outcome.OUTSIDE, Outcome.CONTRADICTION):
-        hit = (found.outcome == outcome).any(axis=1)
+        hit = (result.outcome == outcome).any(axis=1)
         if hit.any():
-            said.append(f"{int(hit.sum())} frames: {OUTCOMES[outcome]}, the first is {int(np.flatnonzero(hit)[0])}")
+            findings.append(f"{int(hit.sum())} frames: {OUTCOMES[outcome]}, the first is {int(np.flatnonzero(hit)[0])}")
     for joint in joints:
         if joint["found"] < 0.5 * frames:
-            said.append(f"{joint['name']} is found in {joint['found']} of {frames} frames only")
-    return said
+            findings.append(f"{joint['name']} is found in {joint['found']} of {frames} frames only")
+    return findings

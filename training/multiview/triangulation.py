@@ -129,7 +129,7 @@ def _solve(cameras: Sequence[Camera], flat: Array, weight: Array) -> Array:
     projection[:, :, 3] /= METRE
     focal = np.array([[camera.matrix[0, 0], camera.matrix[1, 1]] for camera in cameras])
     by_joint, share = flat.transpose(0, 2, 1, 3).reshape(-1, views, 2), weight.transpose(0, 2, 1).reshape(-1, views)
-    found = np.full((frames * joints, 3), np.nan)
+    points = np.full((frames * joints, 3), np.nan)
     solvable = np.flatnonzero((share > 0).sum(axis=1) >= 2)
     for start in range(0, len(solvable), AT_ONCE):
         some = solvable[start : start + AT_ONCE]
@@ -138,8 +138,8 @@ def _solve(cameras: Sequence[Camera], flat: Array, weight: Array) -> Array:
         _, _, right = np.linalg.svd(rows.reshape(len(some), -1, 4), full_matrices=False)
         with np.errstate(divide="ignore", invalid="ignore"):
             point = METRE * right[:, 3, :3] / right[:, 3, 3:]
-        found[some] = np.where(np.isfinite(point).all(axis=1, keepdims=True), point, np.nan)
-    return found.reshape(frames, joints, 3)
+        points[some] = np.where(np.isfinite(point).all(axis=1, keepdims=True), point, np.nan)
+    return points.reshape(frames, joints, 3)
 
 
 def _errors(

@@ -48,41 +48,59 @@ def _skeleton(path: Path) -> tuple[dict[str, _Bone], list[str], bool]:
         lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError as error:
         raise BadMotion(f"{path.name}: {error}") from None
-    bones = {"root": _Bone("root", dof=["tx", "ty", "tz", "rx", "ry", "rz"])}
-    order: list[str] = []
-    section, bone, radians, root_axis = "", None, False, "XYZ"
+    parsed = _Asf()
     try:
         for line in lines:
-            if not line or line[0].startswith("#"):
-                continue
-            word = line[0].lower()
-            if word.startswith(":"):
-                section = word
-            elif section == ":units" and word == "angle":
-                radians = line[1].lower().startswith("rad")
-            elif section == ":root" and word == "axis":
-                root_axis = line[1]
-            elif section == ":root" and word == "orientation":
-                angles = np.radians([[float(v) for v in line[1:4]]])
-                bones["root"].axis = _euler(angles, root_axis)[0]
-            elif section == ":root" and word == "order":
-                bones["root"].dof = [d.lower() for d in line[1:]]
-            elif section == ":bonedata":
-                if word == "begin":
-                    bone = _Bone("")
-                elif word == "end" and bone:
-                    bones[bone.name] = bone
-                    order.append(bone.name)
-                elif bone:
-                    _field(bone, word, line)
-            elif section == ":hierarchy" and word not in ("begin", "end"):
-                for child in line[1:]:
-                    bones[child].parent = word
+            if line and not line[0].startswith("#"):
+                parsed.take(line)
     except (ValueError, IndexError, KeyError) as error:
         raise BadMotion(f"{path.name}: {' '.join(line)[:60]!r} cannot be read ({error})") from None
-    if not order:
+    if not parsed.order:
         raise BadMotion(f"{path.name}: no ASF skeleton: there are no bones")
-    return bones, _parents_first(bones, order, path.name), radians
+    return parsed.bones, _parents_first(parsed.bones, parsed.order, path.name), parsed.radians
+
+
+class _Asf:
+    """An ASF file as far as its lines were taken: bones by name, their order, whether angles are in radians."""
+
+    def __init__(self) -> None:
+        self.bones = {"root": _Bone("root", dof=["tx", "ty", "tz", "rx", "ry", "rz"])}
+        self.order: list[str] = []
+        self.radians = False
+        self._section, self._root_axis = "", "XYZ"
+        self._bone: _Bone | None = None
+
+    def take(self, line: list[str]) -> None:
+        word = line[0].lower()
+        if word.startswith(":"):
+            self._section = word
+        elif self._section == ":units" and word == "angle":
+            self.radians = line[1].lower().startswith("rad")
+        elif self._section == ":root":
+            self._root(word, line)
+        elif self._section == ":bonedata":
+            self._bonedata(word, line)
+        elif self._section == ":hierarchy" and word not in ("begin", "end"):
+            for child in line[1:]:
+                self.bones[child].parent = word
+
+    def _root(self, word: str, line: list[str]) -> None:
+        if word == "axis":
+            self._root_axis = line[1]
+        elif word == "orientation":
+            angles = np.radians([[float(v) for v in line[1:4]]])
+            self.bones["root"].axis = _euler(angles, self._root_axis)[0]
+        elif word == "order":
+            self.bones["root"].dof = [d.lower() for d in line[1:]]
+
+    def _bonedata(self, word: str, line: list[str]) -> None:
+        if word == "begin":
+            self._bone = _Bone("")
+        elif word == "end" and self._bone:
+            self.bones[self._bone.name] = self._bone
+            self.order.append(self._bone.name)
+        elif self._bone:
+            _field(self._bone, word, line)
 
 
 def _parents_first(bones: dict[str, _Bone], order: list[str], name: str) -> list[str]:
@@ -134,14 +152,14 @@ def _frames(path: Path, bones: dict[str, _Bone]) -> dict[str, NDArray[np.float64
             raise BadMotion(f"{path.name}: line {number}: {error}") from None
     if not 0 < frames <= MOST_FRAMES:
         raise BadMotion(f"{path.name}: holds {frames} frames; wanted 1 to {MOST_FRAMES}")
-    found = {}
+    by_name = {}
     for name, bone in bones.items():
         if bone.dof and len(values[name]) != frames:
             raise BadMotion(f"{path.name}: {name!r} has {len(values[name])} of {frames} frames")
-        found[name] = np.array(values[name]).reshape(frames, -1) if bone.dof else np.zeros((frames, 0))
-        if not np.isfinite(found[name]).all():
+        by_name[name] = np.array(values[name]).reshape(frames, -1) if bone.dof else np.zeros((frames, 0))
+        if not np.isfinite(by_name[name]).all():
             raise BadMotion(f"{path.name}: {name!r} holds numbers that are not finite")
-    return found
+    return by_name
 
 
 def _positions(

@@ -14,16 +14,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from webapp.errors import InputError
+
 Array = NDArray[np.float64]
 UNDISTORT_STEPS, UNDISTORTED_PX = 30, 1e-9
 
 
-class BadCamera(ValueError):
+class BadCamera(InputError):
     """Numbers that are no camera. `field` names the one that is wrong."""
 
-    def __init__(self, said: str, *, field: str = "calibration") -> None:
-        super().__init__(said)
-        self.field = field
+    usual_field = "calibration"
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,12 +113,12 @@ def undistorted(flat: Array, distortion: Array, px: float) -> Array:
     if not distortion.any():
         return flat
     k1, k2, p1, p2, k3 = distortion
-    found = flat.copy()
+    point = flat.copy()
     for _ in range(UNDISTORT_STEPS):
-        off = distorted(found, distortion) - flat
+        off = distorted(point, distortion) - flat
         if not (np.abs(off) > UNDISTORTED_PX * px).any():
             break
-        x, y = found[..., 0], found[..., 1]
+        x, y = point[..., 0], point[..., 1]
         r2 = x * x + y * y
         radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
         slope = 2 * (k1 + r2 * (2 * k2 + r2 * 3 * k3))
@@ -132,10 +132,10 @@ def undistorted(flat: Array, distortion: Array, px: float) -> Array:
                 / det[..., None]
             )
         size = np.linalg.norm(step, axis=-1, keepdims=True)
-        found = found - step * np.minimum(1.0, 0.3 / np.maximum(size, 1e-300))
-    off = np.abs(distorted(found, distortion) - flat).max(axis=-1)
-    folded = (_turns(found, distortion) <= 0) | ~(off <= 1e-6 * px)
-    return np.where(folded[..., None], np.nan, found)
+        point = point - step * np.minimum(1.0, 0.3 / np.maximum(size, 1e-300))
+    off = np.abs(distorted(point, distortion) - flat).max(axis=-1)
+    folded = (_turns(point, distortion) <= 0) | ~(off <= 1e-6 * px)
+    return np.where(folded[..., None], np.nan, point)
 
 
 def _turns(flat: Array, distortion: Array) -> Array:

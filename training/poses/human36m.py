@@ -116,17 +116,17 @@ def read_martinez(folder: Path) -> tuple[list[Clip], list[Camera]]:
 
 
 def _cameras(path: Path) -> list[Camera]:
-    found = []
+    cameras = []
     with h5py.File(path) as file:
         for subject in (s for s in file if s.startswith("subject")):
             for camera in file[subject]:
                 at = {k: np.asarray(file[f"{subject}/{camera}/{k}"], dtype=np.float64) for k in "RTfckp"}
                 flat = [at[k].ravel() for k in "Tfckp"]
-                found.append(Camera(int(subject.removeprefix("subject")), f"{subject}/{camera}", at["R"].T, *flat))
-    return found
+                cameras.append(Camera(int(subject.removeprefix("subject")), f"{subject}/{camera}", at["R"].T, *flat))
+    return cameras
 
 
-def photograph(clips: list[Clip], cameras: list[Camera], every: int = 1) -> Poses:
+def project(clips: list[Clip], cameras: list[Camera], every: int = 1) -> Poses:
     """Every clip by the cameras of its subject: camera-frame truth (mm), pixels, focal length, principal point, action."""
     truths, pixels, names, splits, actions, optics = [], [], [], [], [], []
     for clip in clips:

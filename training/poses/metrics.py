@@ -8,13 +8,15 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from webapp.errors import InputError
+
 Poses = NDArray[np.floating]
 Errors = NDArray[np.float64]
 PCK_MM = 150.0
 AUC_MM = np.arange(0.0, 151.0, 5.0)
 
 
-class EmptyPoses(ValueError):
+class EmptyPoses(InputError):
     """There is nothing to average."""
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import H36M_17
+from webapp.errors import InputError
 
 
-class BadMotion(ValueError):
+class BadMotion(InputError):
     """A motion file that cannot be read; says which part and why."""
 
 
@@ -73,10 +74,10 @@ def as_h36m17(motion: Motion, name: str, *, split: str = "train", action: str = 
     def one(joint: str) -> NDArray[np.float32]:
         side, _, limb = joint.partition("_")
         names = [n.format(s) for n in _LIMBS[limb] for s in _SIDES[side]] if limb in _LIMBS else list(_MIDDLE[joint])
-        found = next((place[n] for n in names if n in place), None)
-        if found is None:
+        place_of = next((place[n] for n in names if n in place), None)
+        if place_of is None:
             raise BadMotion(f"{name}: no joint for {joint}; looked for {', '.join(names[:6])}")
-        return motion.positions_mm[:, found]
+        return motion.positions_mm[:, place_of]
 
     poses = [
         (one("left_hip") + one("right_hip")) / 2 if joint == "mid_hip" else one(joint) for joint in H36M_17.keypoints

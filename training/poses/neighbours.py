@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from webapp.errors import InputError
+
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
 AUTHORED = Path(__file__).with_name("authored.npz")
@@ -24,7 +26,7 @@ AT_ONCE = 256
 NOISE = 0.025  # of the 2D keypoints of a self-test, over their norm: about 2 cm on a grown person
 
 
-class PoorLibrary(ValueError):
+class PoorLibrary(InputError):
     """A library that cannot answer: too few poses, joints missing, or not finite."""
 
 
@@ -125,7 +127,7 @@ def expected_depths(
     without extent, get NaN. `not_pose`: a pose of the library that each person must not be compared with (self-tests).
     """
     people, joints = known.shape
-    found = np.full((people, joints), np.nan)
+    depths = np.full((people, joints), np.nan)
     known = known & np.isfinite(keypoints_px).all(axis=-1)
     masks, group = np.unique(known, axis=0, return_inverse=True)
     for number, mask in enumerate(masks):
@@ -143,9 +145,9 @@ def expected_depths(
             value = np.take_along_axis(similar, best, axis=1).astype(np.float64)
             weight = np.exp((value - value.max(axis=1, keepdims=True)) / SHARPNESS)
             weight /= weight.sum(axis=1, keepdims=True)
-            found[some] = np.einsum("nk,nkj->nj", weight, views.depth[best])
-            found[some[~np.isfinite(asked).all(axis=1)]] = np.nan
-    return found - found.mean(axis=1, keepdims=True)
+            depths[some] = np.einsum("nk,nkj->nj", weight, views.depth[best])
+            depths[some[~np.isfinite(asked).all(axis=1)]] = np.nan
+    return depths - depths.mean(axis=1, keepdims=True)
 
 
 def _unit(flat: Floats) -> Floats:

@@ -10,7 +10,7 @@ from training.poses import human36m
 from training.poses.acclaim import read_acclaim
 from training.poses.bvh import read_bvh
 from training.poses.mocap import BadMotion, Clip, as_h36m17, read_sequences
-from training.poses.views import Studio, photograph
+from training.poses.views import Studio, project
 
 EVERY_TEST = 4  # of loose motion files, every fourth is for testing
 
@@ -24,15 +24,15 @@ def read_views(path: Path, seed: int = 0, every: int = 1) -> Poses:
     """
     if path.is_dir() and (path / "cameras.h5").exists():
         clips, cameras = human36m.read_martinez(path)
-        return human36m.photograph(clips, cameras, every)
+        return human36m.project(clips, cameras, every)
     if path.is_dir():
-        return photograph(_loose(path), H36M_17, Studio(), seed)
+        return project(_loose(path), H36M_17, Studio(), seed)
     if path.name.startswith("data_3d"):
-        return photograph(human36m.read_videopose3d(path), H36M_17, Studio(), seed)
+        return project(human36m.read_videopose3d(path), H36M_17, Studio(), seed)
     names, clips = read_sequences(path)
     if tuple(names) != H36M_17.keypoints:
         raise BadMotion(f"{path.name}: its joints are not those of h36m-17, in that order")
-    return photograph(clips, H36M_17, Studio(), seed)
+    return project(clips, H36M_17, Studio(), seed)
 
 
 def _loose(folder: Path) -> list[Clip]:

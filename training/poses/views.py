@@ -53,7 +53,7 @@ def _factors(skeleton: Skeleton, studio: Studio, rng: np.random.Generator) -> Ar
     return np.asarray(size * drawn[group])
 
 
-def photograph(clips: Sequence[Clip], skeleton: Skeleton, studio: Studio, seed: int) -> Poses:
+def project(clips: Sequence[Clip], skeleton: Skeleton, studio: Studio, seed: int) -> Poses:
     """Every clip seen by all cameras, as unlabelled Poses with true camera-frame depth (absolute, mm).
 
     One virtual subject and place per clip; clips are thinned to `studio.fps` and cut to `most_per_clip` poses, spread

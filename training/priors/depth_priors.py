@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError
 
 from labeling.crowd import anatomy, normal
-from labeling.models import Campaign, Dataset, DepthPrior, KnownQuestion, Person, PersonPrior, Release
+from labeling.models import Campaign, Dataset, DepthPrior, Person, PersonPrior, ReferenceQuestion, Release
 from labeling.releasing.reading import Poses
 from training.lifter.config import PRESETS
 from training.poses import neighbours
@@ -81,28 +81,28 @@ def start_from_poses(actor: Account, dataset: Dataset, name: str = "", seed: int
     )
 
 
-def perform_from_poses(work: jobs.Work, config: PosePriorConfig) -> dict[str, Any]:
+def run_pose_prior(context: jobs.JobContext, config: PosePriorConfig) -> dict[str, Any]:
     """Job: look everybody up in the authored library."""
     dataset = Dataset.objects.select_related("skeleton").get(uuid=config.dataset)
     with transaction.atomic():
         prior = from_poses(
-            work.actor,
+            context.actor,
             dataset,
             neighbours.Library.authored(),
             name=config.name,
             seed=config.seed,
-            progress=lambda done, total: work.progress(done, total, "people"),
+            progress=lambda done, total: context.progress(done, total, "people"),
         )
-        work.hold()
+        context.hold()
     return {"prior": str(prior.uuid), **prior.evidence}
 
 
 def _library(library: neighbours.Library, dataset: Dataset) -> neighbours.Library:
     try:
-        return library.seen_as(dataset.skeleton.plain.keypoints, anatomy.BETWEEN)
+        return library.seen_as(dataset.skeleton.as_skeleton.keypoints, anatomy.BETWEEN)
     except neighbours.PoorLibrary as error:
         fix = "bring a library with these joints (manage.py pose_prior --poses)"
-        raise Invalid(f"{str(error)[:1].upper()}{str(error)[1:]}.", field="dataset", fix=fix) from None
+        raise error.refusal(field="dataset", fix=fix) from None
 
 
 def from_poses(
@@ -162,7 +162,7 @@ def from_poses(
 
 def _further_off(prior: DepthPrior, covariance: Array) -> tuple[float, float | None, int]:
     """By which factor squared errors exceed `covariance` to make the gold answers likeliest; share of them right; how many."""
-    asked = KnownQuestion.objects.filter(campaign__dataset=prior.dataset_id, use=KnownQuestion.Use.GOLD)
+    asked = ReferenceQuestion.objects.filter(campaign__dataset=prior.dataset_id, use=ReferenceQuestion.Use.GOLD)
     gold = list(asked.order_by().distinct().values_list("person_id", "first", "second", "second_closer"))
     mean = dict(
         PersonPrior.objects.filter(prior=prior, person__in={p for p, *_ in gold}).values_list("person_id", "mean")
@@ -212,7 +212,7 @@ def calibrated(
 def store(actor: Account | None, release: Release, config: PriorConfig, poses: Poses, lifted: Array) -> DepthPrior:
     """Calibrate lifted depths (N x J, mm, NaN where nobody was lifted) on gold and write them as a prior."""
     campaign = release.campaign
-    sigma = anatomy.covariance(campaign.dataset.skeleton.plain)
+    sigma = anatomy.covariance(campaign.dataset.skeleton.as_skeleton)
     lifted = lifted - lifted.mean(axis=1, keepdims=True)
     place = _people(campaign, poses)
     gold = _gold(campaign, place)
@@ -268,10 +268,10 @@ def _people(campaign: Campaign, poses: Poses) -> dict[int, int]:
 def _gold(campaign: Campaign, place: dict[int, int]) -> Array:
     """Row, first, second, 1 where the second is closer, of the campaign's gold questions."""
     row = {pk: n for n, pk in place.items()}
-    asked = KnownQuestion.objects.filter(campaign=campaign, use=KnownQuestion.Use.GOLD)
-    found = [
+    asked = ReferenceQuestion.objects.filter(campaign=campaign, use=ReferenceQuestion.Use.GOLD)
+    rows = [
         (row[p], f, s, float(closer))
         for p, f, s, closer in asked.values_list("person_id", "first", "second", "second_closer")
         if p in row
     ]
-    return np.array(found, dtype=np.float64).reshape(-1, 4)
+    return np.array(rows, dtype=np.float64).reshape(-1, 4)

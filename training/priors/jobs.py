@@ -19,10 +19,10 @@ from training.lifter import fit as fitting
 from training.lifter.config import PRESETS, changed
 from training.lifter.predict import load, predict
 from training.priors import depth_priors
-from webapp.jobs.run import Work
+from webapp.jobs.run import JobContext
 
 
-def make_prior(work: Work, config: depth_priors.PriorConfig) -> dict[str, Any]:
+def run_depth_prior(context: JobContext, config: depth_priors.PriorConfig) -> dict[str, Any]:
     """Job: train one lifter per fold of a release's pictures on the others, lift each fold by its lifter, store the depths.
 
     People of the test split train nothing and get the mean of all lifters.
@@ -36,17 +36,17 @@ def make_prior(work: Work, config: depth_priors.PriorConfig) -> dict[str, Any]:
     lifted = np.full(poses.keypoints_px.shape[:2], np.nan)
     tested: list[NDArray[np.float64]] = []
     for number in range(config.folds):
-        work.say(f"fold {number + 1} of {config.folds}: {int((fold == number).sum())} people left out")
+        context.say(f"fold {number + 1} of {config.folds}: {int((fold == number).sum())} people left out")
         split = np.where((fold == number) | (fold < 0), "test", "train")
         part = replace(poses, split=split)
         fitted = fitting.fit(
             part,
             lifter,
-            progress=lambda done, total, unit, n=number: work.progress(n * total + done, config.folds * total, unit),
+            progress=lambda done, total, unit, n=number: context.progress(n * total + done, config.folds * total, unit),
             device=device,
             curves=False,
         )
-        path = work.folder / f"fold{number}.safetensors"
+        path = context.folder / f"fold{number}.safetensors"
         export.save(fitted, path)
         z = predict(load(path), poses)[..., 2].astype(np.float64)
         lifted[fold == number] = z[fold == number]
@@ -54,6 +54,6 @@ def make_prior(work: Work, config: depth_priors.PriorConfig) -> dict[str, Any]:
     if len(tested[0]):
         lifted[fold < 0] = np.mean(tested, axis=0)
     with transaction.atomic():
-        work.hold()
-        prior = depth_priors.store(work.actor, release, config, poses, lifted)
+        context.hold()
+        prior = depth_priors.store(context.actor, release, config, poses, lifted)
     return {"prior": str(prior.uuid), **prior.evidence}

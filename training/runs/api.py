@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from django.http import FileResponse, HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
@@ -77,13 +77,80 @@ class RunRequest(BaseModel):
     start_from: UUID | None = Field(None, description="a model to fine-tune")
 
 
+_POINT = {"type": "array", "items": {"type": "number"}, "minItems": 2, "maxItems": 2, "nullable": True}
+# The schema of what `training.lifter.keypoints` reads, which names the wrong person and keypoint by itself.
+PersonToLift = Annotated[
+    Any,
+    WithJsonSchema(
+        {
+            "type": "object",
+            "required": ["keypoints"],
+            "properties": {
+                "name": {"type": "string"},
+                "keypoints": {
+                    "description": "in the model's order, or by name; px, null where absent",
+                    "anyOf": [
+                        {"type": "array", "items": _POINT},
+                        {"type": "object", "additionalProperties": _POINT},
+                    ],
+                },
+                "focal_px": _POINT | {"description": "of this person's camera: fx, fy"},
+                "principal_px": _POINT | {"description": "of this person's camera: cx, cy"},
+            },
+        }
+    ),
+]
+
+
 class PredictRequest(BaseModel):
     """People to lift: 2D keypoints in px, in the model's order or by name, null where absent; the camera where known."""
 
     model_config = ConfigDict(extra="forbid")
-    people: list[Any] = Field(min_length=1, max_length=lifts.MOST)
+    people: list[PersonToLift] = Field(min_length=1, max_length=lifts.MOST)
     focal_px: tuple[float, float] | None = Field(None, description="fx, fy in px")
     principal_px: tuple[float, float] | None = Field(None, description="cx, cy in px")
+
+
+class RunCurves(BaseModel):
+    """`series`: one list per value, in the order of `epoch`."""
+
+    epoch: list[int]
+    series: dict[str, list[float | None]]
+
+
+class ExamplePerson(BaseModel):
+    """A person of the held-out pictures: predicted and true pose (mm, root at 0)."""
+
+    model_config = ConfigDict(extra="allow")
+    name: str
+    error_mm: float | None
+    pose_mm: list[tuple[float, float, float]]
+    truth_mm: list[tuple[float, float, float]] | None
+
+
+class RunDetails(BaseModel):
+    """What a run's page draws. Empty before the first epoch is measured; errors only where the truth is known."""
+
+    model_config = ConfigDict(extra="allow")
+    joints: list[str] = []
+    bones: list[tuple[int, int]] = []
+    examples: list[ExamplePerson] = []
+    worst: list[ExamplePerson] = []
+    per_joint: dict[str, list[float]] = {}
+    per_action: dict[str, float] = {}
+
+
+class LiftedPerson(BaseModel):
+    name: str
+    pose_mm: list[tuple[float, float, float]]
+
+
+class Lifted(BaseModel):
+    """3D poses (mm, camera frame, root at 0) in the order of `joints`."""
+
+    model: UUID
+    joints: list[str]
+    people: list[LiftedPerson]
 
 
 class Runs(Listed):
@@ -111,14 +178,14 @@ class Runs(Listed):
         run = launch.start(request.user, release, **asked.model_dump(exclude={"release", "dataset"}))
         return Response(RunShape(run).data, 201)
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=RunCurves)
     @action(detail=True)
     def curves(self, request: Request, id: UUID) -> Response:
         """Losses and held-out order errors after each epoch."""
         run = self.get_object()
         return Response(curves_of(run))
 
-    @extend_schema(responses=OpenApiTypes.OBJECT)
+    @extend_schema(responses=RunDetails)
     @action(detail=True)
     def details(self, request: Request, id: UUID) -> Response:
         """Error per keypoint and action, histogram, example poses and worst cases, on held-out pictures."""
@@ -181,17 +248,17 @@ class Models(Listed):
         """The model's card: what it is, how it was made, how good it is, what to beware of."""
         return HttpResponse(self.get_object().card, content_type="text/markdown; charset=utf-8")
 
-    @extend_schema(request=PredictRequest, responses={200: OpenApiTypes.OBJECT, 202: JobShape})
+    @extend_schema(request=PredictRequest, responses={200: Lifted, 202: JobShape})
     @action(detail=True, methods=["post"])
     def predict(self, request: Request, id: UUID) -> Response:
         """Lift 2D keypoints to 3D: up to 256 people at once, up to 10,000 as a job."""
         asked = read(PredictRequest, request.data)
-        found = lifts.lift(request.user, self.get_object(), asked.model_dump(exclude_none=True))
-        if isinstance(found, Job):
-            return Response(JobShape(found).data, 202)
-        return Response(found)
+        result = lifts.lift(request.user, self.get_object(), asked.model_dump(exclude_none=True))
+        if isinstance(result, Job):
+            return Response(JobShape(result).data, 202)
+        return Response(result)
 
-    @extend_schema(responses={(200, "application/json"): OpenApiTypes.OBJECT})
+    @extend_schema(responses={(200, "application/json"): Lifted})
     @action(detail=True, url_path=f"predictions/(?P<job>{_UUID})")
     def predictions(self, request: Request, id: UUID, job: str) -> FileResponse:
         """The poses of a finished lifting job: for the one who asked, and for admins."""

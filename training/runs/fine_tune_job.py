@@ -21,13 +21,13 @@ from training.runs import fine_tunes, jobs
 from training.video.confidence import NEAR_MM
 from training.video.harvest import USUAL
 from webapp.errors import Invalid
-from webapp.jobs.run import Work
+from webapp.jobs.run import JobContext
 
 LEAST_KEYPOINTS = 6  # a person of fewer detected keypoints is left out
 MOST_PEOPLE = 100_000
 
 
-def tune(job: Work, run: Run, config: TuneConfig) -> dict[str, Any]:
+def tune(job: JobContext, run: Run, config: TuneConfig) -> dict[str, Any]:
     """Train `run`. The pseudo-labels are read once, kept with the job for a restart and stored with the model."""
     harvest = Harvest.objects.filter(uuid=config.harvest).first()
     if harvest is None:
@@ -37,10 +37,10 @@ def tune(job: Work, run: Run, config: TuneConfig) -> dict[str, Any]:
         freeze(harvest, config.learn_from, frozen)
     pseudo = read(frozen, skeleton_of(harvest))
     with frozen.open("rb") as stream:
-        told = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
-    told |= {"harvest": str(harvest.uuid), "people": len(pseudo.score), "joints": int((pseudo.score > 0).sum())}
-    job.say(f"{told['people']} people with {told['joints']} pseudo-labels of {harvest.name}")
-    return jobs.train_lifter(job, run, config.lifter, beside=(pseudo, config.pseudo), frozen=(frozen, told))
+        about = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+    about |= {"harvest": str(harvest.uuid), "people": len(pseudo.score), "joints": int((pseudo.score > 0).sum())}
+    job.say(f"{about['people']} people with {about['joints']} pseudo-labels of {harvest.name}")
+    return jobs.train_lifter(job, run, config.lifter, beside=(pseudo, config.pseudo), frozen=(frozen, about))
 
 
 def freeze(harvest: Harvest, learn_from: str, target: Path) -> None:

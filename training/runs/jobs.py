@@ -25,24 +25,24 @@ from training.models import Model, Point, Run
 from training.runs import model_cards
 from training.runs.launch import TrainConfig
 from training.simulation import annotators
-from webapp.jobs.run import Work
+from webapp.jobs.run import JobContext
 
 CHECKPOINT_EPOCHS = 10
 BOTH = "epochs, the noise-free reference's too"
 
 
-def perform(work: Work, config: TrainConfig) -> dict[str, Any]:
+def run_training(context: JobContext, config: TrainConfig) -> dict[str, Any]:
     """Job: train a run by its method. Continues from the checkpoint that a killed worker left."""
     run = Run.objects.select_related("release__campaign__dataset", "started_from", "job").get(uuid=config.run)
     if settings.TORCH_THREADS:
         torch.set_num_threads(settings.TORCH_THREADS)
     offer = training_methods[run.method]
-    result: dict[str, Any] = offer.load()(work, run, offer.config.model_validate(run.config))
+    result: dict[str, Any] = offer.load()(context, run, offer.config.model_validate(run.config))
     return result
 
 
 def train_lifter(
-    work: Work,
+    context: JobContext,
     run: Run,
     config: LifterConfig,
     *,
@@ -58,10 +58,10 @@ def train_lifter(
     known = bool(np.isfinite(poses.truth_mm).all(axis=(1, 2))[poses.pose].all()) and len(poses.pose) > 0
     known = known and config.objective == "ordinal" and beside is None
     rounds = 2 if known else 1
-    work.say(f"{len(poses.names)} people, {len(poses.pose)} labelled pairs, on {device}")
+    context.say(f"{len(poses.names)} people, {len(poses.pose)} labelled pairs, on {device}")
 
     def report(done: int, total: int, unit: str) -> None:
-        work.progress(done, rounds * total, unit if rounds == 1 else BOTH)
+        context.progress(done, rounds * total, unit if rounds == 1 else BOTH)
 
     def on_epoch(epoch: int, values: dict[str, float]) -> None:
         Point.objects.update_or_create(run=run, epoch=epoch, defaults={"values": values})
@@ -76,43 +76,43 @@ def train_lifter(
         progress=report,
         on_epoch=on_epoch,
         on_poses=on_poses,
-        checkpoint=work.folder / "checkpoint.safetensors",
+        checkpoint=context.folder / "checkpoint.safetensors",
         weights=parent,
         every=CHECKPOINT_EPOCHS,
         device=device,
         pseudo=beside,
     )
-    aside = work.folder / "model.safetensors"
+    aside = context.folder / "model.safetensors"
     export.save(fitted, aside)
-    off = export.save_onnx(fitted, work.folder / "model.onnx")
-    work.say(f"ONNX equals torch within {off:.1e} of the pose's size")
+    off = export.save_onnx(fitted, context.folder / "model.onnx")
+    context.say(f"ONNX equals torch within {off:.1e} of the pose's size")
     held_out = data.subset(poses, poses.split == "test")
     predicted = predict(load(aside), held_out)
-    found = evaluate.measure(predicted, held_out)
+    metrics = evaluate.measure(predicted, held_out)
     if known:
-        work.say("training the noise-free reference: same pairs, true order")
+        context.say("training the noise-free reference: same pairs, true order")
         best = fitting.fit(
             annotators.noise_free(poses),
             config,
-            progress=lambda d, t, u: work.progress(t + d, 2 * t, BOTH),
-            checkpoint=work.folder / "reference.safetensors",
+            progress=lambda d, t, u: context.progress(t + d, 2 * t, BOTH),
+            checkpoint=context.folder / "reference.safetensors",
             weights=parent,
             every=CHECKPOINT_EPOCHS,
             device=device,
             curves=False,
         )
-        reference = work.folder / "reference_model.safetensors"
+        reference = context.folder / "reference_model.safetensors"
         export.save(best, reference)
-        found["noise_free"] = evaluate.measure(predict(load(reference), held_out), held_out)
-        found["chance"] = {"true_error": 0.5}
-        found["label_quality"] = _label_quality(poses)
+        metrics["noise_free"] = evaluate.measure(predict(load(reference), held_out), held_out)
+        metrics["chance"] = {"true_error": 0.5}
+        metrics["label_quality"] = _label_quality(poses)
     if frozen is not None:
-        found["pseudo"] = frozen[1]
+        metrics["pseudo"] = frozen[1]
         if parent is not None:
-            found["parent"] = evaluate.measure(predict(load(parent), held_out), held_out)
+            metrics["parent"] = evaluate.measure(predict(load(parent), held_out), held_out)
     details = evaluate.details(predicted, held_out) if len(held_out.names) else {}
-    write_events(run, work.folder / "events")
-    return _publish(work, run, found, details, frozen[0] if frozen else None)
+    write_events(run, context.folder / "events")
+    return _publish(context, run, metrics, details, frozen[0] if frozen else None)
 
 
 def _label_quality(poses: reading.Poses) -> float:
@@ -134,27 +134,27 @@ def write_events(run: Run, folder: Path) -> Path:
 
 
 def _publish(
-    work: Work, run: Run, found: dict[str, Any], details: dict[str, Any], learned: Path | None = None
+    context: JobContext, run: Run, metrics: dict[str, Any], details: dict[str, Any], learned: Path | None = None
 ) -> dict[str, Any]:
     files = ({".npz": learned} if learned else {}) | {
-        ".safetensors": work.folder / "model.safetensors",
-        ".onnx": work.folder / "model.onnx",
-        ".tfevents": next((work.folder / "events").glob("events*")),
+        ".safetensors": context.folder / "model.safetensors",
+        ".onnx": context.folder / "model.onnx",
+        ".tfevents": next((context.folder / "events").glob("events*")),
     }
     with files[".safetensors"].open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     with transaction.atomic():
-        work.hold()
+        context.hold()
         name = run.release.campaign.name
         version = (Model.objects.filter(name=name).aggregate(n=Max("version"))["n"] or 0) + 1
         keypoints = run.release.campaign.dataset.skeleton.keypoints
         size = files[".safetensors"].stat().st_size
         model = Model(name=name, version=version, run=run, sha256=digest, bytes=size, keypoints=keypoints)
-        model.card = model_cards.write(model, run, found)
+        model.card = model_cards.write(model, run, metrics)
         target = Path(settings.MEDIA_ROOT) / model.path
         target.parent.mkdir(parents=True, exist_ok=True)
         model.save()
-        Run.objects.filter(pk=run.pk).update(metrics=found, details=details)
+        Run.objects.filter(pk=run.pk).update(metrics=metrics, details=details)
         for suffix, file in files.items():
             file.replace(target.with_suffix(suffix))
-    return {"model": str(model.uuid), "metrics": found}
+    return {"model": str(model.uuid), "metrics": metrics}

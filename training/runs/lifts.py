@@ -23,7 +23,7 @@ from webapp.config import Config
 from webapp.errors import Invalid
 from webapp.jobs import run as jobs
 from webapp.jobs.models import Job, State
-from webapp.jobs.run import Work
+from webapp.jobs.run import JobContext
 
 AT_ONCE = 256
 MOST = 10_000  # in one request; files of any length go through `manage.py lift`
@@ -59,16 +59,16 @@ def lift(actor: Account, model: Model, asked: dict[str, Any]) -> dict[str, Any] 
     try:
         poses = keypoints.from_people(people, weights.skeleton, asked)
     except keypoints.BadKeypoints as error:
-        raise Invalid(error.why, field=error.field) from None
+        raise error.refusal() from None
     if len(people) > AT_ONCE:
         return _enqueue(actor, model, asked)
-    found = predict(weights, poses)
+    result = predict(weights, poses)
     return {
         "model": str(model.uuid),
         "joints": list(weights.skeleton.keypoints),
         "people": [
             {"name": name, "pose_mm": [[round(float(v), 2) for v in joint] for joint in pose]}
-            for name, pose in zip(poses.names, found)
+            for name, pose in zip(poses.names, result)
         ],
     }
 
@@ -90,12 +90,12 @@ def result_of(job: Job) -> Path:
     return Path(settings.MEDIA_ROOT) / "lifts" / f"{job.uuid}.json"
 
 
-def perform(work: Work, config: LiftConfig) -> dict[str, Any]:
+def run_lift(context: JobContext, config: LiftConfig) -> dict[str, Any]:
     """Job: lift a stored batch and write the poses as JSON."""
     model = Model.objects.get(uuid=config.model)
     source = Path(settings.VAR) / "lifts" / config.batch
     people = lift_file(
-        weights_of(model), source, result_of(work.job), lambda done, total: work.progress(done, total, "people")
+        weights_of(model), source, result_of(context.job), lambda done, total: context.progress(done, total, "people")
     )
     return {"people": people, "model": config.model}
 
@@ -110,7 +110,7 @@ def lift_file(weights: Weights, source: Path, target: Path, progress: Any = lamb
     """2D keypoints in a file to 3D poses in a file; returns how many people. Raises keypoints.BadKeypoints."""
     total = keypoints.count(source, weights.skeleton)
     if not total:
-        raise keypoints.BadKeypoints(source.name, "holds nobody")
+        raise keypoints.BadKeypoints("holds nobody", field=source.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     done = 0
     with keypoints.writing(target, weights.skeleton, total) as writer:

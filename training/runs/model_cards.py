@@ -18,17 +18,17 @@ _MEASURES = {
 }
 
 
-def write(model: Model, run: Run, found: dict[str, Any]) -> str:
+def write(model: Model, run: Run, metrics: dict[str, Any]) -> str:
     """Markdown text of the card; figures as measured on the release's held-out pictures."""
     dataset, release = run.release.campaign.dataset, run.release
     parent = (
         f"fine-tuned from {run.started_from.name} v{run.started_from.version}" if run.started_from else "from scratch"
     )
-    intervals = found.get("interval_95", {})
+    intervals = metrics.get("interval_95", {})
     rows = [
-        f"| {title} | {found[key]} | {' to '.join(map(str, intervals[key])) if key in intervals else '–'} |"
+        f"| {title} | {metrics[key]} | {' to '.join(map(str, intervals[key])) if key in intervals else '–'} |"
         for key, title in _MEASURES.items()
-        if key in found
+        if key in metrics
     ]
     config = [f"| {k} | {v} |" for k, v in run.config.items()]
     return "\n".join(
@@ -44,15 +44,15 @@ def write(model: Model, run: Run, found: dict[str, Any]) -> str:
             f"- training data: licence {dataset.licence or 'not stated'}; {dataset.attribution or 'no attribution given'}",
             *(
                 [
-                    f"- beside it, {told['joints']} pseudo-labels of {told['people']} people (harvest `{told['harvest']}`, "
-                    f"sha256 `{told['sha256']}`): estimates, not measurements"
+                    f"- beside it, {pseudo['joints']} pseudo-labels of {pseudo['people']} people (harvest `{pseudo['harvest']}`, "
+                    f"sha256 `{pseudo['sha256']}`): estimates, not measurements"
                 ]
-                if (told := found.get("pseudo"))
+                if (pseudo := metrics.get("pseudo"))
                 else []
             ),
             f"- release `{release.uuid}`, run `{run.uuid}`, seed {run.config.get('seed')}",
             "",
-            f"## Measured on {found.get('held_out_people', 0)} held-out people",
+            f"## Measured on {metrics.get('held_out_people', 0)} held-out people",
             "",
             "| measure | value | 95 % interval (bootstrap over people) |",
             "|---|---|---|",

@@ -95,11 +95,11 @@ def run_new(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _row(name: str, found: dict[str, Any]) -> tuple[str, list[tuple[Any, str]]]:
-    intervals = found.get("interval_95", {})
+def _row(name: str, metrics: dict[str, Any]) -> tuple[str, list[tuple[Any, str]]]:
+    intervals = metrics.get("interval_95", {})
     cells = []
     for key in COLUMNS:
-        value = found.get(key)
+        value = metrics.get(key)
         low_high = intervals.get(key)
         cells.append(("–" if value is None else value, f"{low_high[0]:.1f} to {low_high[1]:.1f}" if low_high else ""))
     return name, cells
@@ -111,16 +111,16 @@ def run_page(request: HttpRequest, identity: UUID) -> HttpResponse:
     run = get_object_or_404(
         Run.objects.select_related("release__campaign", "job", "started_from", "model"), uuid=identity
     )
-    found, details = run.metrics or {}, run.details or {}
+    metrics, details = run.metrics or {}, run.details or {}
     rows = []
-    if found:
-        rows.append(_row("this run", found))
-        if "parent" in found:
-            rows.append(_row("the model it started from", found["parent"]))
-        if "noise_free" in found:
-            rows.append(_row("trained on noise-free labels (same pairs, true order)", found["noise_free"]))
-        if "chance" in found:
-            rows.append(_row("chance", found["chance"]))
+    if metrics:
+        rows.append(_row("this run", metrics))
+        if "parent" in metrics:
+            rows.append(_row("the model it started from", metrics["parent"]))
+        if "noise_free" in metrics:
+            rows.append(_row("trained on noise-free labels (same pairs, true order)", metrics["noise_free"]))
+        if "chance" in metrics:
+            rows.append(_row("chance", metrics["chance"]))
     viewer = {k: details[k] for k in ("joints", "bones", "examples", "worst") if k in details}
     return render(
         request,
@@ -144,14 +144,14 @@ def run_page(request: HttpRequest, identity: UUID) -> HttpResponse:
 def run_compare(request: HttpRequest) -> HttpResponse:
     """Runs side by side: `?run=<uuid>&run=<uuid>`, up to six."""
     require(request.user, *READERS)
-    wanted = []
+    asked = []
     for text in request.GET.getlist("run")[:MOST_COMPARED]:
         try:
-            wanted.append(UUID(text))
+            asked.append(UUID(text))
         except ValueError:
             messages.error(request, f"“{text[:60]}” is not the id of a run.")
-    known = {r.uuid: r for r in Run.objects.select_related("release__campaign", "job").filter(uuid__in=wanted)}
-    chosen = [known[w] for w in dict.fromkeys(wanted) if w in known]
+    known = {r.uuid: r for r in Run.objects.select_related("release__campaign", "job").filter(uuid__in=asked)}
+    chosen = [known[w] for w in dict.fromkeys(asked) if w in known]
     return render(
         request,
         "runs/compare.html",

@@ -59,7 +59,7 @@ def _short(value: float | int | None) -> str:
 def plots_of(runs: list[Run]) -> list[Bars]:
     """Per joint, per action, by depth gap, and the histogram, of runs that have them; runs side by side."""
     details = [run.details or {} for run in runs]
-    found = []
+    plots = []
     joints = next((d["joints"] for d in details if d.get("per_joint")), [])
     for key, title, unit in (
         ("pa_mpjpe_mm", "PA-MPJPE per keypoint", "mm"),
@@ -67,16 +67,16 @@ def plots_of(runs: list[Run]) -> list[Bars]:
     ):
         series = [_by_name(d.get("joints", []), d.get("per_joint", {}).get(key), joints) for d in details]
         if joints:
-            found.append(bars(title, unit, [words(j) for j in joints], series))
+            plots.append(bars(title, unit, [words(j) for j in joints], series))
     actions = sorted({a for d in details for a in d.get("per_action", {})})
     if len(actions) > 1:
         series = [[d.get("per_action", {}).get(a) for a in actions] for d in details]
-        found.append(bars("PA-MPJPE per action", "mm", actions, series))
+        plots.append(bars("PA-MPJPE per action", "mm", actions, series))
     gaps = next((r.metrics["by_gap"] for r in runs if (r.metrics or {}).get("by_gap")), [])
     if gaps:
         labels = [f"from {g['from_mm']:.0f} mm" for g in gaps]
         by = [{g["from_mm"]: g["error"] for g in (r.metrics or {}).get("by_gap", [])} for r in runs]
-        found.append(
+        plots.append(
             bars("Relative-label error by depth gap", "", labels, [[b.get(g["from_mm"]) for g in gaps] for b in by])
         )
     histograms = [d.get("histogram") for d in details]
@@ -86,13 +86,13 @@ def plots_of(runs: list[Run]) -> list[Bars]:
         labels = [f"{n * width:.0f} to {(n + 1) * width:.0f} mm" for n in range(longest - 1)]
         labels.append(f"{(longest - 1) * width:.0f} mm and more")
         counts = [[*h["people"], *[0] * (longest - len(h["people"]))] if h else [None] * longest for h in histograms]
-        found.append(bars("Held-out people by PA-MPJPE", "people", labels, counts))
-    return found
+        plots.append(bars("Held-out people by PA-MPJPE", "people", labels, counts))
+    return plots
 
 
-def _by_name(names: list[str], values: list[float] | None, wanted: list[str]) -> list[float | None]:
+def _by_name(names: list[str], values: list[float] | None, names_shown: list[str]) -> list[float | None]:
     known = dict(zip(names, values or []))
-    return [known.get(n) for n in wanted]
+    return [known.get(n) for n in names_shown]
 
 
 def differing(runs: list[Run]) -> list[tuple[str, list[Any]]]:
@@ -110,13 +110,13 @@ def with_pictures(run: Run, people: list[dict[str, Any]], may_see: bool) -> list
         for i in Image.objects.filter(dataset_id=run.release.campaign.dataset_id, name__in=[p["name"] for p in people])
         if may_see
     }
-    found = []
+    cards = []
     for person in people:
         points, there = person["keypoints_px"], person["present"]
         lines = [(*points[a], *points[b]) for a, b in bones if there[a] and there[b]]
         image = images.get(person["name"])
-        found.append({**person, "image": image, "lines": lines, "dots": [p for p, t in zip(points, there) if t]})
-    return found
+        cards.append({**person, "image": image, "lines": lines, "dots": [p for p, t in zip(points, there) if t]})
+    return cards
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ class LabelConfig(Config):
 
 
 def correct_probability(gap_mm: NDArray[np.floating]) -> NDArray[np.float64]:
-    """P(a merged label is right) = min(0.5 + 0.0125 per cm, 1): the authors' line fitted to their annotators."""
+    """P(an aggregated label is right) = min(0.5 + 0.0125 per cm, 1): the authors' line fitted to their annotators."""
     return np.minimum(0.5 + 0.00125 * np.abs(gap_mm), 1.0).astype(np.float64)
 
 

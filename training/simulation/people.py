@@ -29,7 +29,7 @@ SUIT = {
 
 
 @dataclass(frozen=True)
-class Dress:
+class Clothes:
     """What a person wears: a colour and a half width (mm) per bone, hair and face."""
 
     colour: Array
@@ -39,7 +39,7 @@ class Dress:
 
 
 @dataclass(frozen=True)
-class Look:
+class Lighting:
     """How a camera renders: background colours (left, right), gains, noise and blur."""
 
     ground: Array
@@ -47,7 +47,7 @@ class Look:
     noise: float
 
 
-def dress(rng: np.random.Generator, skeleton: Skeleton, loose: float = 1.0, vary: float = 0.1) -> Dress:
+def clothes(rng: np.random.Generator, skeleton: Skeleton, loose: float = 1.0, vary: float = 0.1) -> Clothes:
     """A suit in the SUIT's colours, each part off by a normal of `vary`; `loose` widens it."""
     skin = np.array([0.8, 0.6, 0.5]) * rng.uniform(0.5, 1.2)
     parts = {part: np.array(colour) + rng.normal(0, vary, 3) for part, colour in SUIT.items()}
@@ -80,7 +80,7 @@ def dress(rng: np.random.Generator, skeleton: Skeleton, loose: float = 1.0, vary
         else:
             colours.append(parts["torso"])
             widths.append(100 * loose)
-    return Dress(
+    return Clothes(
         np.clip(np.array(colours) + rng.normal(0, 0.03, (len(colours), 3)), 0, 1),
         np.array(widths, dtype=float) * rng.uniform(0.85, 1.2),
         rng.uniform(0, 0.5, 3),
@@ -88,19 +88,19 @@ def dress(rng: np.random.Generator, skeleton: Skeleton, loose: float = 1.0, vary
     )
 
 
-def look(rng: np.random.Generator, harsh: float = 1.0) -> Look:
+def lighting(rng: np.random.Generator, harsh: float = 1.0) -> Lighting:
     """A camera's background, tint and noise; `harsh` multiplies how far from neutral tints and noise are."""
-    return Look(
+    return Lighting(
         rng.uniform(0.1, 0.9, (2, 3)), np.exp(rng.normal(0, 0.12 * harsh, 3)), harsh * float(rng.uniform(0.02, 0.06))
     )
 
 
-def photograph(
+def render(
     world_mm: Array,
     camera: Camera,
     skeleton: Skeleton,
-    worn: Dress,
-    seen_as: Look,
+    worn: Clothes,
+    seen_as: Lighting,
     rng: np.random.Generator,
     size: int = 64,
 ) -> tuple[Floats, Array, Array]:
@@ -122,8 +122,8 @@ def _strokes(
     world_mm: Array,
     camera: Camera,
     skeleton: Skeleton,
-    worn: Dress,
-    seen_as: Look,
+    worn: Clothes,
+    seen_as: Lighting,
     mm: Array,
     rng: np.random.Generator,
     size: int,

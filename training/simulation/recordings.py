@@ -48,7 +48,7 @@ def studio(
     high_mm: Sequence[float] = (1600.0,),
 ) -> tuple[Camera, ...]:
     """Cameras in the corners of a room, `high_mm` above its floor (in turn), looking at 0.9 m above its middle. World: mm, z up."""
-    found = []
+    cameras = []
     for n in range(count):
         turn = 2 * np.pi * (n + 0.5) / count + rng.normal(0, 0.1)
         place = np.array(
@@ -60,8 +60,8 @@ def studio(
         right /= np.linalg.norm(right)
         rotation = np.stack([right, np.cross(ahead, right), ahead])
         matrix = np.array([[focal_px, 0, size / 2 - 0.5], [0, focal_px, size / 2 - 0.5], [0, 0, 1.0]])
-        found.append(Camera(f"cam{n + 1}", (size, size), matrix, np.zeros(5), rotation, -rotation @ place))
-    return tuple(found)
+        cameras.append(Camera(f"cam{n + 1}", (size, size), matrix, np.zeros(5), rotation, -rotation @ place))
+    return tuple(cameras)
 
 
 @dataclass(frozen=True)

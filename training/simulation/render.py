@@ -149,12 +149,12 @@ def _shot(rng: np.random.Generator, body: Body, camera: Camera, name: str) -> Sh
     keypoints = []
     for joint, (x, y), (face, gap) in zip(LSP_14.keypoints, camera.project(joints), hits):
         side, _, kind = joint.rpartition("_")
-        wanted = _SEEN_AS[kind]
+        orientation = _SEEN_AS[kind]
         seen = face < 0
         if face >= 0:
             label = body.bone_of_vertex[body.faces[face][0]]
             other_side = bool(side) and "." in label and not label.endswith("." + side[0].upper())
-            seen = _part(label) in wanted and not other_side and gap < 0.22
+            seen = _part(label) in orientation and not other_side and gap < 0.22
         keypoints.append([round(float(x), 2), round(float(y), 2), 2 if seen else 1])
     points = camera.project(vertices)
     low, high = points.min(0), points.max(0)

@@ -110,27 +110,27 @@ def stubborn(
     off = (how.slow_mm * slow + how.fast_mm * fast + how.pose_mm * of_pose) * difficulty
     off = (off + how.bias_mm * rng.standard_normal((1, joints, 3))) * factor
     off[:, 0] = 0.0
-    found = truth * rng.normal(1, 0.04) + off
+    noisy = truth * rng.normal(1, 0.04) + off
     gross, number = _stretches((frames, joints), how.bursts, how.burst_frames, rng)
     aim = rng.normal(size=(int(number.max()) + 1, joints, 3))
     aim *= rng.uniform(120, 420, (len(aim), joints, 1)) / np.linalg.norm(aim, axis=-1, keepdims=True)
-    found = found + np.where(gross[..., None], aim[number, np.arange(joints)], 0.0)
-    found[:, 0] = 0.0
-    found = _swapped(found, skeleton, how.swaps, how.swap_frames, rng)
-    error = np.linalg.norm(found - truth, axis=-1)
+    noisy = noisy + np.where(gross[..., None], aim[number, np.arange(joints)], 0.0)
+    noisy[:, 0] = 0.0
+    noisy = _swapped(noisy, skeleton, how.swaps, how.swap_frames, rng)
+    error = np.linalg.norm(noisy - truth, axis=-1)
     score = 0.908 - 0.30 * (1 - np.exp(-((error / 190) ** 1.6))) + rng.normal(0, 0.10, error.shape)
-    return found, np.clip(score, 0.01, 1.0)
+    return noisy, np.clip(score, 0.01, 1.0)
 
 
-def _swapped(found: Array, skeleton: Skeleton, share: float, length: float, rng: np.random.Generator) -> Array:
-    out = found.copy()
+def _swapped(noisy: Array, skeleton: Skeleton, share: float, length: float, rng: np.random.Generator) -> Array:
+    out = noisy.copy()
     for parts in (("shoulder", "elbow", "wrist"), ("hip", "knee", "ankle")):
-        where, _ = _stretches((len(found), 1), share, max(length, 1.0), rng)
+        where, _ = _stretches((len(noisy), 1), share, max(length, 1.0), rng)
         rows = np.flatnonzero(where[:, 0])
         for a, b in skeleton.twins:
             if any(part in a for part in parts):
                 one, other = skeleton.index(a), skeleton.index(b)
-                out[rows, one], out[rows, other] = found[rows, other], found[rows, one]
+                out[rows, one], out[rows, other] = noisy[rows, other], noisy[rows, one]
     return out
 
 
@@ -146,12 +146,12 @@ def correlated(truth: Array, skeleton: Skeleton, how: Correlated, rng: np.random
     slow = 0.98
     angle = np.radians(how.turn_deg / np.sqrt(3)) * _correlated((frames, 3), slow, rng)
     size = 1 + how.size_sd * _correlated((frames, 1, 1), slow, rng)
-    found = size * (truth + np.cross(angle[:, None], truth)) + off
-    found -= found[:, :1]
-    error = np.linalg.norm(found - truth, axis=-1)
+    shifted = size * (truth + np.cross(angle[:, None], truth)) + off
+    shifted -= shifted[:, :1]
+    error = np.linalg.norm(shifted - truth, axis=-1)
     noisy = error * np.exp(how.confidence_noise * rng.standard_normal(error.shape))
     score = 0.95 * np.exp(-((noisy / 440) ** 1.2))  # about 86 % above 0.7
-    return found, np.clip(score, 0.01, 1.0)
+    return shifted, np.clip(score, 0.01, 1.0)
 
 
 @dataclass(frozen=True)
@@ -173,18 +173,18 @@ LIGHT, HEAVY = Noise2D(), Noise2D(burst_px=70.0, bursts=0.10, swaps=0.05)
 def detected(pixels: Array, skeleton: Skeleton, how: Noise2D, rng: np.random.Generator) -> tuple[Array, Array]:
     """Detections F x J x 2 (px) and scores F x J (0: missing) of keypoints over time."""
     frames, joints = pixels.shape[:2]
-    found = pixels + how.jitter_px * _correlated(pixels.shape, how.correlation, rng)
-    found = _swapped(found, skeleton, how.swaps, how.burst_frames, rng)
-    wrong = np.linalg.norm(found - pixels, axis=-1) > 4 * how.jitter_px
+    noisy = pixels + how.jitter_px * _correlated(pixels.shape, how.correlation, rng)
+    noisy = _swapped(noisy, skeleton, how.swaps, how.burst_frames, rng)
+    wrong = np.linalg.norm(noisy - pixels, axis=-1) > 4 * how.jitter_px
     astray, number = _stretches((frames, joints), how.bursts, how.burst_frames, rng)
     drift = rng.normal(0, how.burst_px / np.sqrt(2), (int(number.max()) + 1, joints, 2))
-    found = found + np.where(astray[..., None], drift[number, np.arange(joints)], 0.0)
+    noisy = noisy + np.where(astray[..., None], drift[number, np.arange(joints)], 0.0)
     gone = astray & (rng.random((int(number.max()) + 1, joints))[number, np.arange(joints)] < how.missing)
     score = np.clip(rng.normal(0.85, 0.08, (frames, joints)), 0.05, 1.0)
     # a detector half knows: scores of wrong joints are lower on average and overlap those of right ones
     doubted = np.clip(rng.normal(0.5, 0.18, (frames, joints)), 0.05, 1.0)
     score = np.where(wrong | astray, doubted, score)
-    return np.where(gone[..., None], 0.0, found), np.where(gone, 0.0, score)
+    return np.where(gone[..., None], 0.0, noisy), np.where(gone, 0.0, score)
 
 
 def handheld(frames: int, rng: np.random.Generator) -> Array:

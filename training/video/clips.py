@@ -72,51 +72,62 @@ def follow(
 ) -> Followed:
     """Clips of F x P x J x 3 (px, px, score; 0: missing)."""
     there = np.stack([(people[:, p, :, 2] > 0).sum(axis=1) >= LEAST_JOINTS for p in range(people.shape[1])], axis=1)
-    gap = max(1, round(config.gap_s * fps))
-    done: list[Clip] = []
-    crossings: list[int] = []
-    live: list[_Track] = []
-    count = 0
-
-    def end(track: _Track, why: str) -> None:
-        live.remove(track)
-        done.append(Clip(track.person, track.first, np.array(track.slots[: track.seen - track.first + 1]), why))
-
+    follower = _Follower(config, max(1, round(config.gap_s * fps)))
     for frame in range(len(people)):
         if frame % AT_ONCE == 0:
             progress(frame, len(people), "frames followed")
             some = np.asarray(people[frame : frame + AT_ONCE])  # out of the mapped file
-        seen = some[frame % AT_ONCE]
-        for track in list(live):
-            if frame - track.seen > gap:
-                end(track, f"not seen for {config.gap_s:g} s")
-        slots = np.flatnonzero(there[frame])
-        cost = _costs(live, seen, slots, frame, config)
-        rows, columns = linear_sum_assignment(cost) if cost.size else (np.zeros(0, int), np.zeros(0, int))
-        taken = {int(r): int(c) for r, c in zip(rows, columns) if cost[r, c] < FAR}
-        for a, b in _doubtful(cost, taken, config):
-            for track in [live[a], live[b]]:
-                track.speed = np.full_like(track.speed, np.nan)  # marks its end below
-            crossings.append(frame)
-        used = set()
-        for number, track in enumerate(list(live)):
-            if np.isnan(track.speed).any():
-                end(track, "another person crosses")
-            elif number in taken:
-                used.add(taken[number])
-                _extend(track, seen[slots[taken[number]]], int(slots[taken[number]]), frame)
-        for column, slot in enumerate(slots.tolist()):
-            if column not in used:
-                count += 1
-                place = seen[slot].astype(np.float64)
-                live.append(_Track(count - 1, frame, place, np.zeros((len(place), 2)), frame, [slot]))
-        live.sort(key=lambda t: t.first)
-    for track in list(live):
-        end(track, "the video ends")
+        follower.see(frame, some[frame % AT_ONCE], np.flatnonzero(there[frame]))
+    for track in list(follower.live):
+        follower.end(track, "the video ends")
+    done = follower.done
     least = min(max(1, round(config.least_s * fps)), max((len(c.slots) for c in done), default=1))
     kept = sorted((c for c in done if len(c.slots) >= least), key=lambda c: (c.first, c.person))
     numbered = [Clip(n, c.first, c.slots, c.why) for n, c in enumerate(kept)]
-    return Followed(numbered, len(done) - len(kept), crossings)
+    return Followed(numbered, len(done) - len(kept), follower.crossings)
+
+
+class _Follower:
+    """Tracks of people, frame by frame: `live` ones, those that are `done`, frames in which two people cross."""
+
+    def __init__(self, config: ClipConfig, gap: int) -> None:
+        self.config, self.gap = config, gap
+        self.live: list[_Track] = []
+        self.done: list[Clip] = []
+        self.crossings: list[int] = []
+        self._count = 0
+
+    def end(self, track: _Track, why: str) -> None:
+        self.live.remove(track)
+        self.done.append(Clip(track.person, track.first, np.array(track.slots[: track.seen - track.first + 1]), why))
+
+    def see(self, frame: int, people: Floats, slots: NDArray[np.intp]) -> None:
+        """Continue tracks by the people of one frame, `slots` of which are there; end and begin others."""
+        for track in list(self.live):
+            if frame - track.seen > self.gap:
+                self.end(track, f"not seen for {self.config.gap_s:g} s")
+        cost = _costs(self.live, people, slots, frame, self.config)
+        rows, columns = linear_sum_assignment(cost) if cost.size else (np.zeros(0, int), np.zeros(0, int))
+        taken = {int(r): int(c) for r, c in zip(rows, columns) if cost[r, c] < FAR}
+        crossing: set[int] = set()
+        for a, b in _doubtful(cost, taken, self.config):
+            crossing |= {a, b}
+            self.crossings.append(frame)
+        used = set()
+        for number, track in enumerate(list(self.live)):
+            if number in crossing:
+                self.end(track, "another person crosses")
+            elif number in taken:
+                used.add(taken[number])
+                _extend(track, people[slots[taken[number]]], int(slots[taken[number]]), frame)
+        for column, slot in enumerate(slots.tolist()):
+            if column not in used:
+                self._begin(people[slot].astype(np.float64), slot, frame)
+        self.live.sort(key=lambda t: t.first)
+
+    def _begin(self, place: Floats, slot: int, frame: int) -> None:
+        self.live.append(_Track(self._count, frame, place, np.zeros((len(place), 2)), frame, [slot]))
+        self._count += 1
 
 
 def _extend(track: _Track, place: Floats, slot: int, frame: int) -> None:
@@ -158,11 +169,11 @@ def _costs(live: list[_Track], people: Floats, slots: NDArray[np.int64], frame: 
 
 def _doubtful(cost: Floats, taken: dict[int, int], config: ClipConfig) -> list[tuple[int, int]]:
     """Pairs of tracks that could be exchanged: it would cost little more than the assignment taken."""
-    found = []
+    gaps = []
     rows = sorted(taken)
     for n, a in enumerate(rows):
         for b in rows[n + 1 :]:
             other = cost[a, taken[b]] + cost[b, taken[a]]
             if other - cost[a, taken[a]] - cost[b, taken[b]] < config.crossing:
-                found.append((a, b))
-    return found
+                gaps.append((a, b))
+    return gaps

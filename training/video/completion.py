@@ -192,7 +192,7 @@ def complete(
         if residual < config.tolerance:
             break
     progress(config.iterations, config.iterations, "iterations")
-    found = z * unit
+    completed = z * unit
     if weight is None:
-        found = np.where(pinned, predicted, found)  # to the last bit
-    return Completed(found, done, residual, residual < config.tolerance)
+        completed = np.where(pinned, predicted, completed)  # to the last bit
+    return Completed(completed, done, residual, residual < config.tolerance)

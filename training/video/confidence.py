@@ -21,26 +21,26 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Signs:
+class UncertaintyFeatures:
     """What is known of each joint of each frame without its truth, F x J: `spread_mm` of the ensemble, `mirror_mm` between a lift and
     its mirror's, `doubt` of the 2D track (0: detection believed, 1: none)."""
 
     spread_mm: Array
     mirror_mm: Array
-    doubt: Array
+    uncertainty: Array
 
     @classmethod
-    def of(cls, plain: Array, mirrored: Array, believed: Array) -> Signs:
+    def of(cls, plain: Array, mirrored: Array, confidence: Array) -> UncertaintyFeatures:
         """From hypotheses E x F x J x 3 (mm) of the picture and of its mirror (turned back), and belief F x J in the 2D."""
         both = np.concatenate([plain, mirrored])
         spread = np.linalg.norm(both.std(axis=0), axis=-1)
-        return cls(spread, np.linalg.norm(plain.mean(axis=0) - mirrored.mean(axis=0), axis=-1), 1 - believed)
+        return cls(spread, np.linalg.norm(plain.mean(axis=0) - mirrored.mean(axis=0), axis=-1), 1 - confidence)
 
     @property
     def features(self) -> Array:
         """(F J) x 4: one, logs of spread and mirror (mm; floors keep roots finite), doubt."""
         logs = [np.log(np.maximum(v, 1.0)).ravel() for v in (self.spread_mm, self.mirror_mm)]
-        return np.stack([np.ones(self.doubt.size), *logs, self.doubt.ravel()], axis=1)
+        return np.stack([np.ones(self.uncertainty.size), *logs, self.uncertainty.ravel()], axis=1)
 
 
 @dataclass(frozen=True)
@@ -51,23 +51,27 @@ class Calibration:
     width: float
 
     @classmethod
-    def fit(cls, signs: Signs, error_mm: Array) -> Calibration:
+    def fit(cls, uncertainty_features: UncertaintyFeatures, error_mm: Array) -> Calibration:
         """Least squares on joints whose error F x J is known (NaN: unknown). Raises ValueError for fewer than 20."""
         known = np.isfinite(error_mm).ravel()
         if known.sum() < 20:
             raise ValueError(f"{int(known.sum())} joints of known error are too few to calibrate on; 20 are needed")
-        x, y = signs.features[known], np.log(np.maximum(error_mm.ravel()[known], 1.0))
+        x, y = uncertainty_features.features[known], np.log(np.maximum(error_mm.ravel()[known], 1.0))
         line = np.linalg.lstsq(x, y, rcond=None)[0]
         return cls(tuple(line.tolist()), float(np.std(y - x @ line)))
 
-    def expected_mm(self, signs: Signs) -> Array:
+    def expected_mm(self, uncertainty_features: UncertaintyFeatures) -> Array:
         """Mean error F x J (of the log-normal)."""
-        return np.asarray(np.exp(signs.features @ np.array(self.line) + self.width**2 / 2).reshape(signs.doubt.shape))
+        return np.asarray(
+            np.exp(uncertainty_features.features @ np.array(self.line) + self.width**2 / 2).reshape(
+                uncertainty_features.uncertainty.shape
+            )
+        )
 
-    def near(self, signs: Signs, within_mm: float = NEAR_MM) -> Array:
+    def near(self, uncertainty_features: UncertaintyFeatures, within_mm: float = NEAR_MM) -> Array:
         """P(error < within_mm), F x J: a joint's confidence."""
-        off = (np.log(within_mm) - signs.features @ np.array(self.line)) / max(self.width, 1e-6)
-        return np.asarray(ndtr(off).reshape(signs.doubt.shape))
+        off = (np.log(within_mm) - uncertainty_features.features @ np.array(self.line)) / max(self.width, 1e-6)
+        return np.asarray(ndtr(off).reshape(uncertainty_features.uncertainty.shape))
 
 
 def covariance_mm2(expected_mm: Array) -> Array:
@@ -78,16 +82,16 @@ def covariance_mm2(expected_mm: Array) -> Array:
 
 @dataclass(frozen=True)
 class Reliability:
-    """Joints in bins of stated confidence: `said` mean of each bin, `found` share that is near, `joints` in it; `error`: the expected
+    """Joints in bins of stated confidence: `predicted` mean of each bin, `observed` share that is near, `joints` in it; `error`: the expected
     calibration error."""
 
-    said: Array
-    found: Array
+    predicted: Array
+    observed: Array
     joints: NDArray[np.int64]
 
     @property
     def error(self) -> float:
-        return float((np.abs(self.said - self.found) * self.joints).sum() / max(self.joints.sum(), 1))
+        return float((np.abs(self.predicted - self.observed) * self.joints).sum() / max(self.joints.sum(), 1))
 
 
 def reliability(confidence: Array, near: NDArray[np.bool_], bins: int = BINS) -> Reliability:
@@ -95,6 +99,6 @@ def reliability(confidence: Array, near: NDArray[np.bool_], bins: int = BINS) ->
     place = np.minimum((confidence.ravel() * bins).astype(int), bins - 1)
     count = np.bincount(place, minlength=bins)
     some = count > 0
-    said = np.bincount(place, confidence.ravel(), minlength=bins)[some] / count[some]
-    found = np.bincount(place, near.ravel().astype(float), minlength=bins)[some] / count[some]
-    return Reliability(said, found, count[some])
+    predicted = np.bincount(place, confidence.ravel(), minlength=bins)[some] / count[some]
+    observed = np.bincount(place, near.ravel().astype(float), minlength=bins)[some] / count[some]
+    return Reliability(predicted, observed, count[some])

@@ -27,7 +27,7 @@ from training.multiview.recording import BadRecording
 from training.poses.cameras import Camera
 from training.video import confidence, filters, priors, smoothing, tracks
 from training.video.clips import Clip
-from training.video.confidence import Calibration, Signs
+from training.video.confidence import Calibration, UncertaintyFeatures
 from training.video.config import VideoConfig
 from training.video.lifting import UNKNOWN, View
 
@@ -184,16 +184,16 @@ class Window:
 
 def _windows(lengths: Sequence[int], size: int, fade: int) -> list[Window]:
     """Clips cut into windows of about `size` rows; a remainder shorter than half a window joins the last."""
-    size, found, base = max(size, 2), [], 0
+    size, windows, base = max(size, 2), [], 0
     fade = min(max(fade, 1), size // 2)
     for clip, length in enumerate(lengths):
         count = max(1, round((length - fade) / max(size - fade, 1)))
         edges = np.linspace(0, length - fade if count > 1 else length, count + 1).round().astype(int)
         for n in range(count):
             stop = length if n == count - 1 else int(edges[n + 1]) + fade
-            found.append(Window(clip, base, base + int(edges[n]), base + stop, fade if n else 0))
+            windows.append(Window(clip, base, base + int(edges[n]), base + stop, fade if n else 0))
         base += length
-    return found
+    return windows
 
 
 BLENDED = ("position", "covariance", "before", "expected_mm", "uncertainty", "offset_px")
@@ -242,19 +242,19 @@ class _Solve:
         video, config = self.video, self.config
         assert video.people is not None  # noqa: S101
         assert self.lift is not None  # noqa: S101
-        found = np.where((slots >= 0)[:, None, None], video.people[frames, np.maximum(slots, 0)], 0.0).astype(
+        track_px = np.where((slots >= 0)[:, None, None], video.people[frames, np.maximum(slots, 0)], 0.0).astype(
             np.float64
         )
-        pixels, score = found[..., :2], np.where(np.isfinite(found).all(axis=-1), found[..., 2], 0.0)
+        pixels, score = track_px[..., :2], np.where(np.isfinite(track_px).all(axis=-1), track_px[..., 2], 0.0)
         clean = tracks.clean(pixels, score, video.skeleton, config.tracks, video.fps)
         known = np.broadcast_to(clean.known, score.shape)
         plain, turned = self.lift(np.where(known[..., None], clean.pixels, np.nan), video.view)
         raw = self.lift(np.where((score > 0)[..., None], pixels, np.nan), video.view)
-        signs = Signs.of(np.nan_to_num(plain), np.nan_to_num(turned), clean.weight)
-        expected = self.calibration.expected_mm(signs)
+        features = UncertaintyFeatures.of(np.nan_to_num(plain), np.nan_to_num(turned), clean.weight)
+        expected = self.calibration.expected_mm(features)
         lifted = np.nan_to_num((plain.mean(axis=0) + turned.mean(axis=0)) / 2)
         there = np.isfinite(plain[0]).all(axis=-1)
-        relative, method = self._smoothed(lifted, self.calibration.near(signs) * there)
+        relative, method = self._smoothed(lifted, self.calibration.near(features) * there)
         before = filters.interpolated(_flat(raw[0].mean(axis=0)), np.isfinite(_flat(raw[0][0]))).reshape(lifted.shape)
         depth = self._placed(relative, clean.pixels, np.where(known, np.maximum(clean.weight, 0.02), 0.0))
         outcome = np.where(~there, Outcome.NOBODY, np.where(known & (clean.weight > 0), Outcome.FOUND, Outcome.UNSEEN))
@@ -267,11 +267,11 @@ class _Solve:
         assert video.poses_mm is not None  # noqa: S101
         assert video.score is not None  # noqa: S101
         there = slots >= 0
-        given = np.asarray(video.poses_mm[frames, np.maximum(slots, 0)], dtype=np.float64)
+        poses = np.asarray(video.poses_mm[frames, np.maximum(slots, 0)], dtype=np.float64)
         score = np.where(there[:, None], np.asarray(video.score[frames, np.maximum(slots, 0)], dtype=np.float64), 0.0)
-        known = np.isfinite(given).all(axis=-1) & np.isfinite(score) & (score > 0)
+        known = np.isfinite(poses).all(axis=-1) & np.isfinite(score) & (score > 0)
         root = video.skeleton.index(video.skeleton.root)
-        relative = np.where(known[..., None], given - np.nan_to_num(given[:, root : root + 1]), 0.0)
+        relative = np.where(known[..., None], poses - np.nan_to_num(poses[:, root : root + 1]), 0.0)
         filled = filters.interpolated(_flat(relative), np.repeat(known, 3, axis=1)).reshape(relative.shape)
         score = np.where(known, np.clip(np.nan_to_num(score), 0, 1), 0.0)
         smooth, method = self._smoothed(filled, score)
@@ -378,12 +378,12 @@ def _keep(arrays: Harvest, video: Video, config: VideoConfig) -> None:
 
 def _digest(video: Video) -> str:
     """Of what was detected or predicted, read piece by piece."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for values in (video.people, video.poses_mm, video.score):
         if values is not None:
             for first in range(0, len(values), 4096):
-                found.update(np.ascontiguousarray(values[first : first + 4096]).tobytes())
-    return found.hexdigest()
+                digest.update(np.ascontiguousarray(values[first : first + 4096]).tobytes())
+    return digest.hexdigest()
 
 
 @dataclass
@@ -407,8 +407,8 @@ class _State:
         key = hashlib.sha256(repr(about).encode()).hexdigest()
         path = folder / "state.json"
         try:
-            said = json.loads(path.read_text())
-            done = int(said["done"]) if said["key"] == key else 0
+            saved = json.loads(path.read_text())
+            done = int(saved["done"]) if saved["key"] == key else 0
         except (OSError, ValueError, KeyError):
             done = 0
         state = cls(path, key, done)

@@ -15,12 +15,13 @@ from labeling.crowd.anatomy import BETWEEN
 from labeling.releasing.reading import unlabelled
 from labeling.skeletons import ALIASES, Skeleton, twin_of
 from training.lifter import bones, predict
+from webapp.errors import InputError
 
 Array = NDArray[np.float64]
 LEAST_JOINTS = 2  # a frame with fewer detections is not lifted
 
 
-class BadLifter(ValueError):
+class BadLifter(InputError):
     """Models that cannot lift these detections."""
 
 
@@ -37,28 +38,28 @@ class View:
         return cls((focal_px, focal_px), ((size[0] - 1) / 2, (size[1] - 1) / 2)) if focal_px else cls()
 
 
-def in_skeleton(people: NDArray[np.floating], given: Skeleton, wanted: Skeleton) -> NDArray[np.floating]:
+def in_skeleton(people: NDArray[np.floating], source: Skeleton, target: Skeleton) -> NDArray[np.floating]:
     """Detections ... x J x 3 (px, px, score) in the wanted skeleton's joints; those that nothing says are 0.
 
     A joint between others has the lowest of their scores. Raises BadLifter where fewer than six joints are found.
     """
-    if given.keypoints == wanted.keypoints:
+    if source.keypoints == target.keypoints:
         return people
-    place = {ALIASES.get(n, n): j for j, n in enumerate(given.keypoints)}
-    out = np.zeros((*people.shape[:-2], len(wanted.keypoints), 3), dtype=people.dtype)
-    found = 0
-    for j, name in enumerate(wanted.keypoints):
+    place = {ALIASES.get(n, n): j for j, n in enumerate(source.keypoints)}
+    out = np.zeros((*people.shape[:-2], len(target.keypoints), 3), dtype=people.dtype)
+    mapped_count = 0
+    for j, name in enumerate(target.keypoints):
         parts = {name: 1.0} if name in place else BETWEEN.get(name, {})
         if not parts or not set(parts) <= set(place):
             continue
-        found += 1
+        mapped_count += 1
         some = people[..., [place[p] for p in parts], :]
         weight = np.array(list(parts.values()))[:, None]
         there = np.asarray((some[..., 2] > 0).all(axis=-1))
         out[..., j, :2] = np.where(there[..., None], (some[..., :2] * weight).sum(axis=-2), 0.0)
         out[..., j, 2] = np.where(there, some[..., 2].min(axis=-1), 0.0)
-    if found < 6:
-        raise BadLifter(f"only {found} joints of {wanted.name} can be had from {given.name}")
+    if mapped_count < 6:
+        raise BadLifter(f"only {mapped_count} joints of {target.name} can be had from {source.name}")
     return out
 
 
@@ -97,7 +98,7 @@ class Ensemble:
 
     def _lift(self, model: predict.Model, pixels: Array, view: View) -> Array:
         count = len(pixels)
-        found = np.full((*pixels.shape[:2], 3), np.nan)
+        poses_mm = np.full((*pixels.shape[:2], 3), np.nan)
         some = np.isfinite(pixels).all(axis=-1).sum(axis=1) >= LEAST_JOINTS
         if some.any():
             few = int(some.sum())
@@ -107,8 +108,8 @@ class Ensemble:
             poses = unlabelled(model.skeleton, [""] * few, pixels[some], focal, principal)
             lifted = predict.predict(model, poses).astype(np.float64)
             root = model.skeleton.index(model.skeleton.root)
-            found[some] = (lifted - lifted[:, root : root + 1]) * self._unit(model, lifted)
-        return found.reshape(count, -1, 3)
+            poses_mm[some] = (lifted - lifted[:, root : root + 1]) * self._unit(model, lifted)
+        return poses_mm.reshape(count, -1, 3)
 
     @staticmethod
     def _unit(model: predict.Model, lifted: Array) -> float:

@@ -18,22 +18,22 @@ CURVES = ("error_px", "expected_mm", "shaking_before_mm", "shaking_after_mm")
 
 
 def timeline(
-    found: Harvest, fps: float, *, progress: Callable[[int, int, str], None] = lambda *_: None
+    result: Harvest, fps: float, *, progress: Callable[[int, int, str], None] = lambda *_: None
 ) -> NDArray[np.float32]:
     """Rows x CURVES: mean reprojection error (px), mean expected error (mm), and mean second difference (mm) at 10 frames a second of
     the joints around their middle, as lifted and as harvested."""
-    rows = len(found.position)
+    rows = len(result.position)
     out = np.zeros((rows, len(CURVES)), dtype=np.float32)
     scale = (fps / 10) ** 2
     for start in range(0, rows, AT_ONCE):
         progress(start, rows, "frames looked through")
         few = slice(start, min(start + AT_ONCE, rows))
-        seen = np.asarray(found.seen[few, 0])
-        off = np.linalg.norm(found.offset_px[few, 0], axis=-1)
+        seen = np.asarray(result.seen[few, 0])
+        off = np.linalg.norm(result.offset_px[few, 0], axis=-1)
         out[few, 0] = (off * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-        out[few, 1] = np.asarray(found.expected_mm[few]).mean(axis=1)
+        out[few, 1] = np.asarray(result.expected_mm[few]).mean(axis=1)
         wide = slice(max(start - 1, 0), min(few.stop + 1, rows))
-        for column, values in ((2, found.before), (3, found.position)):
+        for column, values in ((2, result.before), (3, result.position)):
             some = np.asarray(values[wide], dtype=np.float64)
             some = some - some.mean(axis=1, keepdims=True)
             if len(some) > 2:
@@ -46,7 +46,7 @@ def timeline(
 
 def report(
     video: Video,
-    found: Harvest,
+    result: Harvest,
     followed: Followed,
     notes: list[str],
     *,
@@ -54,11 +54,11 @@ def report(
 ) -> dict[str, Any]:
     """Tables and findings in words; plain numbers, no NaN."""
     names = video.skeleton.keypoints
-    outcome = np.asarray(found.outcome)
+    outcome = np.asarray(result.outcome)
     good = outcome == Outcome.FOUND
-    error = np.asarray(found.error_px)[:, 0]
-    seen = np.asarray(found.seen)[:, 0]
-    expected = np.asarray(found.expected_mm)
+    error = np.asarray(result.error_px)[:, 0]
+    seen = np.asarray(result.seen)[:, 0]
+    expected = np.asarray(result.expected_mm)
     joints = []
     for j, name in enumerate(names):
         some = seen[:, j]
@@ -66,7 +66,7 @@ def report(
             {
                 "name": name,
                 "found": int(good[:, j].sum()),
-                "kept": int(np.asarray(found.kept[:, j]).sum()),
+                "kept": int(np.asarray(result.kept[:, j]).sum()),
                 "median_px": round(float(np.median(error[some, j])), 2) if some.any() else 0.0,
                 "spread_mm": round(float(np.median(expected[:, j])), 1),
             }
@@ -75,28 +75,28 @@ def report(
         "harvester": "video",
         "frames": video.rows,
         "found": int(good.sum()),
-        "kept": int(np.asarray(found.kept).sum()),
+        "kept": int(np.asarray(result.kept).sum()),
         "median_px": round(float(np.median(error[seen])), 2) if seen.any() else 0.0,
         "outcomes": {OUTCOMES[o]: int((outcome == o).sum()) for o in Outcome},
         "outcome_names": [OUTCOMES[o] for o in Outcome],
         "joints": joints,
         "cameras": [],
-        "clips": _clips(video, found),
-        "controls": _controls(video, found, progress),
-        "findings": notes + _findings(video, found, followed),
+        "clips": _clips(video, result),
+        "controls": _controls(video, result, progress),
+        "findings": notes + _findings(video, result, followed),
     }
 
 
-def _clips(video: Video, found: Harvest) -> list[dict[str, Any]]:
-    base, told = 0, []
+def _clips(video: Video, result: Harvest) -> list[dict[str, Any]]:
+    base, clips = 0, []
     for clip in video.clips:
         rows = slice(base, base + len(clip.slots))
-        seen = np.asarray(found.seen[rows, 0])
-        error = np.asarray(found.error_px[rows, 0])
-        position = np.asarray(found.position[rows])[:: max(1, len(clip.slots) // 2000)]
+        seen = np.asarray(result.seen[rows, 0])
+        error = np.asarray(result.error_px[rows, 0])
+        position = np.asarray(result.position[rows])[:: max(1, len(clip.slots) // 2000)]
         tree = video.skeleton.tree
         lengths = smoothing.bone_lengths(position, np.ones(position.shape[:2]), video.skeleton)
-        told.append(
+        clips.append(
             {
                 "person": clip.person,
                 "row": base,
@@ -105,8 +105,8 @@ def _clips(video: Video, found: Harvest) -> list[dict[str, Any]]:
                 "ends": clip.why,
                 "missing": int((clip.slots < 0).sum()),
                 "median_px": round(float(np.median(error[seen])), 2) if seen.any() else 0.0,
-                "expected_mm": round(float(np.mean(found.expected_mm[rows])), 1),
-                "outcome": _outcome(found, rows),
+                "expected_mm": round(float(np.mean(result.expected_mm[rows])), 1),
+                "outcome": _outcome(result, rows),
                 "lengths_mm": {
                     f"{video.skeleton.keypoints[a]} to {video.skeleton.keypoints[b]}": round(float(length), 1)
                     for (a, b), length in zip(tree, lengths)
@@ -114,10 +114,10 @@ def _clips(video: Video, found: Harvest) -> list[dict[str, Any]]:
             }
         )
         base += len(clip.slots)
-    return told
+    return clips
 
 
-def _controls(video: Video, found: Harvest, progress: Callable[[int, int, str], None]) -> list[dict[str, str | float]]:
+def _controls(video: Video, result: Harvest, progress: Callable[[int, int, str], None]) -> list[dict[str, str | float]]:
     """What plain filters make of the same first lift, beside the harvest: shaking (mean second difference at 10 frames a second, mm),
     how much bones change their length (standard deviation over a clip, mm), and how far they were moved from the first lift (mm)."""
     sums: dict[str, list[Array]] = {}
@@ -127,19 +127,19 @@ def _controls(video: Video, found: Harvest, progress: Callable[[int, int, str], 
         for start in range(base, base + len(clip.slots), AT_ONCE):
             progress(start, video.rows, "frames compared")
             rows = slice(start, min(start + AT_ONCE, base + len(clip.slots)))
-            first = np.asarray(found.before[rows], dtype=np.float64)
+            first = np.asarray(result.before[rows], dtype=np.float64)
             first = first - first[:, root : root + 1]
-            now = np.asarray(found.position[rows], dtype=np.float64)
+            now = np.asarray(result.position[rows], dtype=np.float64)
             shape, flat = first.shape, first.reshape(len(first), -1)
-            noise = np.repeat(np.maximum(np.asarray(found.expected_mm[rows], dtype=np.float64), 5.0), 3, axis=1)
-            made = {
+            noise = np.repeat(np.maximum(np.asarray(result.expected_mm[rows], dtype=np.float64), 5.0), 3, axis=1)
+            methods = {
                 "as lifted at first": flat,
                 "Savitzky-Golay, 5 frames": filters.savitzky_golay(flat, 5, 2),
                 "Butterworth, 2.2 Hz": filters.butterworth(flat, fps, 2.2),
                 "Kalman and RTS": filters.kalman_rts(flat, noise, fps, 1000.0),
                 "this harvest": (now - now[:, root : root + 1]).reshape(len(first), -1),
             }
-            for name, values in made.items():
+            for name, values in methods.items():
                 pose = values.reshape(shape)
                 bent = np.linalg.norm(np.diff(pose, n=2, axis=0), axis=-1).sum() * (fps / 10) ** 2 / shape[1]
                 varied = np.linalg.norm(pose[:, child] - pose[:, parent], axis=-1).std(axis=0).mean() * len(pose)
@@ -151,49 +151,49 @@ def _controls(video: Video, found: Harvest, progress: Callable[[int, int, str], 
     return [{"name": n, **{k: round(float(x), 2) for k, x in zip(keys, v)}} for n, v in table.items()]
 
 
-def _outcome(found: Harvest, rows: slice) -> str:
+def _outcome(result: Harvest, rows: slice) -> str:
     if rows.stop - rows.start == 1:
         return "one frame: lifted alone"
-    if not (np.asarray(found.outcome[rows]) == Outcome.FOUND).any():
+    if not (np.asarray(result.outcome[rows]) == Outcome.FOUND).any():
         return "nobody sure: every joint follows from guesses"
-    if np.asarray(found.method[rows]).any():
+    if np.asarray(result.method[rows]).any():
         return "smoothed plainly in part: low rank moved sure joints too far"
     return "completed"
 
 
-def _findings(video: Video, found: Harvest, followed: Followed) -> list[str]:
-    told = []
+def _findings(video: Video, result: Harvest, followed: Followed) -> list[str]:
+    findings = []
     people = len({c.person for c in video.clips})
     if people > 1:
-        told.append(
+        findings.append(
             f"{people} clips: people come and go, or who is who could not be told; each is harvested on its own"
         )
     for frame in followed.crossings[:5]:
-        told.append(f"two people cross in frame {frame}: their clips are cut there")
+        findings.append(f"two people cross in frame {frame}: their clips are cut there")
     if followed.left_out:
-        told.append(f"{followed.left_out} clips are too short and left out")
+        findings.append(f"{followed.left_out} clips are too short and left out")
     if video.fps > 120:
-        told.append(f"{video.fps:g} frames a second: taken as slow motion of real time; check the frame rate")
-    told += _stuck(video)
+        findings.append(f"{video.fps:g} frames a second: taken as slow motion of real time; check the frame rate")
+    findings += _stuck(video)
     base = 0
     for clip in video.clips:
-        name = _outcome(found, slice(base, base + len(clip.slots)))
+        name = _outcome(result, slice(base, base + len(clip.slots)))
         if name != "completed":
-            told.append(f"clip {clip.person + 1} from frame {clip.first}: {name}")
+            findings.append(f"clip {clip.person + 1} from frame {clip.first}: {name}")
         gone = int((clip.slots < 0).sum())
         if gone:
-            told.append(
+            findings.append(
                 f"clip {clip.person + 1}: nobody is seen in {gone} frames, which were filled from their neighbours"
             )
         base += len(clip.slots)
-    return told[:60]
+    return findings[:60]
 
 
 def _stuck(video: Video) -> list[str]:
     """Joints whose detection stays where it is while the person moves."""
     if video.people is None:
         return []
-    told, least = [], max(3, round(STILL_S * video.fps))
+    findings, least = [], max(3, round(STILL_S * video.fps))
     for clip in video.clips:
         if len(clip.slots) < least:
             continue
@@ -210,7 +210,7 @@ def _stuck(video: Video) -> list[str]:
         if not len(known) or np.median(known) < 4 * STILL_PX:
             continue  # everything stands still
         for j in np.flatnonzero(spread < STILL_PX):
-            told.append(
+            findings.append(
                 f"clip {clip.person + 1}: the detections of {video.skeleton.keypoints[j]} never move; they look stuck"
             )
-    return told
+    return findings

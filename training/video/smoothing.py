@@ -54,19 +54,19 @@ def smooth(
     if not (np.isfinite(predicted).all() and np.isfinite(score).all()):
         raise ValueError("predictions or scores hold NaN or infinity")
     weight = np.maximum(np.clip(score / config.full, 0, 1) ** config.power, config.least) * (score > 0)
-    found = low_rank(predicted, weight, config, fps, prior)
+    smoothed = low_rank(predicted, weight, config, fps, prior)
     sure = score > 0.7
-    moved = float(np.linalg.norm(found - predicted, axis=-1)[sure].mean()) if sure.any() else 0.0
+    moved = float(np.linalg.norm(smoothed - predicted, axis=-1)[sure].mean()) if sure.any() else 0.0
     method: Literal["low-rank", "plain"] = "low-rank"
-    if not np.isfinite(found).all() or moved > config.most_moved_mm:
+    if not np.isfinite(smoothed).all() or moved > config.most_moved_mm:
         method = "plain"
         rows = np.repeat(np.maximum(weight, 1e-6), 3, axis=1)
-        found = filters.smoothed(predicted.reshape(len(predicted), -1), rows, 1.0 * (fps / USUAL_FPS) ** 4).reshape(
+        smoothed = filters.smoothed(predicted.reshape(len(predicted), -1), rows, 1.0 * (fps / USUAL_FPS) ** 4).reshape(
             predicted.shape
         )
     if skeleton is not None and config.bones > 0:
-        found = to_lengths(found, bone_lengths(found, score, skeleton), skeleton, config.bones)
-    return Smoothed(found, method, moved)
+        smoothed = to_lengths(smoothed, bone_lengths(smoothed, score, skeleton), skeleton, config.bones)
+    return Smoothed(smoothed, method, moved)
 
 
 def low_rank(
@@ -142,6 +142,6 @@ def to_lengths(positions: Array, lengths: Array, skeleton: Skeleton, part: float
     for (parent, child), length in zip(skeleton.tree, lengths):
         bone = positions[:, child] - positions[:, parent]
         now = np.linalg.norm(bone, axis=-1, keepdims=True)
-        wanted = now + part * (length - now)
-        out[:, child] = out[:, parent] + bone * np.where(now > 1e-9, wanted / np.maximum(now, 1e-9), 1.0)
+        target_mm = now + part * (length - now)
+        out[:, child] = out[:, parent] + bone * np.where(now > 1e-9, target_mm / np.maximum(now, 1e-9), 1.0)
     return out

@@ -71,10 +71,10 @@ def clean(pixels: Array, score: Array, skeleton: Skeleton, config: TrackConfig, 
         track = _low_rank(right, track, weight, base > 0, config, scale / config.gross, fps)
         weight = base / (1 + (np.linalg.norm(right - track, axis=-1) / scale) ** 2)
     off = np.linalg.norm(right - track, axis=-1)
-    believed = np.where(base > 0, np.minimum(base / SURE, 1) / (1 + (off / max(config.keep * scale, 1e-9)) ** 2), 0.0)
+    confidence = np.where(base > 0, np.minimum(base / SURE, 1) / (1 + (off / max(config.keep * scale, 1e-9)) ** 2), 0.0)
     if config.keep:
-        track = track + believed[..., None] * (right - track)
-    return Tracks(track + shared, believed, swapped, known)
+        track = track + confidence[..., None] * (right - track)
+    return Tracks(track + shared, confidence, swapped, known)
 
 
 def _shakes(off: Array, sure: NDArray[np.bool_]) -> bool:

@@ -70,8 +70,8 @@ class Accounts(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Generi
         """Make an account (admins)."""
         require(request.user, Role.ADMIN)
         asked = read(AccountRequest, request.data)
-        made = people.create(request.user, **asked.model_dump())
-        return Response(AccountShape(made).data, 201)
+        account = people.create(request.user, **asked.model_dump())
+        return Response(AccountShape(account).data, 201)
 
     @extend_schema(request=AccountChange, responses=AccountShape)
     def partial_update(self, request: Request, id: UUID) -> Response:
@@ -142,8 +142,8 @@ class Tokens(mixins.ListModelMixin, viewsets.GenericViewSet):
         asked = read(TokenRequest, request.data)
         if isinstance(request.auth, ApiToken) and set(asked.scopes) - set(request.auth.scopes):
             raise NotAllowed("A token cannot make one that may do more.", field="scopes", fix="sign in with a password")
-        made, text = tokens.issue(request.user, name=asked.name, scopes=asked.scopes)
-        data: dict[str, Any] = TokenShape(made).data | {"token": text}
+        token, text = tokens.issue(request.user, name=asked.name, scopes=asked.scopes)
+        data: dict[str, Any] = TokenShape(token).data | {"token": text}
         return Response(data, 201)
 
     @extend_schema(responses={204: None})

@@ -294,12 +294,12 @@ def people_page(request: HttpRequest) -> HttpResponse:
             return redirect("people")
         except Refusal as error:
             messages.error(request, str(error))
-    found = Account.objects.order_by("username").annotate(
+    accounts = Account.objects.order_by("username").annotate(
         has_factor=Exists(TOTPDevice.objects.filter(user=OuterRef("pk"), confirmed=True))
     )
     if words := request.GET.get("q", "").strip():
-        found = found.filter(username__icontains=words[:150])
-    page = Paginator(found, 50).get_page(request.GET.get("page"))
+        accounts = accounts.filter(username__icontains=words[:150])
+    page = Paginator(accounts, 50).get_page(request.GET.get("page"))
     fresh = request.session.pop(FRESH, None) if request.method == "GET" else None
     return render(
         request, "accounts/people.html", {"page": page, "roles": Role.values, "fresh": fresh, "post": post, "q": words}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from django.db.models import TextChoices
 
 from webapp.errors import NotAllowed
-
-if TYPE_CHECKING:
-    from webapp.accounts.models import Account
 
 
 class Role(TextChoices):
@@ -23,7 +20,13 @@ STAFF = (Role.ADMIN, Role.REVIEWER)
 READERS = (*STAFF, Role.RESEARCHER)  # of campaigns, releases, runs and models
 
 
-def require(actor: Account, *roles: str) -> None:
+class Actor(Protocol):
+    """Whoever asks for something: an account, or nobody who is signed in."""
+
+    def is_one_of(self, *roles: str) -> bool: ...
+
+
+def require(actor: Actor, *roles: str) -> None:
     """Raise NotAllowed unless the actor is signed in, active and has one of the roles."""
     if not getattr(actor, "is_authenticated", False) or not actor.is_one_of(*roles):
         raise NotAllowed(

@@ -72,8 +72,8 @@ def take(limit: Limit, who: str) -> None:
         )
         if counted:
             return
-        row, made = Attempts.objects.get_or_create(key=key, defaults={"since": now})
-        if made:
+        row, is_new = Attempts.objects.get_or_create(key=key, defaults={"since": now})
+        if is_new:
             return
     wait = max(1, int(limit.window_s - (now - row.since).total_seconds()) + 1)
     raise TooOften(f"Too many {limit.what}.", fix=f"try again in {-(-wait // 60)} minutes", retry_after_ms=1000 * wait)
@@ -88,7 +88,7 @@ def forget(limit: Limit, who: str) -> None:
     Attempts.objects.filter(key=_key(limit, who)).delete()
 
 
-def sweep() -> None:
+def forget_old() -> None:
     Attempts.objects.filter(since__lt=clock.now() - timedelta(days=1)).delete()
 
 

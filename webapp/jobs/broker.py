@@ -1,7 +1,7 @@
 """The embedded broker: kombu's filesystem transport, which survives what a kill or a full disk leaves behind.
 
 A message is written aside and renamed, so that nobody reads half of one. An empty or broken one is thrown away: the job's row is
-the truth, and the sweep rings again.
+the truth, and waiting jobs are notified again.
 """
 
 from __future__ import annotations

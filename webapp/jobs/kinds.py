@@ -8,11 +8,10 @@ from webapp.catalog import Catalog, Offer
 
 @dataclass(frozen=True)
 class JobKind(Offer):
-    """run(context, config) -> result as JSON. `queue`: heavy ones run one at a time; `explains`: errors of its libraries are
-    written for people; `after`: 'module:function' that tidies up once a job of this kind has ended, however it ended."""
+    """run(context, config) -> result as JSON. `queue`: heavy ones run one at a time; `after`: 'module:function' that
+    tidies up once a job of this kind has ended, however it ended."""
 
     queue: Literal["light", "heavy"] = "light"
-    explains: bool = False
     after: str = ""
 
 

@@ -1,4 +1,4 @@
-"""Files that a job may still need, and the sweep of those that nobody needs any more.
+"""Files that a job may still need, and the removal of those that nobody needs any more.
 
 A failed or cancelled job may be continued for `KEEP_UPLOADS_S`: so long its upload and its checkpoints stay. What requests and
 killed workers left half-written goes as soon as it is certain that nobody writes it any more.
@@ -42,7 +42,7 @@ def may_continue_until(job: Job) -> datetime | None:
     return job.finished_at + timedelta(seconds=settings.KEEP_UPLOADS_S)
 
 
-def sweep(in_flight_s: float = IN_FLIGHT_S) -> int:
+def remove(in_flight_s: float = IN_FLIGHT_S) -> int:
     """Delete files that no job needs; returns how many files and folders went. Safe to run at any time, any number of times.
 
     `in_flight_s`: how long a file that belongs to no job may be one that a request is still writing.

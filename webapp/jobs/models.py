@@ -1,4 +1,4 @@
-"""A Job: one piece of long work. The row is the truth; the broker is only a bell."""
+"""A Job: one piece of long work. The row is the truth; the broker only notifies."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FINISHED = (State.DONE, State.FAILED, State.CANCELLED)
 
 class Job(models.Model):
     """`subject`: uuid of the thing that the job is about, for the thing's own page. `stops`: how many workers ended one
-    after the other under this job without getting further than `best`. `rings`: how often the broker was told since the
+    after the other under this job without getting further than `best`. `notifications`: how often the broker was notified since the
     job waits."""
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -38,8 +38,8 @@ class Job(models.Model):
     best = models.BigIntegerField(default=0)
     created_by = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True)
     created_at = models.DateTimeField(auto_now_add=True)
-    rung_at = models.DateTimeField(null=True)
-    rings = models.PositiveSmallIntegerField(default=0)
+    notified_at = models.DateTimeField(null=True)
+    notifications = models.PositiveSmallIntegerField(default=0)
     started_at = models.DateTimeField(null=True)
     heartbeat_at = models.DateTimeField(null=True)
     finished_at = models.DateTimeField(null=True)

@@ -25,9 +25,10 @@ from django.db.models.functions import Greatest, Now
 from webapp import audit, clock
 from webapp.accounts.models import Account
 from webapp.catalog import load
-from webapp.errors import Conflict, DiskFull, NotAllowed, Refusal, of_the_machine, without_paths
+from webapp.errors import Conflict, DiskFull, InputError, NotAllowed, Refusal, of_the_machine, without_paths
 from webapp.jobs import leftovers
-from webapp.jobs.kinds import JobKind, job_kinds
+from webapp.jobs.celery_app import app
+from webapp.jobs.kinds import job_kinds
 from webapp.jobs.models import FINISHED, Job, JobLine, State
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ BEAT_S = 2.0
 REPORT_S = 0.25  # progress is written at most so often
 ENDING_S = 60.0  # how long the end of a job waits for a database that is away
 MOST_STOPS = 3  # workers that may end under a job one after the other without getting further
-MOST_RING_WAIT_S = 600.0
+MOST_NOTIFY_WAIT_S = 600.0
 ALIVE = (State.RUNNING, State.CANCELLING)
 
 
@@ -47,7 +48,7 @@ class Superseded(Exception):
     """Raised when another worker has taken the job over: this one must not write any more."""
 
 
-class Work:
+class JobContext:
     """What the running code of a job sees: its configuration, a folder for checkpoints, and ways to report."""
 
     def __init__(self, job: Job) -> None:
@@ -112,9 +113,9 @@ class Work:
 class _Pulse(threading.Thread):
     """Heartbeat and progress from a thread of its own: long steps say nothing for minutes, and hold transactions."""
 
-    def __init__(self, work: Work) -> None:
-        super().__init__(daemon=True, name=f"pulse of job {work.job.pk}")
-        self.work = work
+    def __init__(self, context: JobContext) -> None:
+        super().__init__(daemon=True, name=f"pulse of job {context.job.pk}")
+        self.context = context
         self._news: dict[str, Any] = {}
         self.state: str | None = State.RUNNING
         self._guard = threading.Lock()
@@ -147,9 +148,9 @@ class _Pulse(threading.Thread):
         with self._guard:
             news, self._news = self._news, {}
         try:
-            self.state = self.work.beat(news)
+            self.state = self.context.beat(news)
         except (DatabaseError, InterfaceError):
-            log.warning("heartbeat of job %s failed", self.work.job.uuid, exc_info=True)
+            log.warning("heartbeat of job %s failed", self.context.job.uuid, exc_info=True)
             with self._guard:
                 self._news = news | self._news
             connection.close()
@@ -158,7 +159,7 @@ class _Pulse(threading.Thread):
 def enqueue(
     actor: Account | None, kind: str, config: dict[str, Any], *, title: str = "", subject: object = None
 ) -> Job:
-    """Record a job and ring the bell once the transaction is committed. `subject`: uuid of what it is about."""
+    """Record a job and notify a worker once the transaction is committed. `subject`: uuid of what it is about."""
     offer = job_kinds[kind]
     job = Job.objects.create(
         kind=kind,
@@ -170,17 +171,15 @@ def enqueue(
     )
     if actor is not None:
         audit.record(actor, f"job.{kind}", job)
-    transaction.on_commit(lambda: ring(job))
+    transaction.on_commit(lambda: notify(job))
     return job
 
 
-def ring(job: Job) -> None:
-    from webapp.jobs.tasks import run_job
-
-    Job.objects.filter(pk=job.pk).update(rung_at=Now(), rings=F("rings") + 1)
+def notify(job: Job) -> None:
+    Job.objects.filter(pk=job.pk).update(notified_at=Now(), notifications=F("notifications") + 1)
     try:
-        run_job.apply_async((job.pk,), queue=job.queue, retry=False)
-    except Exception:  # the row waits for the sweep, which rings again
+        app.send_task("webapp.jobs.tasks.run_job", (job.pk,), queue=job.queue, retry=False)
+    except Exception:  # the row waits for `requeue`, which notifies again
         log.exception("the broker did not take job %s", job.uuid)
 
 
@@ -207,17 +206,17 @@ def retry(actor: Account, job: Job) -> Job:
         raise NotAllowed("Only an admin or the one who started a job may continue it.")
     with transaction.atomic():
         changed = Job.objects.filter(pk=job.pk, state__in=(State.FAILED, State.CANCELLED)).update(
-            state=State.QUEUED, error=None, finished_at=None, stops=0, best=0, rings=0
+            state=State.QUEUED, error=None, finished_at=None, stops=0, best=0, notifications=0
         )
         if not changed:
             raise Conflict("Only a failed or cancelled job can be continued.", field="state")
         audit.record(actor, "job.continue", job)
     job.refresh_from_db()
-    ring(job)
+    notify(job)
     return job
 
 
-def sweep() -> None:
+def requeue() -> None:
     """Ring again for jobs that wait unheard; give back jobs whose worker fell silent. All by the database's clock."""
     silent = Q(heartbeat_at__lt=clock.ago(settings.JOB_SILENCE_S))
     for job in Job.objects.filter(silent, state=State.RUNNING):
@@ -229,17 +228,17 @@ def sweep() -> None:
             _tell(job)
     now = clock.now()
     for job in Job.objects.filter(state=State.QUEUED).order_by("pk")[:500]:
-        # Each silence is twice as long as the last: the bell is rarely lost, and a queue that is long already does not
-        # grow by jobs that wait in it. A worker that ends a job rings for the next one anyway.
-        wait = min(2.0 * settings.JOB_SWEEP_S * 2 ** max(job.rings - 1, 0), MOST_RING_WAIT_S)
-        if job.rung_at is None or (now - job.rung_at).total_seconds() > wait:
-            ring(job)
+        # Each silence is twice as long as the last: a message is rarely lost, and a queue that is long already does not
+        # grow by jobs that wait in it. A worker that ends a job notifications for the next one anyway.
+        wait = min(2.0 * settings.JOB_REQUEUE_S * 2 ** max(job.notifications - 1, 0), MOST_NOTIFY_WAIT_S)
+        if job.notified_at is None or (now - job.notified_at).total_seconds() > wait:
+            notify(job)
 
 
 def _give_back(job: Job, why: str, still: Q | None = None) -> None:
     """Queue a job again whose worker is gone; one that ends its workers without getting further has failed."""
     stops = 1 if job.done > job.best else job.stops + 1
-    news: dict[str, Any] = {"stops": stops, "best": Greatest("best", "done"), "rings": 0, "rung_at": None}
+    news: dict[str, Any] = {"stops": stops, "best": Greatest("best", "done"), "notifications": 0, "notified_at": None}
     mine = Job.objects.filter(still or Q(), pk=job.pk, state=State.RUNNING, attempt=job.attempt)
     if stops < MOST_STOPS:
         if mine.update(state=State.QUEUED, **news):
@@ -260,49 +259,57 @@ def _give_back(job: Job, why: str, still: Q | None = None) -> None:
 def take(job_pk: int) -> Job | None:
     """Make a queued job ours, or return None when somebody else has it."""
     taken = Job.objects.filter(pk=job_pk, state=State.QUEUED).update(
-        state=State.RUNNING, attempt=F("attempt") + 1, started_at=Now(), heartbeat_at=Now(), rings=0, done=0, total=0
+        state=State.RUNNING,
+        attempt=F("attempt") + 1,
+        started_at=Now(),
+        heartbeat_at=Now(),
+        notifications=0,
+        done=0,
+        total=0,
     )
     return Job.objects.select_related("created_by").get(pk=job_pk) if taken else None
 
 
-def perform(job_pk: int) -> None:
+def run_job(job_pk: int) -> None:
     """Run one job to its end. Never raises for a failure of the work itself: the row carries it."""
     job = take(job_pk)
     if job is None:
         return
-    work = Work(job)
+    context = JobContext(job)
     offer = job_kinds[job.kind]
-    work.start()
+    context.start()
     end: dict[str, Any] | None = None
     try:
-        result = offer.load()(work, offer.config.model_validate(job.config))
+        result = offer.load()(context, offer.config.model_validate(job.config))
         end = {"state": State.DONE, "result": result}
     except Cancelled:
         end = {"state": State.CANCELLED}
     except Superseded:
         log.warning("job %s was taken over by another worker", job.uuid)
     except Exception as error:
-        end = {"state": State.FAILED, "error": _explain(error, offer)}
+        end = {"state": State.FAILED, "error": _explain(error)}
         if isinstance(error, OperationalError | InterfaceError) and not connection.in_atomic_block:
             end = {"state": State.QUEUED}  # the database was away or chose this transaction to give way
             log.warning("job %s lost its database", job.uuid, exc_info=True)
     finally:
-        work.stop()
+        context.stop()
     if end:
-        _end(work, **end)
-        _ring_next(job.queue)
+        _end(context, **end)
+        _notify_next(job.queue)
 
 
-def _ring_next(queue: str) -> None:
+def _notify_next(queue: str) -> None:
     """This worker is free: whoever waits longest in its queue is heard now."""
-    waiting = Job.objects.filter(state=State.QUEUED, queue=queue).order_by("rings", "pk").first()
-    if waiting is not None and waiting.rung_at is not None:
-        ring(waiting)
+    waiting = Job.objects.filter(state=State.QUEUED, queue=queue).order_by("notifications", "pk").first()
+    if waiting is not None and waiting.notified_at is not None:
+        notify(waiting)
 
 
-def _explain(error: Exception, offer: JobKind) -> dict[str, Any]:
+def _explain(error: Exception) -> dict[str, Any]:
     if isinstance(error, Refusal):
         return error.as_dict()
+    if isinstance(error, InputError):
+        return error.refusal().as_dict()
     if isinstance(of_the_machine(error), DiskFull):
         log.warning("job ran out of disk", exc_info=error)
         fix = "Free space on the site's disk, then continue the job."
@@ -310,9 +317,6 @@ def _explain(error: Exception, offer: JobKind) -> dict[str, Any]:
             "detail": "The disk of this site is full. Nothing of this step was saved.",
             "fix": fix,
         }
-    if offer.explains and isinstance(error, ValueError | RuntimeError):
-        log.warning("job failed", exc_info=error)
-        return {"code": "failed", "status": 500, "detail": without_paths(str(error))}
     log.error("job failed", exc_info=error)
     last = traceback.extract_tb(error.__traceback__)[-1]
     return {
@@ -323,12 +327,12 @@ def _explain(error: Exception, offer: JobKind) -> dict[str, Any]:
     }
 
 
-def _end(work: Work, state: str, *, result: Any = None, error: Any = None) -> None:
-    """Write how it ended. A database that is away is waited for; the sweep finds what could not be written."""
+def _end(context: JobContext, state: str, *, result: Any = None, error: Any = None) -> None:
+    """Write how it ended. A database that is away is waited for; `requeue` finds what could not be written."""
     deadline = time.monotonic() + ENDING_S
     while True:
         try:
-            return _write_end(work, state, result, error)
+            return _write_end(context, state, result, error)
         except (OperationalError, InterfaceError):
             if connection.in_atomic_block or time.monotonic() > deadline:
                 raise
@@ -336,22 +340,22 @@ def _end(work: Work, state: str, *, result: Any = None, error: Any = None) -> No
             time.sleep(1.0)
 
 
-def _write_end(work: Work, state: str, result: Any, error: Any) -> None:
+def _write_end(context: JobContext, state: str, result: Any, error: Any) -> None:
     if state == State.QUEUED:
-        job = Job.objects.get(pk=work.job.pk)
-        if job.attempt == work.job.attempt:
+        job = Job.objects.get(pk=context.job.pk)
+        if job.attempt == context.job.attempt:
             _give_back(job, f"The database went away under attempt {job.attempt}")
         return
     news: dict[str, Any] = {"state": state, "result": result, "error": error}
     if state == State.DONE:  # a step may need fewer rounds than planned: nothing is left to do
         news["done"] = F("total")
     with transaction.atomic():
-        changed = work.mine().filter(state__in=ALIVE).update(finished_at=Now(), heartbeat_at=Now(), **news)
-        if changed and (work.actor is not None or state == State.FAILED):
-            audit.record(work.actor, f"job.{state}", work.job)
+        changed = context.mine().filter(state__in=ALIVE).update(finished_at=Now(), heartbeat_at=Now(), **news)
+        if changed and (context.actor is not None or state == State.FAILED):
+            audit.record(context.actor, f"job.{state}", context.job)
     if changed:
-        work.job.refresh_from_db()
-        _tell(work.job)
+        context.job.refresh_from_db()
+        _tell(context.job)
 
 
 def _tell(job: Job) -> None:

@@ -81,9 +81,11 @@ def design(kind: str, sides: bool) -> Design:
     features = np.array(rows)[None]
     if sides:
         bits = np.arange(CONDITIONS)
-        looks = np.stack([1.0 - 2 * (bits & 1), 1.0 - 2 * (bits >> 1)], axis=1)  # the minus of the equation is in here
+        presentations = np.stack(
+            [1.0 - 2 * (bits & 1), 1.0 - 2 * (bits >> 1)], axis=1
+        )  # the minus of the equation is in here
         features = np.concatenate(
-            [np.tile(features, (CONDITIONS, 1, 1)), np.tile(looks[:, None], (1, len(rows), 1))], axis=2
+            [np.tile(features, (CONDITIONS, 1, 1)), np.tile(presentations[:, None], (1, len(rows), 1))], axis=2
         )
         mean, sd = mean + [0.0, 0.0], sd + [0.3, 0.3]
     share = weights / weights.sum() / 2
@@ -131,7 +133,7 @@ def fit(
     """Posterior of every question. `gold`: 1 = second closer, 0 = first, NaN where unknown."""
     fitted = states(votes, config, gold=gold, previous=previous, progress=progress)
     active = np.bincount(votes.annotator, minlength=votes.annotators) > 0
-    conditions = 1 if votes.shown is None else CONDITIONS
+    conditions = 1 if votes.presentation is None else CONDITIONS
     half = len(fitted.weights) // 2
     p_answer = np.exp(fitted.table.reshape(votes.annotators, conditions, 2, -1)[:, :, 1].mean(axis=1))
     share = np.exp(fitted.weights[:half] - logsumexp(fitted.weights[:half]))
@@ -160,12 +162,14 @@ def states(
     progress: Progress = lambda *_: None,
 ) -> Fitted:
     """EM: posterior of each question's hidden state, annotators' parameters, the crowd's distribution of both."""
-    plan = design(config.kind, votes.shown is not None)
+    plan = design(config.kind, votes.presentation is not None)
     features = plan.features.reshape(-1, plan.features.shape[2])
     conditions = len(plan.features)
     size = (votes.questions, votes.annotators * conditions * 2)
-    given = sparse.csr_matrix((np.ones(len(votes.question), np.float32), (votes.question, _cell(votes))), shape=size)
-    by_cell = given.T.tocsr()
+    incidence = sparse.csr_matrix(
+        (np.ones(len(votes.question), np.float32), (votes.question, _cell(votes))), shape=size
+    )
+    by_cell = incidence.T.tocsr()
     barred = _barred(votes.questions, plan, gold)
     weights, belief = plan.weights.copy(), _start(votes, plan, previous, gold)
     crowd = Crowd(np.tile(plan.mean, (votes.annotators, 1)), np.zeros(0), plan.mean, np.diag(plan.sd**-2.0))
@@ -178,7 +182,7 @@ def states(
             crowd, counts[:, :, 1].reshape(votes.annotators, -1), counts.sum(2).reshape(votes.annotators, -1), features
         )
         table = _table(crowd, features, conditions)
-        evidence = given @ table + barred
+        evidence = incidence @ table + barred
         evidence -= evidence.max(axis=1, keepdims=True)
         np.exp(evidence, out=evidence)
         weights = _weights(evidence, belief, plan)
@@ -193,9 +197,9 @@ def states(
 
 
 def _cell(votes: Votes) -> NDArray[np.int64]:
-    if votes.shown is None:
+    if votes.presentation is None:
         return 2 * votes.annotator + votes.second
-    return 2 * (CONDITIONS * votes.annotator + votes.shown) + votes.second
+    return 2 * (CONDITIONS * votes.annotator + votes.presentation) + votes.second
 
 
 def _barred(questions: int, plan: Design, gold: Array | None) -> NDArray[np.float32]:

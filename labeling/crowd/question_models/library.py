@@ -26,9 +26,9 @@ def _fit(model: Any, votes: Votes, progress: Progress) -> CrowdResult:
     p_second = np.full(votes.questions, 0.5)
     second = proba[1] if 1 in proba else pd.Series(0.0, index=proba.index)
     p_second[second.index.to_numpy(dtype=int)] = second.fillna(0.0).to_numpy(dtype=float)
-    found = getattr(model, "skills_", None)
-    if isinstance(found, pd.Series):
-        skill[found.index.to_numpy(dtype=int)] = found.to_numpy(dtype=float)
+    skills = getattr(model, "skills_", None)
+    if isinstance(skills, pd.Series):
+        skill[skills.index.to_numpy(dtype=int)] = skills.to_numpy(dtype=float)
     progress(1, 1, "model")
     return CrowdResult(np.clip(p_second, 0.0, 1.0), skill)
 

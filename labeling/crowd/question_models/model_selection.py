@@ -49,7 +49,7 @@ def held_out(
     place = np.full(votes.questions, -1)
     place[sample] = np.arange(len(sample))
     among = votes.only(place[votes.question] >= 0)
-    few = Votes(place[among.question], among.annotator, among.second, len(sample), votes.annotators, among.shown)
+    few = Votes(place[among.question], among.annotator, among.second, len(sample), votes.annotators, among.presentation)
     known = None if gold is None else gold[sample]
     part = rng.integers(HELD_OUT, size=len(few.question))
     scores = dict.fromkeys(CANDIDATES, 0.0)

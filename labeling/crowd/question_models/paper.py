@@ -1,7 +1,7 @@
 """The paper's crowd model: two error rates per annotator under pooled Beta priors, by EM.
 
 Source: Branson, Van Horn, Perona, 'Lean Crowdsourcing', CVPR 2017, binary model, as used by Ronchi et al. 2018 for the
-merged labels. y in {0, 1} truth, z vote, P = P(y = 1 | votes), a = P(z=1 | y=1), b = P(z=0 | y=0) per annotator.
+aggregated labels. y in {0, 1} truth, z vote, P = P(y = 1 | votes), a = P(z=1 | y=1), b = P(z=0 | y=0) per annotator.
 """
 
 from __future__ import annotations

@@ -88,9 +88,9 @@ def _start(votes: Votes, previous: CrowdResult | None) -> Array:
 
 def _counts(votes: Votes, cell: NDArray[np.int64], posterior: Array) -> Array:
     """Expected votes, annotators x (y = 1, y = 0) x (z = 1, z = 0)."""
-    given = np.bincount(cell, minlength=2 * votes.annotators).reshape(-1, 2)
+    counts = np.bincount(cell, minlength=2 * votes.annotators).reshape(-1, 2)
     if1 = np.bincount(cell, weights=posterior[votes.question], minlength=2 * votes.annotators).reshape(-1, 2)
-    return np.stack([if1, given - if1], axis=1)[:, :, ::-1]
+    return np.stack([if1, counts - if1], axis=1)[:, :, ::-1]
 
 
 def _fitted(priors: Array, expected: Array, steps: int = 5) -> Array:

@@ -39,7 +39,7 @@ class Command(BaseCommand):
                 pair_policy=PairPolicy(per_person=options["pairs"], seed=options["seed"]),
             )
             campaign, job = lifecycle.create(admin, dataset, plan)
-            run.perform(job.pk)
+            run.run_job(job.pk)
             lifecycle.move(admin, campaign, "open")
         except (Refusal, ValueError) as error:
             raise CommandError(str(error)) from None

@@ -35,7 +35,7 @@ class Command(BaseCommand):
         if not known.any():
             raise CommandError("release: nobody in it has known depths, so there is nothing to compare with")
         p, second = poses.p_second[known], gap[known] > 0
-        found = measures.reliability(p, second, bins=10)
+        table = measures.reliability(p, second, bins=10)
         data = {
             "labels": int(known.sum()),
             "accuracy": measures.accuracy(p, second),
@@ -43,7 +43,7 @@ class Command(BaseCommand):
             "nll": measures.nll(p, second),
             "bins": [
                 {"labels": n, "said": round(c, 4), "right": round(r, 4)}
-                for n, c, r in zip(found.count.tolist(), found.confidence.tolist(), found.right.tolist())
+                for n, c, r in zip(table.count.tolist(), table.confidence.tolist(), table.right.tolist())
                 if n
             ],
         }
@@ -57,13 +57,13 @@ class Command(BaseCommand):
             bar = "#" * round(40 * (row["right"] - 0.5) * 2) if row["right"] > 0.5 else ""
             self.stdout.write(f"  {row['said']:.3f}  {row['right']:.3f}  {row['labels']:7d}  {bar}")
 
-    def _folder(self, wanted: str) -> Path:
-        if Path(wanted).is_dir():
-            return Path(wanted)
+    def _folder(self, name: str) -> Path:
+        if Path(name).is_dir():
+            return Path(name)
         releases = Release.objects.order_by("-created_at")
-        release = releases.filter(campaign__name=wanted).first()
-        if release is None and len(wanted) == 36:
-            release = releases.filter(uuid=wanted).first()
+        release = releases.filter(campaign__name=name).first()
+        if release is None and len(name) == 36:
+            release = releases.filter(uuid=name).first()
         if release is None:
-            raise CommandError(f"release: there is no {wanted!r}")
+            raise CommandError(f"release: there is no {name!r}")
         return Path(settings.MEDIA_ROOT) / release.folder

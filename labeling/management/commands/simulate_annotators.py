@@ -1,7 +1,7 @@
 """Let simulated annotators answer a campaign through the public HTTP interface.
 
 Each sees joint depths with a misperception that all share and a noise of its own per answer. The defaults fit the
-paper's figures (raw votes 71 % right, merged 79 %, beyond 20 cm over 90 %; Ronchi et al. 2018, Fig. 2a). Where no truth
+paper's figures (raw votes 71 % right, aggregated 79 %, beyond 20 cm over 90 %; Ronchi et al. 2018, Fig. 2a). Where no truth
 is known the picture's joints get a random depth order from the seed: such labels mean nothing and say so.
 Their accounts are marked as simulated everywhere.
 """
@@ -21,7 +21,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import close_old_connections, connection
 
 from labeling.answering.questions import Closer, as_stored
-from labeling.models import Assignment, Campaign, KnownQuestion, Person, TutorialTry
+from labeling.models import Assignment, Campaign, Person, ReferenceQuestion, TutorialTry
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account
 
@@ -44,12 +44,12 @@ class Command(BaseCommand):
         parser.add_argument("--world", type=int, help="seed of what everybody misperceives; empty: the same as --seed")
 
     def handle(self, **options: Any) -> None:
-        wanted = options["campaign"]
-        campaign = Campaign.objects.filter(name=wanted).first()
-        if campaign is None and len(wanted) == 36:
-            campaign = Campaign.objects.filter(uuid=wanted).first()
+        campaign_name = options["campaign"]
+        campaign = Campaign.objects.filter(name=campaign_name).first()
+        if campaign is None and len(campaign_name) == 36:
+            campaign = Campaign.objects.filter(uuid=campaign_name).first()
         if campaign is None:
-            raise CommandError(f"campaign: there is no {wanted!r}")
+            raise CommandError(f"campaign: there is no {campaign_name!r}")
         crowd = Crowd(campaign, options)
         threads = [threading.Thread(target=crowd.annotate, args=(n,)) for n in range(options["annotators"])]
         started = time.monotonic()
@@ -143,7 +143,7 @@ class Crowd:
             attempt = TutorialTry.objects.get(
                 participation__campaign=self.campaign, participation__annotator=account, number=state["try_number"]
             )
-            asked = KnownQuestion.objects.get(pk=attempt.drawn[number][0])
+            asked = ReferenceQuestion.objects.get(pk=attempt.drawn[number][0])
             closer = "second" if asked.second_closer else "first"
             self._call(
                 web,

@@ -41,12 +41,12 @@ class Command(BaseCommand):
         actor = Account.objects.filter(username=options["actor"]).first()
         if harvest is None or actor is None:
             raise CommandError(f"no such {'harvest' if harvest is None else 'account'}")
-        given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
-        told = {k: options[k] for k in ("start_from", "name", "learn_from")}
+        options_given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
+        fields = {k: options[k] for k in ("start_from", "name", "learn_from")}
         try:
-            run = fine_tunes.start(actor, harvest, read(fine_tunes.TunePlan, told | {"options": given}))
+            run = fine_tunes.start(actor, harvest, read(fine_tunes.TunePlan, fields | {"options": options_given}))
         except Refusal as error:
             raise CommandError(str(error)) from None
         if options["here"]:
-            jobs.perform(run.job.pk)
+            jobs.run_job(run.job.pk)
         follow(run, self.stdout)

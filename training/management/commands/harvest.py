@@ -45,7 +45,7 @@ class Command(BaseCommand):
             cameras = calibration.read(options["calibration"], unit=options["unit"])
             recorded = _recorded(cameras, options, config)
             target: Path = options["target"]
-            found = harvest.harvest(recorded, config, target, progress=self._progress, threads=options["threads"])
+            result = harvest.harvest(recorded, config, target, progress=self._progress, threads=options["threads"])
         except (BadCamera, BadRecording) as error:
             raise CommandError(
                 f"{error.field}: {error}{'; ' + error.fix if getattr(error, 'fix', '') else ''}"
@@ -55,13 +55,13 @@ class Command(BaseCommand):
             raise CommandError(f"options: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         except OSError as error:
             raise CommandError(str(error)) from None
-        told = report.report(recorded, found, inlier_px=config.inlier_px, undistort=config.undistort)
-        (target / "report.json").write_text(json.dumps(told, indent=1))
+        quality = report.report(recorded, result, inlier_px=config.inlier_px, undistort=config.undistort)
+        (target / "report.json").write_text(json.dumps(quality, indent=1))
         for kind, name in zip(poses.KINDS, ("poses.trc", "poses.c3d", "poses.npz", "poses.coco.json")):
-            poses.write(target / name, kind, found, recorded.skeleton, cameras, recorded.fps)
-        for finding in told["findings"]:
+            poses.write(target / name, kind, result, recorded.skeleton, cameras, recorded.fps)
+        for finding in quality["findings"]:
             self.stdout.write(finding)
-        self.stdout.write(f"{told['kept']} of {told['found']} found joints kept in {options['target']}")
+        self.stdout.write(f"{quality['kept']} of {quality['found']} found joints kept in {options['target']}")
 
     def _progress(self, done: int, total: int, unit: str) -> None:
         if done % 50 == 0 or done == total:

@@ -37,32 +37,32 @@ class Command(BaseCommand):
         from training.video.clips import alone, follow
         from training.video.lifting import BadLifter, Ensemble, View, in_skeleton
 
-        wanted, path = BUILT_IN.get(options["skeleton"]), options["detections"]
+        asked_skeleton, path = BUILT_IN.get(options["skeleton"]), options["detections"]
         try:
             config = VideoConfig.model_validate_json(options["options"])
             models = Ensemble([load(p) for p in options["models"]]) if options["models"] else None
             size, focal = tuple(options["size"]), options["focal_px"]
             if path.suffix == ".npz" and detections.holds_poses(path):
-                lifted = detections.read_poses(path, wanted)
+                lifted = detections.read_poses(path, asked_skeleton)
                 fps, skeleton = options["fps"] or lifted.fps or 30.0, lifted.skeleton
                 followed = alone(lifted.score)
-                given: dict[str, Any] = {"poses_mm": lifted.poses_mm, "score": lifted.score}
+                inputs: dict[str, Any] = {"poses_mm": lifted.poses_mm, "score": lifted.score}
             else:
                 if models is None:
                     raise BadRecording("2D keypoints need a lifter", field="--models", fix="name trained models' files")
-                read = detections.read_single(path, skeleton=wanted)
+                read = detections.read_single(path, skeleton=asked_skeleton)
                 fps, skeleton = options["fps"] or read.fps or 30.0, models.skeleton
                 people = in_skeleton(read.people[:, 0], read.skeleton, skeleton)
                 followed = follow(people, fps, config.clips)
                 size = size if all(size) else read.size or detections.extent(people)
-                given = {"people": people}
+                inputs = {"people": people}
             size = size if all(size) else (1000, 1000)
             view = View.of(focal, (size[0], size[1]))
-            video = harvest.Video(skeleton, followed.clips, fps, (int(size[0]), int(size[1])), view=view, **given)
+            video = harvest.Video(skeleton, followed.clips, fps, (int(size[0]), int(size[1])), view=view, **inputs)
             target: Path = options["target"]
             lift = models.lift if models else None
             made_of = " ".join(hashlib.sha256(p.read_bytes()).hexdigest() for p in options["models"])
-            found = harvest.harvest(video, lift, config, target, models=made_of, progress=self._progress)
+            result = harvest.harvest(video, lift, config, target, models=made_of, progress=self._progress)
         except BadRecording as error:
             raise CommandError(f"{error.field}: {error}{f'; {error.fix}' if error.fix else ''}") from None
         except (BadLifter, BadModel) as error:
@@ -72,13 +72,13 @@ class Command(BaseCommand):
             raise CommandError(f"options: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
         except OSError as error:
             raise CommandError(str(error)) from None
-        told = report.report(video, found, followed, [])
-        (target / "report.json").write_text(json.dumps(told, indent=1))
+        quality = report.report(video, result, followed, [])
+        (target / "report.json").write_text(json.dumps(quality, indent=1))
         for kind, name in zip(poses.KINDS, ("poses.trc", "poses.c3d", "poses.npz", "poses.coco.json")):
-            poses.write(target / name, kind, found, skeleton, (video.camera,), fps)
-        for finding in told["findings"]:
+            poses.write(target / name, kind, result, skeleton, (video.camera,), fps)
+        for finding in quality["findings"]:
             self.stdout.write(finding)
-        self.stdout.write(f"{told['kept']} of {told['found']} found joints kept in {target}")
+        self.stdout.write(f"{quality['kept']} of {quality['found']} found joints kept in {target}")
 
     def _progress(self, done: int, total: int, unit: str) -> None:
         self.stdout.write(f"{done} of {total} {unit}")

@@ -47,6 +47,6 @@ class Command(BaseCommand):
                 instructions="These people are rendered: their true depth is known.",
             )
             campaign, job = lifecycle.create(admin, dataset, plan_of)
-            run.perform(job.pk)
+            run.run_job(job.pk)
             lifecycle.move(admin, campaign, "open")
         self.stdout.write("The sample campaign is loaded.")

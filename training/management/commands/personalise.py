@@ -47,7 +47,7 @@ class Command(BaseCommand):
         try:
             config = HeatmapConfig.model_validate_json(options["options"])
             cameras = calibration.read(options["calibration"], unit=options["unit"])
-            found = harvest.read(options["harvest"])
+            result = harvest.read(options["harvest"])
             size = options["size"]
             network = None
             if options["network"]:
@@ -61,9 +61,9 @@ class Command(BaseCommand):
             raise CommandError(f"network: {error}") from None
         except (OSError, ValueError) as error:
             raise CommandError(f"harvest: {error}") from None
-        if found.kept.shape[1] != len(skeleton.keypoints) or found.seen.shape[1] != len(cameras):
+        if result.kept.shape[1] != len(skeleton.keypoints) or result.seen.shape[1] != len(cameras):
             raise CommandError(
-                f"harvest: {found.kept.shape[1]} joints in {found.seen.shape[1]} views, but {skeleton.name} has "
+                f"harvest: {result.kept.shape[1]} joints in {result.seen.shape[1]} views, but {skeleton.name} has "
                 f"{len(skeleton.keypoints)} and the calibration {len(cameras)} cameras"
             )
         if size % 16 or not 32 <= size <= files.LARGEST_SIDE:
@@ -72,13 +72,13 @@ class Command(BaseCommand):
             shown = footage.extract(
                 options["views"],
                 [c.name for c in cameras],
-                list(range(len(found.kept))),
+                list(range(len(result.kept))),
                 Path(folder),
                 most_pixels=settings.MAX_IMAGE_PIXELS,
             )
             for note in shown.notes:
                 self.stdout.write(note)
-            cut = _Cut.of(Path(folder), shown, found, cameras, size)
+            cut = _Cut.of(Path(folder), shown, result, cameras, size)
         if not cut.selected.any():
             raise CommandError("views: no picture of a frame with selected joints")
         self._learn(network, skeleton, cut, config, size, options["target"])
@@ -127,14 +127,14 @@ class _Cut:
         self.to_map: NDArray[np.float64] = np.tile([1.0, 1.0, 0.0, 0.0], (frames, views, 1))
 
     @classmethod
-    def of(cls, folder: Path, shown: footage.Shown, found: Any, cameras: tuple[Camera, ...], size: int) -> _Cut:
+    def of(cls, folder: Path, shown: footage.Shown, result: Any, cameras: tuple[Camera, ...], size: int) -> _Cut:
         """Cut each frame in each view where the harvest found somebody; boxes as the harvester's own."""
         from training.heatmaps import files
 
-        cut = cls(*found.seen.shape, size)
-        known = np.asarray(found.outcome) == 0
+        cut = cls(*result.seen.shape, size)
+        known = np.asarray(result.outcome) == 0
         for v, camera in enumerate(cameras):
-            place = camera.project(np.asarray(found.position))
+            place = camera.project(np.asarray(result.position))
             known_here = known & np.isfinite(place).all(axis=-1)
             box = heatmaps.boxes(place[:, None], known_here[:, None].astype(float))[:, 0]
             for frame in sorted(shown.frames[v]):
@@ -144,6 +144,6 @@ class _Cut:
                 with Image.open(folder / str(v) / f"{frame:06d}.jpg") as image:
                     cut.pictures[frame, v] = np.round(255 * files.cut_out(image, to_map, size)).astype(np.uint8)
                 cut.points[frame, v] = np.nan_to_num(place[frame]) * to_map[:2] + to_map[2:]
-                cut.selected[frame, v] = np.asarray(found.kept[frame]) & known_here[frame]
+                cut.selected[frame, v] = np.asarray(result.kept[frame]) & known_here[frame]
                 cut.there[frame, v], cut.to_map[frame, v] = True, to_map
         return cut

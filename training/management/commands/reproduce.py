@@ -48,25 +48,25 @@ class Command(BaseCommand):
             torch.set_num_threads(settings.TORCH_THREADS)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         changes = {"epochs": options["epochs"]} if options["epochs"] else {}
-        found: dict[str, list[dict[str, Any]]] = {}
+        results: dict[str, list[dict[str, Any]]] = {}
         self.stdout.write(f"{len(views.names)} views; mm; the paper's figures are on Human3.6M")
         self.stdout.write(f"{'experiment':60s} {'scale':>7s} {'PA':>7s} {'order':>7s}   paper: scale, PA")
         for name, experiment in chosen.items():
-            found[name] = [
+            results[name] = [
                 run(experiment, views, seed, device=device, **changes)[0] for seed in range(options["seeds"])
             ]
             scale, aligned, order = (
-                sum(f[k] for f in found[name]) / len(found[name])
+                sum(f[k] for f in results[name]) / len(results[name])
                 for k in ("coded_scale_mm", "pa_mpjpe_mm", "true_error")
             )
-            said = experiment.published or {}
-            paper = ", ".join(str(said.get(k, "–")) for k in ("coded_scale_mm", "pa_mpjpe_mm"))
+            published = experiment.published or {}
+            paper = ", ".join(str(published.get(k, "–")) for k in ("coded_scale_mm", "pa_mpjpe_mm"))
             self.stdout.write(
                 f"{name + ': ' + experiment.title:60.60s} {scale:7.2f} {aligned:7.2f} {order:7.2%}   {paper}"
             )
-            self._actions(found[name])
+            self._actions(results[name])
             if options["json"]:
-                options["json"].write_text(json.dumps(found, indent=1))
+                options["json"].write_text(json.dumps(results, indent=1))
 
     def _actions(self, runs: list[dict[str, Any]]) -> None:
         """Where the motion says what people do: means over actions, which the paper's Table 2 has, and each action."""

@@ -32,27 +32,27 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         releases = Release.objects.select_related("campaign__dataset__skeleton").order_by("-created_at")
-        wanted = options["release"]
-        release = releases.filter(campaign__name=wanted).first()
-        if release is None and len(wanted) == 36:
-            release = releases.filter(uuid=wanted).first()
+        release_name = options["release"]
+        release = releases.filter(campaign__name=release_name).first()
+        if release is None and len(release_name) == 36:
+            release = releases.filter(uuid=release_name).first()
         actor = Account.objects.filter(username=options["actor"]).first()
         if release is None or actor is None:
             raise CommandError(f"no such {'release' if release is None else 'account'}")
-        given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
+        options_given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
         try:
             run = launch.start(
                 actor,
                 release,
                 name=options["name"],
                 preset=options["preset"],
-                options=given,
+                options=options_given,
                 start_from=options["start_from"],
             )
         except Refusal as error:
             raise CommandError(str(error)) from None
         if options["here"]:
-            jobs.perform(run.job.pk)
+            jobs.run_job(run.job.pk)
         follow(run, self.stdout)
 
 

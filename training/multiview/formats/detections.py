@@ -117,12 +117,12 @@ def _stacked(views: list[list[list[Floats]]], joints: int) -> Floats:
         raise BadRecording(
             f"{frames} frames of up to {most} people; at most {MOST_FRAMES} and {MOST_PEOPLE}", field="detections"
         )
-    found = np.zeros((frames, len(views), most, joints, 3), dtype=np.float32)
+    stacked = np.zeros((frames, len(views), most, joints, 3), dtype=np.float32)
     for v, view in enumerate(views):
         for f, people in enumerate(view):
             for p, person in enumerate(people):
-                found[f, v, p] = person
-    return found
+                stacked[f, v, p] = person
+    return stacked
 
 
 def read_openpose(
@@ -208,14 +208,14 @@ def read_npz(path: Path, skeleton: Skeleton | None, *, single: bool = False) -> 
             f"{path.name}: {key} is {values.shape}, not frames x {'' if single else 'views x '}people x joints x 3",
             field="detections",
         )
-    found = skeleton or named(names)
-    if found is None:
+    target = skeleton or named(names)
+    if target is None:
         listed = ", ".join(BUILT_IN)
         raise BadRecording(f"{path.name}: its joints are none of {listed}", field="skeleton", fix="name the skeleton")
-    if values.shape[3] != len(found.keypoints):
-        raise BadRecording(f"{values.shape[3]} joints, {len(found.keypoints)} in {found.name}", field="skeleton")
+    if values.shape[3] != len(target.keypoints):
+        raise BadRecording(f"{values.shape[3]} joints, {len(target.keypoints)} in {target.name}", field="skeleton")
     return Detected(
-        _clean(values.astype(np.float32)), found, cameras, fps, size if size is None or len(size) == 2 else None
+        _clean(values.astype(np.float32)), target, cameras, fps, size if size is None or len(size) == 2 else None
     )
 
 
@@ -262,8 +262,8 @@ def read_poses(path: Path, skeleton: Skeleton | None) -> Lifted:
         raise BadRecording(f"{path.name}: score is {score.shape}, not {values.shape[:3]}", field="detections")
     if len(values) > MOST_FRAMES or values.shape[1] > MOST_PEOPLE:
         raise BadRecording(f"{len(values)} frames of {values.shape[1]} people are too many", field="detections")
-    found = skeleton or named(names)
-    if found is None or len(found.keypoints) != values.shape[2]:
+    target = skeleton or named(names)
+    if target is None or len(target.keypoints) != values.shape[2]:
         raise BadRecording(
             f"{path.name}: {values.shape[2]} joints are those of no known skeleton",
             field="skeleton",
@@ -273,7 +273,7 @@ def read_poses(path: Path, skeleton: Skeleton | None) -> Lifted:
     if not known.any():
         raise BadRecording("No pose has a score above 0.", field="detections")
     return Lifted(
-        values.astype(np.float32), np.where(known, np.minimum(score, 1.0), 0.0).astype(np.float32), found, fps
+        values.astype(np.float32), np.where(known, np.minimum(score, 1.0), 0.0).astype(np.float32), target, fps
     )
 
 

@@ -32,7 +32,7 @@ KINDS = ("trc", "c3d", "npz", "coco")
 def write(
     path: Path,
     kind: str,
-    found: Harvest,
+    result: Harvest,
     skeleton: Skeleton,
     cameras: Sequence[Camera],
     fps: float,
@@ -45,30 +45,30 @@ def write(
         raise ValueError(f"unknown format {kind}: use {', '.join(KINDS)}")
     part = path.with_name(path.name + ".part")
     with part.open("wb") as out:
-        makers[kind](out, _Pieces(found, between), skeleton, cameras, fps)
+        makers[kind](out, _Pieces(result, between), skeleton, cameras, fps)
     part.replace(path)
 
 
 @dataclass(frozen=True)
 class _Pieces:
-    found: Harvest
+    result: Harvest
     between: Callable[[], None]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """First and last-but-one frames of each part."""
-        for first in range(0, len(self.found.position), AT_ONCE):
-            yield first, min(first + AT_ONCE, len(self.found.position))
+        for first in range(0, len(self.result.position), AT_ONCE):
+            yield first, min(first + AT_ONCE, len(self.result.position))
             self.between()
 
     def there(self, first: int, last: int) -> NDArray[np.bool_]:
-        return np.asarray(self.found.outcome[first:last] == Outcome.FOUND)
+        return np.asarray(self.result.outcome[first:last] == Outcome.FOUND)
 
     def position(self, first: int, last: int) -> Array:
-        return np.asarray(self.found.position[first:last])
+        return np.asarray(self.result.position[first:last])
 
 
 def _trc(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
-    names, frames = skeleton.keypoints, len(parts.found.position)
+    names, frames = skeleton.keypoints, len(parts.result.position)
     head = [
         "PathFileType\t4\t(X/Y/Z)\tnearer.trc",
         "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
@@ -102,15 +102,15 @@ def _c3d(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
 
 
 def _npz(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
-    found = parts.found
+    result = parts.result
     arrays: dict[str, NDArray[Any]] = {
-        "position_mm": found.position,
-        "covariance_mm2": found.covariance,
-        "uncertainty": found.uncertainty,
-        "outcome": found.outcome,
-        "kept": found.kept,
-        "seen": found.seen,
-        "error_px": found.error_px,
+        "position_mm": result.position,
+        "covariance_mm2": result.covariance,
+        "uncertainty": result.uncertainty,
+        "outcome": result.outcome,
+        "kept": result.kept,
+        "seen": result.seen,
+        "error_px": result.error_px,
         "joint_names": np.array(skeleton.keypoints),
         "camera_names": np.array([c.name for c in cameras]),
         "fps": np.array(fps),
@@ -132,7 +132,7 @@ def _npz(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
 
 def _coco(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
     """An image per frame and camera; keypoints are the reprojected kept joints, `keypoints_3d` x, y, z mm in the camera's frame."""
-    frames = len(parts.found.position)
+    frames = len(parts.result.position)
     out.write(b'{"images": [')
     for v, camera in enumerate(cameras):
         wide, high = camera.size
@@ -152,7 +152,7 @@ def _coco(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[
     count = 0
     for v, camera in enumerate(cameras):
         for first, last in parts:
-            people = list(_people(parts.found, camera, v * frames, first, last, count))
+            people = list(_people(parts.result, camera, v * frames, first, last, count))
             _listed(out, people, begun=count > 0)
             count += len(people)
     bones = [[skeleton.index(a) + 1, skeleton.index(b) + 1] for a, b in skeleton.bones]
@@ -165,10 +165,12 @@ def _listed(out: IO[bytes], some: list[dict[str, Any]], *, begun: bool) -> None:
         out.write(((", " if begun else "") + json.dumps(some)[1:-1]).encode())
 
 
-def _people(found: Harvest, camera: Camera, before: int, first: int, last: int, count: int) -> Iterator[dict[str, Any]]:
-    position = np.asarray(found.position[first:last])
+def _people(
+    result: Harvest, camera: Camera, before: int, first: int, last: int, count: int
+) -> Iterator[dict[str, Any]]:
+    position = np.asarray(result.position[first:last])
     pixels, seen = reprojected([camera], position)[:, 0] + 0.5, camera.see(position)
-    every = np.asarray(found.kept[first:last]) & np.isfinite(pixels).all(axis=-1)
+    every = np.asarray(result.kept[first:last]) & np.isfinite(pixels).all(axis=-1)
     for f in np.flatnonzero(every.any(axis=1)).tolist():
         kept, place = every[f], pixels[f]
         flat = np.concatenate([np.where(kept[:, None], place, 0.0).round(3), np.where(kept, 2, 0)[:, None]], axis=1)

@@ -42,18 +42,18 @@ class PersonPrior(models.Model):
         constraints = [models.UniqueConstraint(fields=["prior", "person"], name="person_once_per_prior")]
 
 
-class Percept(models.Model):
+class DepthPosterior(models.Model):
     """The posterior of one person's depths in one campaign, and its place in the queue.
 
-    `seen`: float32 bytes, mean (J) and covariance (J x J) of the percept, mm. `gain`: bits that the best next vote is
+    `seen`: float32 bytes, mean (J) and covariance (J x J) of the posterior, mm. `gain`: bits that the best next vote is
     expected to give; the queue hands out the person with the most, halved for every lease that is out. `control`: this
     person belongs to the arm that is asked uniformly and never sees a prior. `open`: more votes are wanted.
     """
 
-    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="percepts", db_index=False)
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="posteriors", db_index=False)
     person = models.ForeignKey(Person, models.PROTECT, related_name="+")
     control = models.BooleanField(default=False)
-    seen = models.BinaryField()
+    perceived = models.BinaryField()
     votes = models.PositiveIntegerField(default=0)
     leased = models.PositiveSmallIntegerField(default=0)
     risk = models.FloatField()
@@ -63,10 +63,10 @@ class Percept(models.Model):
 
     class Meta:
         constraints = [
-            models.UniqueConstraint(fields=["campaign", "person"], name="percept_once_per_campaign"),
-            models.CheckConstraint(condition=Q(risk__gte=0, risk__lte=0.5), name="percept_risk_is_one"),
+            models.UniqueConstraint(fields=["campaign", "person"], name="posterior_once_per_campaign"),
+            models.CheckConstraint(condition=Q(risk__gte=0, risk__lte=0.5), name="posterior_risk_is_one"),
         ]
         indexes = [
-            models.Index(fields=["campaign", "control", "-priority"], name="percept_queue", condition=Q(open=True)),
-            models.Index(fields=["campaign", "-risk"], name="percept_asked_risk", condition=Q(votes__gt=0)),
+            models.Index(fields=["campaign", "control", "-priority"], name="posterior_queue", condition=Q(open=True)),
+            models.Index(fields=["campaign", "-risk"], name="posterior_asked_risk", condition=Q(votes__gt=0)),
         ]

@@ -1,7 +1,7 @@
-"""The Celery application: it only rings the bell, the job row is the truth.
+"""The Celery application: it only notifies workers, the job row is the truth.
 
 It lives with the jobs, not beside the address book, so that whoever enqueues a job has it: without it a web process would
-ring Celery's own default application, which is somebody else's broker.
+notify through Celery's own default application, which is somebody else's broker.
 """
 
 import os
@@ -19,7 +19,7 @@ app.set_default()
 
 @worker_init.connect
 def _let_people_go_first(**_: object) -> None:
-    """Where web server and workers share a machine's cores, answers wait for no merge. A waiting job has the idle time all the same."""
+    """Where web server and workers share a machine's cores, answers wait for no aggregation. A waiting job has the idle time all the same."""
     from django.conf import settings
 
     os.nice(settings.WORKER_NICE)

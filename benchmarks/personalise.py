@@ -30,7 +30,8 @@ import torch
 from numpy.typing import NDArray
 
 from labeling.skeletons import H36M_17
-from training.heatmaps.fit import HeatmapConfig, fit, predict
+from training.heatmaps.config import HeatmapConfig
+from training.heatmaps.fit import fit, predict
 from training.heatmaps.network import STRIDE, HeatmapNetwork
 from training.multiview import harvest
 from training.multiview.config import HarvestConfig

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -13,3 +16,16 @@ class Config(BaseModel):
 
 class NoOptions(Config):
     """A configuration without options."""
+
+
+def shown(
+    group: str = "",
+    *,
+    choices: Mapping[str, str] | None = None,
+    wide: bool = False,
+    lines: int = 1,
+    first: bool = False,
+) -> dict[str, Any]:
+    """How a form shows a field, for its `json_schema_extra`: its group, words for its choices, its size; `first`: at the top."""
+    how = {"group": group, "choices": dict(choices or {}), "wide": wide, "lines": lines, "first": first}
+    return {"x-form": {key: value for key, value in how.items() if value}}

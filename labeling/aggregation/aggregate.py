@@ -10,7 +10,7 @@ import numpy as np
 from django.db import transaction
 from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from labeling.aggregation import posteriors, snapshot
 from labeling.aggregation.snapshot import counted_votes
@@ -20,7 +20,7 @@ from labeling.crowd.config import DepthConfig
 from labeling.crowd.votes import agreement
 from labeling.models import AggregationRun, AnnotatorScore, Assignment, Campaign, DepthPosterior, Label, Participation
 from labeling.quality import suspicion
-from webapp import audit, rows
+from webapp import audit, rows, typed
 from webapp.accounts.models import Account
 from webapp.accounts.roles import STAFF, require
 from webapp.catalog import Offer, UnknownOffer
@@ -49,14 +49,9 @@ def start(actor: Account | None, campaign: Campaign, model: str = "", options: d
         require(actor, *STAFF)
     model = model or default_model(campaign)
     try:
-        crowd_models[model].config.model_validate(options or {})
+        typed.read(crowd_models[model].config, options or {})
     except UnknownOffer as error:
         raise Invalid(str(error), field="model", value=model) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Invalid(
-            first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")
-        ) from None
     if not counted_votes(campaign).exists():
         raise Conflict("There are no votes yet.", field="campaign", fix="wait for the first answers")
     config = AggregateConfig(campaign=str(campaign.uuid), model=model, options=options or {})
@@ -143,10 +138,11 @@ def _write(
         )
     labels = aggregated.labels(aggregation_run)
     total = len(aggregated.pair_ids)
-    for start in range(0, total, AT_ONCE):
+    size = rows.at_once(AT_ONCE)
+    for start in range(0, total, size):
         with transaction.atomic():
-            rows.write_columns(Label, {name: column[start : start + AT_ONCE] for name, column in labels.items()})
-        context.progress(min(total, start + AT_ONCE), total, "labels")
+            rows.write_columns(Label, {name: column[start : start + size] for name, column in labels.items()})
+        context.progress(min(total, start + size), total, "labels")
     scores = [AnnotatorScore(run=aggregation_run, **score) for score in aggregated.scores()]
     with transaction.atomic():
         AnnotatorScore.objects.bulk_create(scores, batch_size=500)

@@ -428,8 +428,9 @@ def store(campaign: Campaign, fit: Refit, between: Callable[[], None] = lambda: 
         between()
     place = {pk: n for n, pk in enumerate(fit.people.tolist())}
     keys = list(DepthPosterior.objects.filter(campaign=campaign).order_by("pk").values_list("pk", "person_id"))
-    for start in range(0, len(keys), STORED):
-        step = {pk: place[person] for pk, person in keys[start : start + STORED] if person in place}
+    size = rows.at_once(STORED)
+    for start in range(0, len(keys), size):
+        step = {pk: place[person] for pk, person in keys[start : start + size] if person in place}
         with transaction.atomic():
             _store_posteriors(campaign, fit, step)
         between()

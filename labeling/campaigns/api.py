@@ -16,7 +16,7 @@ from rest_framework.response import Response
 
 from labeling.aggregation import aggregate
 from labeling.campaigns import lifecycle, participants
-from labeling.campaigns.plan import CampaignChange, CampaignPlan
+from labeling.campaigns.plan import CampaignChange, CampaignPlan, NewCampaign
 from labeling.models import AggregationRun, Campaign, Dataset, Label, Participation
 from labeling.quality import forecast
 from labeling.releasing import freeze
@@ -93,12 +93,6 @@ class LabelShape(serializers.ModelSerializer):
 
     def get_second(self, label: Label) -> str:
         return self._name(label.pair.second)
-
-
-class CampaignRequest(CampaignPlan):
-    """A campaign to be, and the data set it asks about."""
-
-    dataset: UUID
 
 
 class MoveRequest(BaseModel):
@@ -220,11 +214,11 @@ class Campaigns(Listed):
             participants.visible_to(self.request.user).select_related("dataset", "prior").order_by("-created_at", "-pk")
         )
 
-    @extend_schema(request=CampaignRequest, responses={201: CampaignShape})
+    @extend_schema(request=NewCampaign, responses={201: CampaignShape})
     def create(self, request: Request) -> Response:
         """Make a campaign in draft; a job prepares its pairs, tutorial and gold questions."""
         require(request.user, Role.ADMIN)
-        asked = read(CampaignRequest, request.data)
+        asked = read(NewCampaign, request.data)
         dataset = Dataset.objects.select_related("skeleton").filter(uuid=asked.dataset).first()
         if dataset is None:
             raise Invalid("No such data set.", field="dataset", value=asked.dataset)

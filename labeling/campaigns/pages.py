@@ -18,17 +18,17 @@ from django.views.decorators.http import require_POST
 from labeling import catalogs
 from labeling.aggregation import aggregate
 from labeling.answering import reports
-from labeling.campaigns import form, lifecycle, participants
-from labeling.campaigns.plan import CampaignPlan
-from labeling.models import Campaign, Dataset, Participation
+from labeling.campaigns import lifecycle, participants
+from labeling.campaigns.plan import CampaignPlan, NewCampaign
+from labeling.models import Campaign, Dataset, DepthPrior, Participation
 from labeling.releasing import freeze
 from labeling.skeletons import words
 from webapp import clock
 from webapp.accounts import throttle
 from webapp.accounts.roles import READERS, STAFF, Role, require
 from webapp.errors import Invalid, NotFound, Refusal
+from webapp.forms import Form
 from webapp.jobs.models import Job
-from webapp.typed import read
 
 
 @login_required
@@ -42,17 +42,31 @@ def campaign_list(request: HttpRequest) -> HttpResponse:
 @login_required
 def campaign_new(request: HttpRequest) -> HttpResponse:
     require(request.user, Role.ADMIN)
+    form = Form(NewCampaign, request.POST or None, offered=_offered())
     if request.method == "POST":
         try:
-            dataset = Dataset.objects.select_related("skeleton").filter(name=request.POST.get("dataset")).first()
+            asked = form.read()
+            dataset = Dataset.objects.select_related("skeleton").filter(uuid=asked.dataset).first()
             if dataset is None:
                 raise Invalid("Choose a data set.", field="dataset")
             throttle.take(throttle.heavy(), str(request.user.pk))
-            campaign, _ = lifecycle.create(request.user, dataset, read(CampaignPlan, form.plan_of(request.POST)))
+            plan = CampaignPlan(**asked.model_dump(exclude={"dataset"}))
+            campaign, _ = lifecycle.create(request.user, dataset, plan)
             return redirect("campaign", campaign.uuid)
         except Refusal as error:
-            messages.error(request, str(error))
-    return render(request, "campaigns/new.html", {"groups": form.inputs(request.POST)})
+            form.note(error)
+    return render(request, "campaigns/new.html", {"form": form})
+
+
+def _offered() -> dict[str, list[tuple[str, str]]]:
+    """What the database offers to a new campaign."""
+    datasets = [(str(uuid), name) for name, uuid in Dataset.objects.order_by("name").values_list("name", "uuid")]
+    priors = DepthPrior.objects.select_related("dataset")
+    return {
+        "dataset": datasets,
+        "tutorial_dataset": [("", "the campaign's own"), *datasets],
+        "prior": [("", "the data set's newest"), *((str(p.uuid), f"{p.name} ({p.dataset.name})") for p in priors)],
+    }
 
 
 @login_required

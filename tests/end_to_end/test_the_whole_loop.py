@@ -201,6 +201,7 @@ def test_a_recording_is_harvested_reviewed_by_keyboard_and_becomes_a_data_set(
     page.get_by_label("Name").fill("Leaning")
     for name, file in files.items():
         page.locator(f"input[name={name}]").set_input_files(file)
+    page.get_by_text("Options: empty ones are the usual ones").click()
     page.get_by_label("Grid").select_option("32")
     page.get_by_role("button", name="Harvest").click()
     page.wait_for_url("**/harvests/*-*/")

@@ -14,10 +14,16 @@ import pytest
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
-from labeling.campaigns import form
+from labeling.campaigns.plan import NewCampaign
 from tests.conftest import World
 from tests.site import ROOT
+from training.harvests.uploads import HarvestPlan
+from training.harvests.video_uploads import VideoPlan
+from training.lifter.config import LifterConfig
+from training.multiview.config import HarvestConfig
+from training.video.config import VideoConfig
 from webapp.accounts.models import Account
+from webapp.forms import Form
 
 SAFE_FOR_ALL = {
     "documentation",
@@ -158,7 +164,8 @@ def fields() -> list[str]:
         names |= set(re.findall(r'name="([a-z_0-9]+)"', path.read_text()))
     for path in ROOT.glob("*/*/pages.py"):
         names |= set(re.findall(r'(?:POST|post)(?:\.get|\.getlist)?[\[(]"([a-z_0-9]+)"', path.read_text()))
-    names |= {name.rpartition(".")[2] for name in form.names()} | {"policy"}
+    for config in (NewCampaign, HarvestPlan, HarvestConfig, VideoPlan, VideoConfig, LifterConfig):
+        names |= set(Form(config).names())
     return sorted(names - {"viewport", "csrfmiddlewaretoken"})
 
 

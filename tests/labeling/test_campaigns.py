@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from labeling.campaigns import form
-from labeling.campaigns.plan import CampaignPlan, PairPolicy
+from labeling.campaigns.plan import CampaignPlan, NewCampaign, PairPolicy
 from labeling.models import Campaign
 from tests.conftest import World
 from webapp.accounts.models import AuditEntry
+from webapp.forms import Form
 
 PLAN: dict[str, Any] = {
     "name": "evening people",
@@ -109,14 +109,14 @@ def test_a_campaign_that_could_never_work_is_refused_at_once(world: World, plan:
 def test_the_form_has_every_field_of_a_campaign_and_keeps_what_was_typed_after_an_error(world: World) -> None:
     fields = set(CampaignPlan.model_fields) - {"pair_policy"} | {"dataset"}
     fields |= {f"pair_policy.{name}" for name in PairPolicy.model_fields}
-    assert set(form.names()) == fields
+    assert set(Form(NewCampaign).names()) == fields
     data, client = world.dataset(3), world.client(world.ada)
     typed = {
         "name": "LSPET night",
-        "dataset": data.name,
+        "dataset": str(data.uuid),
         "access": "invite",
         "allow_same": "on",
-        "policy": "all",
+        "pair_policy.name": "all",
         "guard": "pause",
         "gold_share": "0.25",
         "lease_s": "77",
@@ -125,11 +125,13 @@ def test_the_form_has_every_field_of_a_campaign_and_keeps_what_was_typed_after_a
     page = client.post("/campaigns/new/", typed).content.decode()
     assert "left_wirst" in page
     assert "is no keypoint" in page
-    for name in ("access", "policy", "guard"):
-        select = re.search(rf'<select name="{name}">(.*?)</select>', page, re.DOTALL)[1]  # type: ignore[index]
+    for name in ("access", "pair_policy.name", "guard"):
+        select = re.search(rf'<select[^>]* name="{name}"[^>]*>(.*?)</select>', page, re.DOTALL)[1]  # type: ignore[index]
         assert re.findall(r'value="([^"]*)" selected', select) == [typed[name]]
     assert re.search(r'name="allow_same" checked', page)
     assert re.search(r'name="lease_s"[^>]*value="77"', page)
+    about = re.search(r'name="keypoints"[^>]*aria-invalid="true"[^>]*aria-describedby="([^"]+)"', page)[1]  # type: ignore[index]
+    assert re.search(rf'id="{about}">[^<]*is no keypoint', page)  # the error stands at its field
     assert client.post("/campaigns/new/", typed | {"keypoints": "left_wrist, neck"}).status_code == 302
     campaign = Campaign.objects.get(name="LSPET night")
     assert (campaign.access, campaign.allow_same, campaign.guard, campaign.lease_s, campaign.gold_share) == (

@@ -320,10 +320,10 @@ def test_a_recording_is_harvested_from_the_command_line(tmp_path: Path) -> None:
     upload(tmp_path, views=False)
     output = io.StringIO()
     arguments = (str(tmp_path / "rig.toml"), str(tmp_path / "d.npz"), str(tmp_path / "out"))
-    call_command("harvest", *arguments, options='{"grid": 24}', stdout=output)
+    call_command("harvest", *arguments, "--grid", "24", stdout=output)
     assert f"{round(0.7 * FRAMES) * 17} of {17 * FRAMES} found joints kept" in output.getvalue()
     names = {p.name for p in (tmp_path / "out").iterdir()}
     assert {"report.json", "poses.trc", "poses.c3d", "poses.npz", "poses.coco.json", "position.npy"} <= names
-    for change, words in (({"options": '{"grid": 7}'}, "options: grid"), ({"unit": "m"}, "unit")):
+    for change, words in ((("--grid", "7"), "grid: "), (("--unit", "m"), "unit")):
         with pytest.raises(CommandError, match=words):
-            call_command("harvest", *arguments, stdout=output, **change)
+            call_command("harvest", *arguments, *change, stdout=output)

@@ -15,7 +15,8 @@ from PIL import Image
 from labeling.skeletons import H36M_17
 from tests.training.test_multiview import scene
 from training.heatmaps import files
-from training.heatmaps.fit import HeatmapConfig, _varied, fit, gaussians, predict
+from training.heatmaps.config import HeatmapConfig
+from training.heatmaps.fit import _varied, fit, gaussians, predict
 from training.heatmaps.network import HeatmapNetwork, to_cells
 from training.multiview import calibration, harvest
 from training.simulation import people
@@ -156,17 +157,16 @@ def test_a_harvest_teaches_a_network_whose_heatmaps_are_harvested_again(tmp_path
             image.transform(camera.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR).save(
                 tmp_path / "views" / camera.name / f"{n:04d}.png"
             )
-    options = '{"grid": 24}'
-    call_command("harvest", tmp_path / "rig.toml", tmp_path / "d.npz", tmp_path / "first", options=options)
+    call_command("harvest", tmp_path / "rig.toml", tmp_path / "d.npz", tmp_path / "first", "--grid", "24")
     output = io.StringIO()
     call_command(
         "personalise", tmp_path / "rig.toml", tmp_path / "first", tmp_path / "views", tmp_path / "own",
-        options='{"flip": 0}', size=32, stdout=output,
+        "--flip", "0", size=32, stdout=output,
     )  # fmt: skip
     assert "48 pictures, " in output.getvalue()
     call_command(
-        "harvest", tmp_path / "rig.toml", tmp_path / "own" / "heatmaps", tmp_path / "second", skeleton="h36m-17",
-        options='{"grid": 24, "least_score": 0.05, "inlier_px": 60}',
+        "harvest", tmp_path / "rig.toml", tmp_path / "own" / "heatmaps", tmp_path / "second", "--grid", "24",
+        "--least-score", "0.05", "--inlier-px", "60", skeleton="h36m-17",
     )  # fmt: skip
     off = np.linalg.norm(harvest.read(tmp_path / "second").position - world, axis=-1)
     assert np.median(off) < 120

@@ -215,12 +215,10 @@ def test_the_api_and_the_command_line_do_the_same(world: World, model: Model, tm
     assert begun.json()["method"] == "fine-tune"
     call_command(
         "fine_tune",
-        str(harvest.uuid),
+        *(str(harvest.uuid), "--epochs", "1", "--here"),
         start_from=str(model.uuid),
         actor="ada",
         learn_from="unrejected",
-        option_epochs="1",
-        here=True,
     )
     assert "model " in capsys.readouterr().out
     (tmp_path / "d.npz").write_bytes(npz(seen(person(20))).read())

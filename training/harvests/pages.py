@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
@@ -17,10 +17,14 @@ from django.views.decorators.http import require_POST
 from labeling.skeletons import BUILT_IN, words
 from training.harvests import frames, publication, review, uploads, video_uploads
 from training.models import Harvest, Model
+from training.multiview.config import HarvestConfig
 from training.runs import fine_tunes
+from training.video.config import VideoConfig
 from webapp.accounts import throttle
 from webapp.accounts.roles import STAFF, Role, require
+from webapp.config import Config
 from webapp.errors import Invalid, Refusal
+from webapp.forms import USUAL, Form
 from webapp.typed import read
 
 
@@ -38,51 +42,61 @@ def harvest_list(request: HttpRequest) -> HttpResponse:
     return render(request, "harvests/list.html", {"page": page, "can_start": request.user.is_one_of(Role.ADMIN)})
 
 
+def _skeletons() -> dict[str, list[tuple[str, str]]]:
+    return {"skeleton": [("", "as the files say"), *((name, name) for name in BUILT_IN)]}
+
+
+def _forms(request: HttpRequest, plan: type[Config], options: type[Config], *leave_out: str) -> tuple[Form, Form]:
+    """The form of an upload, and the one of its options."""
+    sent = request.POST or None
+    first = Form(plan, sent, offered=_skeletons(), leave_out=("options", *leave_out))
+    return first, Form(options, sent, empty_is=USUAL)
+
+
+def _file_of(request: HttpRequest, field: str) -> UploadedFile:
+    if field not in request.FILES:
+        raise Invalid("Choose a file.", field=field)
+    return request.FILES[field]
+
+
 @login_required
 def harvest_new(request: HttpRequest) -> HttpResponse:
     """Upload a recording."""
     require(request.user, Role.ADMIN)
+    form, options = _forms(request, uploads.HarvestPlan, HarvestConfig)
     if request.method == "POST":
         try:
-            for field in ("calibration", "detections"):
-                if field not in request.FILES:
-                    raise Invalid("Choose a file.", field=field)
-            fields = {k: request.POST.get(k, "") for k in ("name", "unit", "skeleton")}
-            numbers = {k: request.POST.get(k, "").strip() for k in ("grid", "cube_mm", "keep_share")}
-            options = {k: int(v) if re.fullmatch(r"[0-9]{1,9}", v) else v[:40] for k, v in numbers.items() if v}
-            plan = read(uploads.HarvestPlan, fields | {"fps": request.POST.get("fps") or 0, "options": options})
+            files = [_file_of(request, name) for name in ("calibration", "detections")]
+            options.read()
+            plan = form.read(options=options.values())
             throttle.take(throttle.heavy(), str(request.user.pk))
-            files = (request.FILES["calibration"], request.FILES["detections"], request.FILES.get("views"))
-            return redirect("harvest", uploads.receive(request.user, plan, *files).uuid)
+            return redirect("harvest", uploads.receive(request.user, plan, *files, request.FILES.get("views")).uuid)
         except Refusal as error:
-            messages.error(request, str(error))
-    return render(request, "harvests/new.html", {"skeletons": BUILT_IN, "post": request.POST})
+            form.note(error)
+    return render(request, "harvests/new.html", {"form": form, "options": options})
 
 
 @login_required
 def harvest_video(request: HttpRequest) -> HttpResponse:
     """Upload a video's keypoints or poses."""
     require(request.user, Role.ADMIN)
+    form, options = _forms(request, video_uploads.VideoPlan, VideoConfig, "models")
     if request.method == "POST":
         try:
-            if "detections" not in request.FILES:
-                raise Invalid("Choose a file.", field="detections")
-            fields = {k: request.POST.get(k, "") for k in ("name", "skeleton")}
-            fields |= {k: v for k in ("fps", "focal_px", "width", "height") if (v := request.POST.get(k, "").strip())}
-            options = {k: v for k in ("keep_share", "labels_per_s") if (v := request.POST.get(k, "").strip())}
-            extras = {"models": request.POST.getlist("models"), "options": options}
-            plan = read(video_uploads.VideoPlan, fields | extras)
+            file = _file_of(request, "detections")
+            options.read()
+            plan = form.read(options=options.values(), models=request.POST.getlist("models"))
             throttle.take(throttle.heavy(), str(request.user.pk))
-            harvest = video_uploads.receive(request.user, plan, request.FILES["detections"], request.FILES.get("video"))
+            harvest = video_uploads.receive(request.user, plan, file, request.FILES.get("video"))
             return redirect("harvest", harvest.uuid)
         except Refusal as error:
-            messages.error(request, str(error))
+            form.note(error)
     models = Model.objects.order_by("-created_at")[:200]
     chosen = request.POST.getlist("models") or [str(m.uuid) for m in models[:1]]
     return render(
         request,
         "harvests/new_video.html",
-        {"skeletons": BUILT_IN, "post": request.POST, "models": models, "chosen": chosen},
+        {"form": form, "options": options, "models": models, "chosen": chosen},
     )
 
 

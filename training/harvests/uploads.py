@@ -11,7 +11,7 @@ from typing import Any, Literal
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from labeling.skeletons import BUILT_IN
 from training.models import Harvest
@@ -24,10 +24,11 @@ from training.poses.cameras import BadCamera, Camera
 from webapp import audit
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
-from webapp.config import Config
+from webapp.config import Config, shown
 from webapp.errors import Invalid, TooLarge
 from webapp.jobs import run as jobs
 from webapp.jobs.models import Job, State
+from webapp.typed import read
 
 INSPECT_BYTES = 64 * 2**20
 
@@ -37,10 +38,13 @@ class HarvestPlan(Config):
 
     name: str = Field(min_length=1, max_length=120)
     unit: Literal["", "mm", "cm", "m"] = Field(
-        "", description="of the calibration's lengths, where the file does not say it"
+        "",
+        title="Unit of its lengths",
+        description="of the calibration, where the file does not say it",
+        json_schema_extra=shown(choices={"": "as the file says", "m": "m (Pose2Sim)"}),
     )
-    skeleton: str = Field("", description="of the detections; empty: as their files say")
-    fps: float = Field(0.0, ge=0, le=10_000, description="frames per second; 0: as the detections say, else 30")
+    skeleton: str = Field("", title="Skeleton of the detections", description="empty: as their files say")
+    fps: float = Field(0.0, ge=0, le=10_000, title="Frames per second", description="0: as the detections say, else 30")
     options: dict[str, Any] = Field(default_factory=dict, description="of HarvestConfig")
 
 
@@ -106,13 +110,7 @@ def receive(
 
 
 def _options(plan: HarvestPlan) -> HarvestConfig:
-    try:
-        return HarvestConfig.model_validate(plan.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Invalid(
-            first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")
-        ) from None
+    return read(HarvestConfig, plan.options)
 
 
 def _rig(folder: Path, file: UploadedFile, unit: str) -> tuple[Camera, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from labeling.skeletons import BUILT_IN
 from training.harvests.uploads import INSPECT_BYTES, HarvestJob
@@ -28,6 +28,7 @@ from webapp.accounts.roles import Role, require
 from webapp.config import Config
 from webapp.errors import Invalid, TooLarge
 from webapp.jobs import run as jobs
+from webapp.typed import read
 
 MOST_MODELS = 8
 MOST_POINTS = 2000
@@ -43,13 +44,23 @@ class VideoPlan(Config):
     models: list[UUID] = Field(
         default_factory=list, max_length=MOST_MODELS, description="trained models that lift; several make an ensemble"
     )
-    skeleton: str = Field("", description="of the detections; empty: as their file says")
-    fps: float = Field(0.0, ge=0, le=10_000, description="frames per second; 0: as the file or the video says, else 30")
-    focal_px: float = Field(
-        0.0, ge=0, le=1e6, description="focal length; 0: unknown, the lifter takes a distant camera"
+    skeleton: str = Field("", title="Skeleton of the keypoints", description="empty: as their file says")
+    fps: float = Field(
+        0.0, ge=0, le=10_000, title="Frames per second", description="0: as the file or the video says, else 30"
     )
-    width: int = Field(0, ge=0, le=100_000, description="of the pictures; 0: as the file or the video says")
-    height: int = Field(0, ge=0, le=100_000)
+    focal_px: float = Field(
+        0.0,
+        ge=0,
+        le=1e6,
+        title="Focal length (px)",
+        description="0: unknown, the lifter takes a distant camera",
+    )
+    width: int = Field(
+        0, ge=0, le=100_000, title="Width of the pictures (px)", description="0: as the file or the video says"
+    )
+    height: int = Field(
+        0, ge=0, le=100_000, title="Height of the pictures (px)", description="0: as the file or the video says"
+    )
     options: dict[str, Any] = Field(default_factory=dict, description="of VideoConfig")
 
 
@@ -88,12 +99,7 @@ def receive(actor: Account, plan: VideoPlan, detections: UploadedFile, video: Up
 
 
 def _options(plan: VideoPlan) -> VideoConfig:
-    try:
-        return VideoConfig.model_validate(plan.options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "options"
-        raise Invalid(first["msg"], field=field, value=first.get("input")) from None
+    return read(VideoConfig, plan.options)
 
 
 def _check(plan: VideoPlan) -> None:

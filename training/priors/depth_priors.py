@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from django.db import transaction
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from labeling.crowd import anatomy, normal
 from labeling.models import Campaign, Dataset, DepthPrior, Person, PersonPrior, ReferenceQuestion, Release
@@ -24,6 +24,7 @@ from webapp.config import Config
 from webapp.errors import Invalid
 from webapp.jobs import run as jobs
 from webapp.jobs.models import Job
+from webapp.typed import read
 
 Array = NDArray[np.float64]
 RATIOS = np.geomspace(0.05, 20.0, 121)  # lifted gap over error, tried for calibration
@@ -48,11 +49,7 @@ class PriorConfig(Config):
 def start(actor: Account, release: Release, options: dict[str, Any]) -> Job:
     """Enqueue the making of a depth prior. Raises NotAllowed, Invalid."""
     require(actor, Role.ADMIN)
-    try:
-        config = PriorConfig(**{**options, "release": str(release.uuid)})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Invalid(first["msg"], field=".".join(map(str, first["loc"])), value=first.get("input")) from None
+    config = read(PriorConfig, {**options, "release": str(release.uuid)})
     if config.preset not in PRESETS:
         raise Invalid("Unknown preset.", field="preset", value=config.preset, fix=f"choose from {', '.join(PRESETS)}")
     title = config.name or f"Lifter of {release.title}"
@@ -70,12 +67,8 @@ class PosePriorConfig(Config):
 def start_from_poses(actor: Account, dataset: Dataset, name: str = "", seed: int = 0) -> Job:
     """Enqueue a depth prior from our authored poses; needs no votes. Raises NotAllowed, Invalid."""
     require(actor, Role.ADMIN)
-    try:
-        config = PosePriorConfig(dataset=str(dataset.uuid), name=name, seed=seed)
-        _library(neighbours.Library.authored(), dataset)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Invalid(first["msg"], field=".".join(map(str, first["loc"])), value=first.get("input")) from None
+    config = read(PosePriorConfig, {"dataset": str(dataset.uuid), "name": name, "seed": seed})
+    _library(neighbours.Library.authored(), dataset)
     return jobs.enqueue(
         actor, "pose-prior", config.model_dump(), title=f"Depth prior: similar poses for {dataset.name}"[:200]
     )

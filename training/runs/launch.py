@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from labeling.models import Release
 from training.catalogs import training_methods
@@ -18,6 +18,7 @@ from webapp.catalog import Offer, UnknownOffer
 from webapp.config import Config
 from webapp.errors import Invalid
 from webapp.jobs import run as jobs
+from webapp.typed import read
 
 
 class TrainConfig(Config):
@@ -60,13 +61,7 @@ def start(
 
 def checked(offer: Offer, options: dict[str, Any]) -> Config:
     """The options of a method. Raises Invalid, naming the first that is wrong."""
-    try:
-        return offer.config.model_validate(options)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Invalid(
-            first["msg"], field=".".join(map(str, first["loc"])) or "options", value=first.get("input")
-        ) from None
+    return read(offer.config, options)
 
 
 def begin(actor: Account, release: Release, method: str, config: Config, parent: Model | None, title: str) -> Run:

@@ -19,6 +19,7 @@ from training.runs import launch, plots
 from webapp.accounts import throttle
 from webapp.accounts.roles import READERS, STAFF, Role, require
 from webapp.errors import Invalid, Refusal
+from webapp.forms import Form
 
 MOST_COMPARED = 6
 COLUMNS = {
@@ -58,6 +59,7 @@ def _chosen(text: str, field: str) -> UUID | None:
 def run_new(request: HttpRequest) -> HttpResponse:
     require(request.user, Role.ADMIN, Role.RESEARCHER)
     offer = training_methods["lifter"]
+    form = Form(offer.config, request.POST or None, empty_is="of the preset")
     if request.method == "POST":
         try:
             release = (
@@ -67,7 +69,6 @@ def run_new(request: HttpRequest) -> HttpResponse:
             )
             if release is None:
                 raise Invalid("Choose a release.", field="release")
-            options = {k: v.strip() for k in offer.config.model_fields if (v := request.POST.get(k, "")).strip()}
             parent = request.POST.get("start_from")
             throttle.take(throttle.heavy(), str(request.user.pk))
             run = launch.start(
@@ -75,19 +76,19 @@ def run_new(request: HttpRequest) -> HttpResponse:
                 release,
                 name=request.POST.get("name", ""),
                 preset=request.POST.get("preset", "nearer"),
-                options=options,
+                options=form.values(),
                 start_from=_chosen(parent, "start_from") if parent else None,
             )
             return redirect("run", run.uuid)
-        except (Refusal, ValueError) as error:
-            messages.error(request, str(error))
+        except Refusal as error:
+            form.note(error)
     return render(
         request,
         "runs/new.html",
         {
             "releases": Release.objects.select_related("campaign").order_by("-created_at")[:200],
             "presets": offer.presets,
-            "options": plots.options_of(offer.config),
+            "form": form,
             "models": Model.objects.order_by("-created_at")[:200],
             "given": request.POST,
             "chosen": request.POST.get("release") or request.GET.get("release", ""),

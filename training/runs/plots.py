@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, get_args, get_origin
-
-from pydantic.fields import FieldInfo
+from typing import Any
 
 from labeling.models import Image
 from labeling.skeletons import words
 from training.models import Run
-from webapp.config import Config
 
 WIDE = 100.0
 
@@ -117,26 +114,3 @@ def with_pictures(run: Run, people: list[dict[str, Any]], may_see: bool) -> list
         image = images.get(person["name"])
         cards.append({**person, "image": image, "lines": lines, "dots": [p for p, t in zip(points, there) if t]})
     return cards
-
-
-@dataclass(frozen=True)
-class Option:
-    """One field of a configuration as a form shows it."""
-
-    name: str
-    about: str
-    kind: str
-    choices: list[str]
-
-
-def options_of(config: type[Config]) -> list[Option]:
-    """Every field with its description; choices for those that have them."""
-    return [_option(name, field) for name, field in config.model_fields.items()]
-
-
-def _option(name: str, field: FieldInfo) -> Option:
-    kind = field.annotation
-    choices = [str(a) for a in get_args(kind)] if get_origin(kind) is not None else []
-    if kind is bool:
-        choices = ["true", "false"]
-    return Option(name, field.description or "", "number" if kind in (int, float) else "text", choices)

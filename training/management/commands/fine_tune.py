@@ -13,6 +13,7 @@ from training.models import Harvest
 from training.runs import fine_tunes
 from webapp.accounts.models import Account
 from webapp.errors import Refusal
+from webapp.forms import add_options, options_given
 from webapp.jobs import run as jobs
 from webapp.typed import read
 
@@ -29,9 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--name", default="")
         parser.add_argument("--learn-from", choices=["accepted", "unrejected"], default="accepted")
         parser.add_argument("--here", action="store_true", help="train in this process, without a worker")
-        for name, field in TuneConfig.model_fields.items():
-            if name not in OWN:
-                parser.add_argument(f"--{name.replace('_', '-')}", dest=f"option_{name}", help=field.description or "")
+        add_options(parser, TuneConfig, leave_out=OWN)
 
     def handle(self, **options: Any) -> None:
         try:
@@ -41,10 +40,11 @@ class Command(BaseCommand):
         actor = Account.objects.filter(username=options["actor"]).first()
         if harvest is None or actor is None:
             raise CommandError(f"no such {'harvest' if harvest is None else 'account'}")
-        options_given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
         fields = {k: options[k] for k in ("start_from", "name", "learn_from")}
         try:
-            run = fine_tunes.start(actor, harvest, read(fine_tunes.TunePlan, fields | {"options": options_given}))
+            run = fine_tunes.start(
+                actor, harvest, read(fine_tunes.TunePlan, fields | {"options": options_given(TuneConfig, options)})
+            )
         except Refusal as error:
             raise CommandError(str(error)) from None
         if options["here"]:

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from pydantic import ValidationError
 
 from labeling.skeletons import BUILT_IN
 from training.multiview import association, calibration
@@ -15,6 +14,9 @@ from training.multiview.config import HarvestConfig
 from training.multiview.formats import detections
 from training.multiview.recording import BadRecording, Detections, HeatmapFiles, Recording
 from training.poses.cameras import BadCamera, Camera
+from webapp.errors import Refusal
+from webapp.forms import add_options, options_given
+from webapp.typed import read
 
 
 class Command(BaseCommand):
@@ -33,7 +35,7 @@ class Command(BaseCommand):
         parser.add_argument("--unit", default="", choices=["", "mm", "cm", "m"], help="of the calibration's lengths")
         parser.add_argument("--skeleton", default="", choices=["", *BUILT_IN], help="of the detections")
         parser.add_argument("--fps", type=float, default=0.0)
-        parser.add_argument("--options", default="{}", help='JSON, for example {"grid": 32}')
+        add_options(parser, HarvestConfig)
         parser.add_argument("--threads", type=int, default=1, help="frames at a time on a processor")
 
     def handle(self, **options: Any) -> None:
@@ -41,7 +43,7 @@ class Command(BaseCommand):
         from training.multiview.formats import poses
 
         try:
-            config = HarvestConfig.model_validate_json(options["options"])
+            config = read(HarvestConfig, options_given(HarvestConfig, options))
             cameras = calibration.read(options["calibration"], unit=options["unit"])
             recorded = _recorded(cameras, options, config)
             target: Path = options["target"]
@@ -50,9 +52,8 @@ class Command(BaseCommand):
             raise CommandError(
                 f"{error.field}: {error}{'; ' + error.fix if getattr(error, 'fix', '') else ''}"
             ) from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise CommandError(f"options: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        except Refusal as error:
+            raise CommandError(str(error)) from None
         except OSError as error:
             raise CommandError(str(error)) from None
         quality = report.report(recorded, result, inlier_px=config.inlier_px, undistort=config.undistort)
@@ -75,8 +76,10 @@ def _recorded(cameras: tuple[Camera, ...], options: dict[str, Any], config: Harv
             raise CommandError("skeleton: heatmaps do not say theirs; give --skeleton")
         source = HeatmapFiles(path, len(cameras), len(skeleton.keypoints))
         return Recording(cameras, skeleton, source, options["fps"] or 30.0)
-    read = detections.read(path, skeleton=skeleton)
-    if read.people.shape[1] != len(cameras):
-        raise CommandError(f"detections: {read.people.shape[1]} views, but {len(cameras)} cameras")
-    subject = association.subject_of(cameras, read.people, inlier_px=config.inlier_px, least_score=config.least_score)
-    return Recording(cameras, read.skeleton, Detections(subject), options["fps"] or read.fps or 30.0)
+    several = detections.read(path, skeleton=skeleton)
+    if several.people.shape[1] != len(cameras):
+        raise CommandError(f"detections: {several.people.shape[1]} views, but {len(cameras)} cameras")
+    subject = association.subject_of(
+        cameras, several.people, inlier_px=config.inlier_px, least_score=config.least_score
+    )
+    return Recording(cameras, several.skeleton, Detections(subject), options["fps"] or several.fps or 30.0)

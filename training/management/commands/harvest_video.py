@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from pydantic import ValidationError
 
 from labeling.skeletons import BUILT_IN
 from training.multiview.formats import detections
 from training.multiview.recording import BadRecording
 from training.video.config import VideoConfig
+from webapp.errors import Refusal
+from webapp.forms import add_options, options_given
+from webapp.typed import read
 
 
 class Command(BaseCommand):
@@ -28,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--fps", type=float, default=0.0)
         parser.add_argument("--focal-px", type=float, default=0.0)
         parser.add_argument("--size", type=int, nargs=2, default=[0, 0], metavar=("WIDTH", "HEIGHT"))
-        parser.add_argument("--options", default="{}", help='of VideoConfig, JSON, for example {"keep_share": 0.5}')
+        add_options(parser, VideoConfig)
 
     def handle(self, **options: Any) -> None:
         from training.lifter.predict import BadModel, load
@@ -39,7 +41,7 @@ class Command(BaseCommand):
 
         asked_skeleton, path = BUILT_IN.get(options["skeleton"]), options["detections"]
         try:
-            config = VideoConfig.model_validate_json(options["options"])
+            config = read(VideoConfig, options_given(VideoConfig, options))
             models = Ensemble([load(p) for p in options["models"]]) if options["models"] else None
             size, focal = tuple(options["size"]), options["focal_px"]
             if path.suffix == ".npz" and detections.holds_poses(path):
@@ -50,11 +52,11 @@ class Command(BaseCommand):
             else:
                 if models is None:
                     raise BadRecording("2D keypoints need a lifter", field="--models", fix="name trained models' files")
-                read = detections.read_single(path, skeleton=asked_skeleton)
-                fps, skeleton = options["fps"] or read.fps or 30.0, models.skeleton
-                people = in_skeleton(read.people[:, 0], read.skeleton, skeleton)
+                single = detections.read_single(path, skeleton=asked_skeleton)
+                fps, skeleton = options["fps"] or single.fps or 30.0, models.skeleton
+                people = in_skeleton(single.people[:, 0], single.skeleton, skeleton)
                 followed = follow(people, fps, config.clips)
-                size = size if all(size) else read.size or detections.extent(people)
+                size = size if all(size) else single.size or detections.extent(people)
                 inputs = {"people": people}
             size = size if all(size) else (1000, 1000)
             view = View.of(focal, (size[0], size[1]))
@@ -67,9 +69,8 @@ class Command(BaseCommand):
             raise CommandError(f"{error.field}: {error}{f'; {error.fix}' if error.fix else ''}") from None
         except (BadLifter, BadModel) as error:
             raise CommandError(f"--models: {error}") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise CommandError(f"options: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        except Refusal as error:
+            raise CommandError(str(error)) from None
         except OSError as error:
             raise CommandError(str(error)) from None
         quality = report.report(video, result, followed, [])

@@ -11,11 +11,14 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import ValidationError
 
 from labeling.skeletons import BUILT_IN, Skeleton
+from training.heatmaps.config import HeatmapConfig
 from training.multiview import calibration, footage, heatmaps
 from training.poses.cameras import BadCamera, Camera
+from webapp.errors import Refusal
+from webapp.forms import add_options, options_given
+from webapp.typed import read
 
 AT_ONCE = 100
 SCRATCH = (
@@ -36,16 +39,15 @@ class Command(BaseCommand):
         parser.add_argument("--unit", default="", choices=["", "mm", "cm", "m"], help="of the calibration's lengths")
         parser.add_argument("--skeleton", default="h36m-17", choices=list(BUILT_IN), help="of the harvest")
         parser.add_argument("--size", type=int, default=64, help="edge of the pictures, px (multiple of 16)")
-        parser.add_argument("--options", default="{}", help='of HeatmapConfig, JSON, for example {"epochs": 8}')
+        add_options(parser, HeatmapConfig)
 
     def handle(self, **options: Any) -> None:
         from training.heatmaps import files
-        from training.heatmaps.fit import HeatmapConfig
         from training.multiview import harvest
 
         skeleton = BUILT_IN[options["skeleton"]]
         try:
-            config = HeatmapConfig.model_validate_json(options["options"])
+            config = read(HeatmapConfig, options_given(HeatmapConfig, options))
             cameras = calibration.read(options["calibration"], unit=options["unit"])
             result = harvest.read(options["harvest"])
             size = options["size"]
@@ -54,9 +56,8 @@ class Command(BaseCommand):
                 network, size = files.load(options["network"], skeleton.keypoints)
         except BadCamera as error:
             raise CommandError(f"{error.field}: {error}") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise CommandError(f"options: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        except Refusal as error:
+            raise CommandError(str(error)) from None
         except files.BadNetwork as error:
             raise CommandError(f"network: {error}") from None
         except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ from training.models import Run
 from training.runs import launch
 from webapp.accounts.models import Account
 from webapp.errors import Refusal
+from webapp.forms import add_options, options_given
 from webapp.jobs import run as jobs
 
 
@@ -27,8 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--preset", choices=list(PRESETS), default="nearer")
         parser.add_argument("--start-from", help="uuid of a model to fine-tune")
         parser.add_argument("--here", action="store_true", help="train in this process, without a worker")
-        for name, field in LifterConfig.model_fields.items():
-            parser.add_argument(f"--{name.replace('_', '-')}", dest=f"option_{name}", help=field.description or "")
+        add_options(parser, LifterConfig)
 
     def handle(self, **options: Any) -> None:
         releases = Release.objects.select_related("campaign__dataset__skeleton").order_by("-created_at")
@@ -39,14 +39,13 @@ class Command(BaseCommand):
         actor = Account.objects.filter(username=options["actor"]).first()
         if release is None or actor is None:
             raise CommandError(f"no such {'release' if release is None else 'account'}")
-        options_given = {k[7:]: v for k, v in options.items() if k.startswith("option_") and v is not None}
         try:
             run = launch.start(
                 actor,
                 release,
                 name=options["name"],
                 preset=options["preset"],
-                options=options_given,
+                options=options_given(LifterConfig, options),
                 start_from=options["start_from"],
             )
         except Refusal as error:

@@ -29,7 +29,7 @@ from labeling.campaigns.plan import CampaignPlan
 from labeling.catalogs import crowd_models, import_formats, release_formats
 from labeling.quality.forecast import PlanConfig
 from training.catalogs import training_methods
-from training.heatmaps.fit import HeatmapConfig
+from training.heatmaps.config import HeatmapConfig
 from training.multiview.config import HarvestConfig
 from training.video.config import VideoConfig
 from webapp.catalog import Catalog

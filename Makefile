@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VAR := var
+# Processes that test beside each other.
+TEST_WORKERS ?= 2
 
 .PHONY: demo test lint lock bench accuracy api shape clean setup
 
@@ -35,7 +37,7 @@ demo: setup
 test: setup $(VENV)/.installed-test
 	cd frontend && PATH=$(abspath $(BIN)):$$PATH npm test --silent
 	BIN=$(abspath $(BIN)) sh tests/chromium.sh
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile
 
 lint: $(VENV)/.installed-test $(VAR)/static/.collected
 	$(BIN)/ruff check .

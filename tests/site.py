@@ -58,7 +58,8 @@ class Site:
             self.environment["DATABASE_URL"] = urlunsplit(parts._replace(path=f"/{self.database}"))
         if os.environ.get("REDIS_URL"):
             parts = urlsplit(os.environ["REDIS_URL"])
-            self.environment["REDIS_URL"] = urlunsplit(parts._replace(path="/13"))
+            worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+            self.environment["REDIS_URL"] = urlunsplit(parts._replace(path=f"/{13 - worker}"))
             import redis
 
             redis.Redis.from_url(self.environment["REDIS_URL"]).flushdb()

@@ -105,9 +105,7 @@ class Form(Generic[C]):
             value: Any = text
             if bool in kinds and not self.empty_is:
                 value = text == "on"
-            elif list in kinds:
-                value = [part.strip() for part in text.split(",") if part.strip()]
-            elif not text:
+            elif not text and list not in kinds:
                 continue
             where = values
             *path, last = name.split(".")
@@ -187,7 +185,9 @@ def fields_of(config: type[BaseModel], before: str = "") -> Iterator[tuple[str, 
 
 
 def _typed(info: FieldInfo, value: Any) -> Any:
-    """A choice as its configuration has it: forms send text, a Literal may be a number."""
+    """Text as its configuration has it: a choice may be a number, a list is separated by commas."""
+    if list in _kinds(info.annotation) and isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
     if get_origin(info.annotation) is Literal:
         return next((one for one in get_args(info.annotation) if str(one) == value), value)
     return value

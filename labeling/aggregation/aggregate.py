@@ -275,7 +275,7 @@ def _aggregated(context: run.JobContext, read: snapshot.Snapshot, offer: Offer, 
     if offer.name in person_models:
         offer = question_models["two-coin"]
         options = offer.config()
-    result = offer.load()(votes, options, gold=None, previous=None, progress=context.progress)
+    result = offer.load()(votes, options, gold=None, progress=context.progress)
     return Aggregated(
         pair_ids=pair_ids,
         p_first=1 - result.p_second,

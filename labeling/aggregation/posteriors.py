@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from labeling.aggregation.snapshot import PRESENTATIONS, Snapshot, counted_votes
 from labeling.crowd import anatomy, depth, measures, selection
 from labeling.crowd.config import DepthConfig
-from labeling.crowd.votes import CONDITIONS, Progress
+from labeling.crowd.votes import CONDITIONS
 from labeling.models import Campaign, DepthPosterior, Pair, Participation, PersonPrior, Vote
 from labeling.models.vote import SAME, SECOND
 from webapp import rows
 from webapp.prepared import Select, Slot, Update
+from webapp.progress import Progress
 
 Array = NDArray[np.float64]
 LIVE = DepthConfig(rounds=12, tolerance=0.02)

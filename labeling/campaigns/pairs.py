@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 from django.db import transaction
@@ -11,8 +10,8 @@ from django.db import transaction
 from labeling.models import Campaign, Pair, Person
 from labeling.models.dataset import ABSENT
 from webapp import rows
+from webapp.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 ROWS = 20_000  # in one transaction
 COLUMNS = (
     "campaign_id",

@@ -179,7 +179,7 @@ def set_standing(actor: Account, participation: Participation, standing: str, re
 
 
 def _count_votes(participation: Participation, *, excluded: bool) -> None:
-    """Take the votes of an excluded annotator out of the queue's counts, or put them back; then aggregate anew.
+    """Take the votes of an excluded annotator out of the queue's counts, or put them back, and start an aggregation.
 
     The votes themselves stay. Where others have filled the place in the meantime, a pair keeps both.
     """

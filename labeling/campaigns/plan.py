@@ -50,7 +50,7 @@ class CampaignPlan(Config):
     name: str = Field(min_length=1, max_length=120, title="Name", json_schema_extra=shown("What is asked", first=True))
     keypoints: list[str] = Field(
         [],
-        description="keypoints asked about, separated by commas in a form; empty = all of the skeleton",
+        description="names of the keypoints asked about (in a form separated by commas); empty = all of the skeleton",
         title="Keypoints",
         json_schema_extra=shown("What is asked", wide=True),
     )
@@ -86,7 +86,7 @@ class CampaignPlan(Config):
     )
     prior: str = Field(
         "",
-        description="of mode adaptive-prior, by its uuid; empty = the newest of the data set",
+        description="what mode adaptive-prior starts from; empty = the newest of the data set",
         title="Depth prior",
         json_schema_extra=shown("Adaptive modes only"),
     )
@@ -239,7 +239,7 @@ class CampaignPlan(Config):
     )
     tutorial_dataset: str = Field(
         "",
-        description="a data set with known truth, by its uuid; empty = the campaign's own",
+        description="a data set whose people have known depths; empty = the campaign's own; without known depths there is no tutorial",
         title="Tutorial from data set",
         json_schema_extra=shown("Tutorial"),
     )

@@ -32,8 +32,9 @@ from numpy.typing import NDArray
 
 from labeling.crowd.config import DepthConfig
 from labeling.crowd.normal import both, cdf
-from labeling.crowd.votes import CONDITIONS, Progress
+from labeling.crowd.votes import CONDITIONS
 from webapp.errors import InputError
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -214,7 +215,7 @@ def fit(
     crowd: Crowd | None = None,
     belief: Array | None = None,
     previous: DepthPosteriors | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
     keep: bool = True,
 ) -> DepthPosteriors:
     """Posterior of all pictures. Learns about annotators unless their `belief` is given (then `crowd` is used as it is).
@@ -234,7 +235,7 @@ def fit(
     expected = np.full(len(votes), 0.5)
     blocks = _blocks(pictures, votes)
     parts = [slice(start, start + CHUNK) for start in range(0, len(votes), CHUNK)]
-    # numpy lets go of the interpreter while it counts
+    # numpy releases the interpreter lock while it computes
     pool = ThreadPoolExecutor(os.cpu_count()) if max(len(parts), len(blocks)) > 1 else None
     map_: Map = pool.map if pool else map
     count, joints = pictures.mean.shape

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,7 +10,6 @@ from numpy.typing import NDArray
 
 from webapp.errors import InputError
 
-Progress = Callable[[int, int, str], None]
 CONDITIONS = 4  # two colours on two sides
 
 
@@ -65,44 +63,16 @@ class Votes:
 
 
 @dataclass(frozen=True)
-class Live:
-    """Posteriors that follow single votes in microseconds, between two fits: annotators stay as the last fit judged them.
-
-    `belief` questions x states, log-weights of each question's hidden states, the first half of them for 'first closer'; changed in
-    place. `table` (annotator, look, answer) x states, log P(answer | state); `presentations` 1 or CONDITIONS.
-    """
-
-    belief: NDArray[np.floating]
-    table: NDArray[np.floating]
-    presentations: int = 1
-
-    def p_second(self, question: int) -> float:
-        weight = np.exp(self.belief[question] - self.belief[question].max())
-        return float(weight[len(weight) // 2 :].sum() / weight.sum())
-
-    def follow(
-        self, question: int, annotator: int, second: bool, presentation: int = 0, taken_back: bool = False
-    ) -> float:
-        """Count one vote, or take it back; P(second keypoint is closer) of its question afterwards. Raises BadVotes."""
-        cell = 2 * (self.presentations * annotator + (presentation if self.presentations > 1 else 0)) + int(second)
-        if not (0 <= question < len(self.belief) and 0 <= cell < len(self.table) and 0 <= presentation < CONDITIONS):
-            raise BadVotes("a vote on a question, by an annotator or under a look that the last fit did not know")
-        self.belief[question] += -self.table[cell] if taken_back else self.table[cell]
-        return self.p_second(question)
-
-
-@dataclass(frozen=True)
 class CrowdResult:
     """`p_second`: P(second keypoint is closer) per question, 0.5 where nobody voted. `skill`: P(right) per annotator as
     the model estimates it (NaN where the model has none or there are no votes). `rates`, where the model has them, is
     annotators x 2: P(answers 'second' | second is closer) and P(answers 'second' | first is closer). `notes` says in
-    plain numbers what else was learned (which model was chosen and why, spread of ease, ...). `live` follows single votes."""
+    plain numbers what else was learned (which model was chosen and why, spread of ease, ...)."""
 
     p_second: NDArray[np.float64]
     skill: NDArray[np.float64]
     rates: NDArray[np.float64] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
-    live: Live | None = None
 
     @property
     def risk(self) -> NDArray[np.float64]:

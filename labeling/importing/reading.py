@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +12,8 @@ from pathlib import Path
 from labeling.importing.archive import Pictures, open_pictures
 from labeling.importing.images import Picture, check
 from labeling.importing.parsed import BadInput, Entry, Limits, Parsed, Report, settle_keypoints
+from webapp.progress import Progress
 
-Progress = Callable[[int, int, str], None]
 THREADS = min(4, os.cpu_count() or 1)
 AT_ONCE = 16  # pictures in memory
 

@@ -22,7 +22,7 @@ from labeling.importing import sandbox
 from labeling.importing.archive import open_pictures
 from labeling.importing.images import Picture
 from labeling.importing.parsed import BadInput, Entry, Limits, Parsed, Report
-from labeling.importing.reading import Progress, checked_pictures, parse
+from labeling.importing.reading import checked_pictures, parse
 from labeling.models import AggregationRun, Campaign, Dataset, Image, Label, Pair, Person, SkeletonRow
 from webapp import audit, rows
 from webapp.accounts.models import Account
@@ -33,6 +33,7 @@ from webapp.errors import Conflict, Invalid, Refusal, TooLarge
 from webapp.jobs import run
 from webapp.jobs.leftovers import staged_by
 from webapp.jobs.models import Job, State
+from webapp.progress import Progress
 
 LOOKED_UP = 1000  # names in one query
 INSPECT_BYTES = 64 * 2**20  # uploads up to here are looked through before the request is answered

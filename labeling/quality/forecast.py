@@ -1,4 +1,4 @@
-"""What is still to come: votes, money and days to go; and the planner, before the first vote."""
+"""Forecast of votes, money and days to go, and the planner for the time before the first vote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from webapp.errors import NotFound
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is still to come: `votes` to go until the campaign's rule is met; `answers` to go, with the gold, probe and other
+    """The forecast: `votes` to go until the campaign's rule is met; `answers` to go, with the gold, probe and other
     questions asked between them, which take time and are paid as well; their price; days at the rate of the last day, of which
     `measured_h` hours were worked."""
 

@@ -16,7 +16,7 @@ from labeling.crowd.config import ChosenConfig, EaseConfig, PaperConfig, TwoCoin
 from labeling.crowd.question_models import ease, model_selection, paper, two_coin
 from labeling.crowd.votes import BadVotes, CrowdResult, Votes, agreement
 
-QUIET = {"gold": None, "previous": None, "progress": lambda *_: None}
+QUIET = {"gold": None, "progress": lambda *_: None}
 
 
 def simulated(questions: int = 60, annotators: int = 9, per: int = 5, seed: int = 3) -> tuple[Votes, np.ndarray]:
@@ -191,35 +191,6 @@ def test_ease_is_chosen_where_questions_differ_and_is_calibrated() -> None:
     assert result.notes["model"] == "ease"
     assert measures.ece(result.p_second, truth) < 0.03
     assert measures.ece(two_coin.fit(votes, TwoCoinConfig()).p_second, truth) > 0.05
-
-
-@pytest.mark.parametrize("name", ["two-coin", "ease"])
-def test_a_posterior_follows_single_votes_and_takes_them_back(name: str) -> None:
-    """Ten votes added to a fit are what a fit of all votes says, as far as annotators are thought of alike; and back again."""
-    planted, _ = simulated(3000, 60, per=5)
-    shown = np.random.default_rng(1).integers(0, 4, len(planted.question))
-    votes = Votes(planted.question, planted.annotator, planted.second, 3000, 60, shown)
-    disputed = np.flatnonzero(np.isin(planted.second.reshape(-1, 5).sum(axis=1), (2, 3)))[:4]
-    late = np.isin(np.arange(len(shown)), [*(5 * disputed), *range(len(shown) - 5, len(shown))])
-    offer = question_models[name]
-    before = offer.load()(votes.only(~late), offer.config(), **QUIET)
-    after = offer.load()(votes, offer.config(), **QUIET)
-    live = before.live
-    assert live is not None
-    for n in np.flatnonzero(late):
-        p = live.follow(votes.question[n], votes.annotator[n], bool(votes.second[n]), int(shown[n]))
-    touched = np.unique(votes.question[late])
-    assert p == live.p_second(int(votes.question[-1]))
-    np.testing.assert_allclose([live.p_second(q) for q in touched], after.p_second[touched], atol=0.03)
-    assert np.abs(before.p_second[touched] - after.p_second[touched]).max() > 0.1
-    for n in np.flatnonzero(late):
-        live.follow(votes.question[n], votes.annotator[n], bool(votes.second[n]), int(shown[n]), taken_back=True)
-    asked = before.p_second[touched] != 0.5
-    np.testing.assert_allclose([live.p_second(q) for q in touched[asked]], before.p_second[touched[asked]], atol=1e-4)
-    with pytest.raises(BadVotes):
-        live.follow(3000, 0, True)
-    with pytest.raises(BadVotes):
-        live.follow(0, votes.annotators, True)
 
 
 def test_alpha_counts_agreeing_pairs_of_votes() -> None:

@@ -51,7 +51,7 @@ for n in range(32):
 
 
 class Racer(threading.Thread):
-    """One annotator who behaves badly in every way a person or a network can."""
+    """One annotator who loses connections, answers twice, waits too long and takes answers back."""
 
     def __init__(self, site: Site, campaign: str, token: str, seed: int, bad: list[str]) -> None:
         super().__init__(daemon=True)
@@ -88,7 +88,7 @@ class Racer(threading.Thread):
                 continue
             idle_since = time.monotonic()
             if self.rng.random() < 0.03:
-                time.sleep(3.2)  # gone for a coffee: the lease runs out
+                time.sleep(3.2)  # the lease runs out
             vote = {
                 "token": question["token"],
                 "closer": self.rng.choice(["first", "second"]),

@@ -94,8 +94,8 @@ def test_a_form_of_options_fills_nothing_in_and_says_what_empty_means() -> None:
 def test_the_command_line_has_an_option_for_each_field() -> None:
     parser = ArgumentParser()
     add_options(parser, Plan, leave_out=["way"])
-    options = vars(parser.parse_args(["--name", "a", "--box-cells", "32"]))
-    assert options_given(Plan, options) == {"name": "a", "box": {"cells": 32}}
+    options = vars(parser.parse_args(["--name", "a", "--box-cells", "32", "--joints", "neck, hip"]))
+    assert options_given(Plan, options) == {"name": "a", "joints": ["neck", "hip"], "box": {"cells": 32}}
     with pytest.raises(SystemExit):
         parser.parse_args(["--way", "up"])
 

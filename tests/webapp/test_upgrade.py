@@ -100,3 +100,79 @@ def test_version_0_1_0_becomes_todays_with_all_it_holds(tmp_path: Path) -> None:
     assert now["runs"] == [1, 2]
     assert (now["drawn"], now["length"]) == (2, 2)
     assert now["jobs"] == 1
+
+
+# The last tree with the old words: labeling 0012 and jobs 0003, written through the tables as they were then.
+BEFORE_THE_WORDS = """
+import uuid
+from datetime import datetime, timedelta, timezone
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+old = {"labeling": "0012_quick_quality_pages", "jobs": "0003_folder"}
+executor = MigrationExecutor(connection)
+targets = [(app, old.get(app, name)) for app, name in executor.loader.graph.leaf_nodes()]
+executor.migrate(targets)
+get = MigrationExecutor(connection).loader.project_state(targets).apps.get_model
+L, now = "labeling", datetime(2026, 11, 27, tzinfo=timezone.utc)
+ada = get("accounts", "Account").objects.create(username="ada", name_key="ada", role="admin", password="x")
+ann = get("accounts", "Account").objects.create(username="ann", name_key="ann", role="annotator", password="x")
+skeleton = get(L, "SkeletonRow").objects.filter(name="lsp-14").first() or get(L, "SkeletonRow").objects.create(
+    name="lsp-14", keypoints=["a", "b", "c"], bones=[], root="a")
+data = get(L, "Dataset").objects.create(name="words", skeleton=skeleton, created_by=ada)
+campaign = get(L, "Campaign").objects.create(name="words", dataset=data, state="open", keypoints=skeleton.keypoints, mode="adaptive",
+    pair_policy={"name": "random", "per_person": 5, "seed": 0}, created_by=ada, pair_count=1, votes_wanted=25)
+image = get(L, "Image").objects.create(dataset=data, name="a.jpg", sha256="a" * 64, suffix=".jpg", bytes=9, width=9, height=9)
+person = get(L, "Person").objects.create(image=image, bbox=[0, 0, 9, 9], keypoints=[[1, 1, 2]] * len(skeleton.keypoints))
+pair = get(L, "Pair").objects.create(campaign=campaign, first_person=person, second_person=person, first=0, second=1, rank=0,
+    votes_needed=25, votes_counted=1, taken=1)
+get(L, "KnownQuestion").objects.create(campaign=campaign, use="gold", position=0, person=person, first=0, second=2, second_closer=True,
+    gap_mm=300, reason="clear")
+get(L, "Percept").objects.create(campaign=campaign, person=person, seen=b"bytes of a posterior", votes=1, risk=0.25, gain=0.5)
+seat = get(L, "Participation").objects.create(campaign=campaign, annotator=ann)
+sitting = get(L, "Session").objects.create(participation=seat, length=25, answered=1)
+lease = get(L, "Assignment").objects.create(campaign=campaign, participation=seat, session=sitting, pair=pair, state="answered", leased_at=now,
+    expires_at=now + timedelta(minutes=9), answered_at=now, green_is_first=True, green_on_left=False, tries=1)
+get(L, "Vote").objects.create(key=uuid.uuid4(), assignment=lease, campaign=campaign, pair=pair, participation=seat, closer=1, number=1,
+    leased_at=now, received_at=now, side_seen="green-right")
+run = get(L, "CrowdRun").objects.create(campaign=campaign, number=4, model="depth", votes_used=1, last_vote=1, created_by=ada)
+get(L, "Label").objects.create(run=run, pair=pair, p_first_closer=0.25, risk=0.25, votes_used=1, p_first_closer_plain=0.375)
+get(L, "Release").objects.create(campaign=campaign, number=2, crowd_run=run, manifest={"files": {}}, created_by=ada)
+get("jobs", "Job").objects.create(kind="aggregate", title="waits", config={}, rings=3, rung_at=now, created_by=ada)
+print("written")
+"""
+WITH_THE_WORDS = """
+import json
+from labeling.models import AggregationRun, DepthPosterior, Label, ReferenceQuestion, Release, Vote
+from webapp.jobs.models import Job
+posterior, label, release = DepthPosterior.objects.get(), Label.objects.get(), Release.objects.get()
+job = Job.objects.get(title="waits")
+print(json.dumps(dict(perceived=bytes(posterior.perceived).decode(), risk=posterior.risk, of_campaign=posterior.campaign.posteriors.count(),
+    run=AggregationRun.objects.get().number, label=[label.p_first_closer, label.p_first_closer_without_prior], release=release.aggregation_run.number,
+    presentation=Vote.objects.get().presentation, question=ReferenceQuestion.objects.get().campaign.reference_questions.count(),
+    notifications=job.notifications, notified=job.notified_at.isoformat())))
+"""
+
+
+def test_tables_with_the_old_words_keep_every_row_under_the_new_ones(tmp_path: Path) -> None:
+    site = Site(tmp_path, "words")
+    try:
+        assert site.manage("shell", "-v0", "-c", BEFORE_THE_WORDS).split()[-1] == "written"
+        site.manage("migrate", "--verbosity", "0")
+        now = json.loads(site.manage("shell", "-v0", "-c", WITH_THE_WORDS).splitlines()[-1])
+        site.manage("migrate", "labeling", "0012", "--verbosity", "0")  # and back
+        site.manage("migrate", "--verbosity", "0")
+        assert json.loads(site.manage("shell", "-v0", "-c", WITH_THE_WORDS).splitlines()[-1]) == now
+    finally:
+        site.stop()
+    assert now == {
+        "perceived": "bytes of a posterior",
+        "risk": 0.25,
+        "of_campaign": 1,
+        "run": 4,
+        "label": [0.25, 0.375],
+        "release": 4,
+        "presentation": "green-right",
+        "question": 1,
+        "notifications": 3,
+        "notified": "2026-11-27T00:00:00+00:00",
+    }

@@ -115,8 +115,9 @@ def finish(
 
 
 def _store(context: JobContext, row: Harvest, result: harvest.Harvest | VideoHarvest) -> None:
-    """In parts, each short enough that the database is there for others and the job is heard of. What a killed worker or a stopped job
-    leaves is swept by whoever goes on."""
+    """Write pseudo-labels in batches of frames, one transaction each, so that other requests are not blocked.
+
+    What an interrupted attempt left is deleted first."""
     frames = len(result.kept)
     _remove_leftovers(context, row)
     try:

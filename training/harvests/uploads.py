@@ -39,8 +39,8 @@ class HarvestPlan(Config):
     name: str = Field(min_length=1, max_length=120)
     unit: Literal["", "mm", "cm", "m"] = Field(
         "",
-        title="Unit of its lengths",
-        description="of the calibration, where the file does not say it",
+        title="Unit of the calibration",
+        description="of its lengths, where the file does not say it",
         json_schema_extra=shown(choices={"": "as the file says", "m": "m (Pose2Sim)"}),
     )
     skeleton: str = Field("", title="Skeleton of the detections", description="empty: as their files say")

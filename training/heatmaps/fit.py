@@ -7,7 +7,6 @@ N pictures, J joints; keypoints in pixels of the picture, centre of the first pi
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,10 @@ from torch import Tensor
 
 from training.heatmaps.config import HeatmapConfig
 from training.heatmaps.network import HeatmapNetwork, to_cells
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
 Floats = NDArray[np.float32]
-Progress = Callable[[int, int, str], None]
 
 
 def fit(
@@ -31,7 +30,7 @@ def fit(
     twins: list[tuple[int, int]],
     config: HeatmapConfig,
     *,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> list[float]:
     """Train `network` in place on pictures N x 3 x H x W, keypoints N x J x 2; `selected` N x J counts in the loss. Loss per epoch."""
     device = next(network.parameters()).device

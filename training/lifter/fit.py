@@ -28,10 +28,10 @@ from training.lifter.objectives import OBJECTIVES
 from training.lifter.predict import load
 from training.lifter.pseudo import Pseudo, PseudoLosses
 from webapp.errors import InputError
+from webapp.progress import Progress, silent
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 OnPoses = Callable[[int, NDArray[np.float32], Poses], None]
-Progress = Callable[[int, int, str], None]
 FLAT = 0.02  # depth spread below this share of the spread in x and y: the poses are flat
 CURVE_PEOPLE = 2000  # held-out people that the curves look at
 PATIENCE_STEPS = 2000  # a run may look collapsed for so long at its start
@@ -129,7 +129,7 @@ def fit(
     poses: Poses,
     config: LifterConfig,
     *,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
     on_epoch: OnEpoch = lambda *_: None,
     on_poses: OnPoses = lambda *_: None,
     checkpoint: Path | None = None,

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
 from PIL import Image, UnidentifiedImageError
 
+from webapp.progress import Progress, silent
+
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v"}
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 QUALITY = 88
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass
@@ -46,7 +47,7 @@ def extract(
     target: Path,
     *,
     most_pixels: int = 64_000_000,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> Shown:
     """Write the wanted frames as `target/CAMERA INDEX/FRAME.jpg`. A video that ends early or breaks is a note, not an error."""
     shown = Shown([set() for _ in cameras])

@@ -27,9 +27,9 @@ from training.multiview.config import HarvestConfig
 from training.multiview.recording import BadRecording, Chunk, Recording
 from training.multiview.triangulation import Points
 from training.poses.cameras import Camera
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int, str], None]
 SAMPLE = 400  # frames that limb lengths and the check of the cameras are made of
 AGREEING, BETTER = 0.8, 0.15  # share of detections that fit below which cameras are doubted; gain that proves a swap
 LEAST_CELL = 3.46  # a voxel's own spread is its edge over the root of 12
@@ -77,7 +77,7 @@ def harvest(
     config: HarvestConfig,
     folder: Path,
     *,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
     lengths_mm: Sequence[float] | None = None,
     device: str = "cpu",
     threads: int = 1,

@@ -7,7 +7,6 @@ is who is not known. F frames, P detections a frame, J joints; px.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from training.video.config import ClipConfig
+from webapp.progress import Progress, silent
 
 Floats = NDArray[np.floating]
 LEAST_JOINTS = 3
@@ -67,9 +67,7 @@ def alone(score: Floats) -> Followed:
     return Followed(clips, 0, [])
 
 
-def follow(
-    people: Floats, fps: float, config: ClipConfig, *, progress: Callable[[int, int, str], None] = lambda *_: None
-) -> Followed:
+def follow(people: Floats, fps: float, config: ClipConfig, *, progress: Progress = silent) -> Followed:
     """Clips of F x P x J x 3 (px, px, score; 0: missing)."""
     there = np.stack([(people[:, p, :, 2] > 0).sum(axis=1) >= LEAST_JOINTS for p in range(people.shape[1])], axis=1)
     follower = _Follower(config, max(1, round(config.gap_s * fps)))

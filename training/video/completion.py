@@ -11,7 +11,6 @@ Source: Li et al. 2019, section 3; the updates and the cancellation are derived 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +19,9 @@ from scipy.linalg import cholesky_banded, qr
 from scipy.linalg.lapack import dtbtrs
 
 from training.video.config import CompletionConfig
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int, str], None]
 RANK = 1e-13  # singular values below this share of the largest are rounding
 
 
@@ -140,7 +139,7 @@ def complete(
     score: Array,
     config: CompletionConfig | None = None,
     *,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> Completed:
     """Complete the trajectories of predicted F x n (root-relative, mm; finite) with a score in 0..1 for each entry.
 

@@ -30,9 +30,9 @@ from training.video.clips import Clip
 from training.video.confidence import Calibration, UncertaintyFeatures
 from training.video.config import VideoConfig
 from training.video.lifting import UNKNOWN, View
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
-Progress = Callable[[int, int, str], None]
 Lift = Callable[[Array, View], tuple[Array, Array]]
 USUAL_DEPTH_MM = 4000.0
 LEVEL = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # world (z up) to camera (y down) of a camera held level
@@ -128,7 +128,7 @@ def harvest(
     *,
     calibration: Calibration | None = None,
     models: str = "",
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> Harvest:
     """Harvest a video into `folder`, going on where an earlier call with the same input and options stopped. Raises BadRecording.
 

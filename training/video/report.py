@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,15 +10,14 @@ from numpy.typing import NDArray
 from training.video import filters, smoothing
 from training.video.clips import Followed
 from training.video.harvest import OUTCOMES, STILL_PX, STILL_S, Harvest, Outcome, Video
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
 AT_ONCE = 4096
 CURVES = ("error_px", "expected_mm", "shaking_before_mm", "shaking_after_mm")
 
 
-def timeline(
-    result: Harvest, fps: float, *, progress: Callable[[int, int, str], None] = lambda *_: None
-) -> NDArray[np.float32]:
+def timeline(result: Harvest, fps: float, *, progress: Progress = silent) -> NDArray[np.float32]:
     """Rows x CURVES: mean reprojection error (px), mean expected error (mm), and mean second difference (mm) at 10 frames a second of
     the joints around their middle, as lifted and as harvested."""
     rows = len(result.position)
@@ -50,7 +48,7 @@ def report(
     followed: Followed,
     notes: list[str],
     *,
-    progress: Callable[[int, int, str], None] = lambda *_: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """Tables and findings in words; plain numbers, no NaN."""
     names = video.skeleton.keypoints
@@ -117,7 +115,7 @@ def _clips(video: Video, result: Harvest) -> list[dict[str, Any]]:
     return clips
 
 
-def _controls(video: Video, result: Harvest, progress: Callable[[int, int, str], None]) -> list[dict[str, str | float]]:
+def _controls(video: Video, result: Harvest, progress: Progress) -> list[dict[str, str | float]]:
     """What plain filters make of the same first lift, beside the harvest: shaking (mean second difference at 10 frames a second, mm),
     how much bones change their length (standard deviation over a clip, mm), and how far they were moved from the first lift (mm)."""
     sums: dict[str, list[Array]] = {}

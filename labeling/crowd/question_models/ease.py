@@ -30,7 +30,8 @@ from scipy.special import expit, logsumexp
 
 from labeling.crowd.config import EaseConfig, TwoCoinConfig
 from labeling.crowd.question_models import two_coin
-from labeling.crowd.votes import CONDITIONS, CrowdResult, Live, Progress, Votes
+from labeling.crowd.votes import CONDITIONS, CrowdResult, Votes
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
 EASE = np.exp(np.linspace(-3.0, 1.5, 10))  # multiples of the ease at which skill is measured; holds 1
@@ -127,11 +128,10 @@ def fit(
     config: EaseConfig,
     *,
     gold: Array | None = None,
-    previous: CrowdResult | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> CrowdResult:
     """Posterior of every question. `gold`: 1 = second closer, 0 = first, NaN where unknown."""
-    fitted = states(votes, config, gold=gold, previous=previous, progress=progress)
+    fitted = states(votes, config, gold=gold, progress=progress)
     active = np.bincount(votes.annotator, minlength=votes.annotators) > 0
     conditions = 1 if votes.presentation is None else CONDITIONS
     half = len(fitted.weights) // 2
@@ -149,8 +149,7 @@ def fit(
         "sd": np.sqrt(np.diag(np.linalg.inv(fitted.crowd.precision))).round(4).tolist(),
         "weights": np.exp(fitted.weights).round(4).tolist(),
     }
-    live = Live(np.log(np.maximum(fitted.states, 1e-37)), fitted.table, conditions)
-    return CrowdResult(np.clip(p_second, 0.0, 1.0), skill, rates, notes, live)
+    return CrowdResult(np.clip(p_second, 0.0, 1.0), skill, rates, notes)
 
 
 def states(
@@ -158,8 +157,7 @@ def states(
     config: EaseConfig,
     *,
     gold: Array | None = None,
-    previous: CrowdResult | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> Fitted:
     """EM: posterior of each question's hidden state, annotators' parameters, the crowd's distribution of both."""
     plan = design(config.kind, votes.presentation is not None)
@@ -171,7 +169,7 @@ def states(
     )
     by_cell = incidence.T.tocsr()
     barred = _barred(votes.questions, plan, gold)
-    weights, belief = plan.weights.copy(), _start(votes, plan, previous, gold)
+    weights, belief = plan.weights.copy(), _start(votes, plan, gold)
     crowd = Crowd(np.tile(plan.mean, (votes.annotators, 1)), np.zeros(0), plan.mean, np.diag(plan.sd**-2.0))
     table = np.zeros((size[1], len(weights)), np.float32)
     number = 0
@@ -211,12 +209,9 @@ def _barred(questions: int, plan: Design, gold: Array | None) -> NDArray[np.floa
     return barred
 
 
-def _start(votes: Votes, plan: Design, previous: CrowdResult | None, gold: Array | None) -> NDArray[np.float32]:
+def _start(votes: Votes, plan: Design, gold: Array | None) -> NDArray[np.float32]:
     """Where two error rates per annotator would put each question: from the majority gold would hardly spread."""
-    if previous is not None and len(previous.p_second) == votes.questions:
-        p = previous.p_second
-    else:
-        p = np.clip(two_coin.fit(votes, TwoCoinConfig(rounds=10), gold=gold).p_second, 0.02, 0.98)
+    p = np.clip(two_coin.fit(votes, TwoCoinConfig(rounds=10), gold=gold).p_second, 0.02, 0.98)
     within = np.exp(plan.weights[: plan.half]) * 2
     return np.concatenate([np.outer(1 - p, within), np.outer(p, within)], axis=1).astype(np.float32)
 

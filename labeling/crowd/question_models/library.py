@@ -11,7 +11,8 @@ from crowdkit.aggregation import GLAD, MACE, DawidSkene, MajorityVote, OneCoinDa
 from numpy.typing import NDArray
 
 from labeling.crowd.config import Rounds
-from labeling.crowd.votes import CrowdResult, Progress, Votes
+from labeling.crowd.votes import CrowdResult, Votes
+from webapp.progress import Progress
 
 
 def _fit(model: Any, votes: Votes, progress: Progress) -> CrowdResult:
@@ -36,37 +37,29 @@ def _fit(model: Any, votes: Votes, progress: Progress) -> CrowdResult:
 Gold = NDArray[np.float64] | None
 
 
-def majority_vote(
-    votes: Votes, config: Any, *, gold: Gold = None, previous: Any = None, progress: Progress
-) -> CrowdResult:
+def majority_vote(votes: Votes, config: Any, *, gold: Gold = None, progress: Progress) -> CrowdResult:
     return _fit(MajorityVote(), votes, progress)
 
 
-def dawid_skene(
-    votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress
-) -> CrowdResult:
+def dawid_skene(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
     return _fit(DawidSkene(n_iter=config.rounds), votes, progress)
 
 
-def one_coin(
-    votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress
-) -> CrowdResult:
+def one_coin(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
     return _fit(OneCoinDawidSkene(n_iter=config.rounds), votes, progress)
 
 
-def glad(votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress) -> CrowdResult:
+def glad(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
     return _fit(GLAD(n_iter=config.rounds), votes, progress)
 
 
-def mace(votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress) -> CrowdResult:
+def mace(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
     return _fit(MACE(n_iter=config.rounds), votes, progress)
 
 
-def wawa(votes: Votes, config: Any, *, gold: Gold = None, previous: Any = None, progress: Progress) -> CrowdResult:
+def wawa(votes: Votes, config: Any, *, gold: Gold = None, progress: Progress) -> CrowdResult:
     return _fit(Wawa(), votes, progress)
 
 
-def zero_based_skill(
-    votes: Votes, config: Rounds, *, gold: Gold = None, previous: Any = None, progress: Progress
-) -> CrowdResult:
+def zero_based_skill(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
     return _fit(ZeroBasedSkill(n_iter=config.rounds), votes, progress)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from labeling.crowd.config import ChosenConfig, EaseConfig, TwoCoinConfig
 from labeling.crowd.question_models import ease, two_coin
-from labeling.crowd.votes import CrowdResult, Progress, Votes
+from labeling.crowd.votes import CrowdResult, Votes
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
 CANDIDATES = ("two-coin", "ease", "shared")
@@ -23,22 +24,21 @@ def fit(
     config: ChosenConfig,
     *,
     gold: Array | None = None,
-    previous: CrowdResult | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> CrowdResult:
     """Posterior by the model under which held-out votes are likeliest; its name and all scores are in `notes`."""
     scores = held_out(votes, config, gold, progress)
     best = max(scores, key=lambda name: scores[name]) if scores else CANDIDATES[0]
     if best == "two-coin":
-        result = two_coin.fit(votes, TwoCoinConfig(), gold=gold, previous=previous, progress=progress)
+        result = two_coin.fit(votes, TwoCoinConfig(), gold=gold, progress=progress)
     else:
-        result = ease.fit(votes, EaseConfig(kind=best), gold=gold, previous=previous, progress=progress)
+        result = ease.fit(votes, EaseConfig(kind=best), gold=gold, progress=progress)
     rounded = {name: round(score, 6) for name, score in scores.items()}
     return CrowdResult(result.p_second, result.skill, result.rates, {**result.notes, "held_out": rounded})
 
 
 def held_out(
-    votes: Votes, config: ChosenConfig, gold: Array | None = None, progress: Progress = lambda *_: None
+    votes: Votes, config: ChosenConfig, gold: Array | None = None, progress: Progress = silent
 ) -> dict[str, float]:
     """Mean log-probability (natural) of held-out votes under each candidate; empty if there are too few votes to tell."""
     rng = np.random.default_rng(config.seed)

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.crowd.config import PaperConfig
-from labeling.crowd.votes import CrowdResult, Progress, Votes
+from labeling.crowd.votes import CrowdResult, Votes
+from webapp.progress import Progress, silent
 
 EDGE = 1e-4
 
@@ -20,8 +21,7 @@ def fit(
     config: PaperConfig,
     *,
     gold: NDArray[np.float64] | None = None,
-    previous: CrowdResult | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> CrowdResult:
     """Posterior of every question. `gold`: known answers (1 = second closer, 0 = first), NaN where unknown."""
     z, item, who = votes.second.astype(float), votes.question, votes.annotator

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from scipy.special import digamma, expit, polygamma
 
 from labeling.crowd.config import TwoCoinConfig
-from labeling.crowd.votes import CrowdResult, Live, Progress, Votes
+from labeling.crowd.votes import CrowdResult, Votes
+from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
 START = np.array(
@@ -29,17 +30,16 @@ def fit(
     config: TwoCoinConfig,
     *,
     gold: Array | None = None,
-    previous: CrowdResult | None = None,
-    progress: Progress = lambda *_: None,
+    progress: Progress = silent,
 ) -> CrowdResult:
-    """Posterior of every question. `gold`: 1 = second closer, 0 = first, NaN where unknown; `previous` warms the start."""
+    """Posterior of every question. `gold`: 1 = second closer, 0 = first, NaN where unknown."""
     fixed = np.zeros(votes.questions, dtype=bool) if gold is None else ~np.isnan(gold)
     answer = np.zeros(votes.questions) if gold is None else np.where(fixed, gold, 0.0)
     count = votes.per_question()
     cell = 2 * votes.annotator + votes.second
-    posterior = _start(votes, previous)
+    posterior = _start(votes)
     priors, params = START.copy(), np.tile(START, (votes.annotators, 1, 1))
-    rounds, lean, expected = 0, 0.0, np.zeros_like(params)
+    rounds = 0
     for rounds in range(1, config.rounds + 1):
         progress(rounds - 1, config.rounds, "rounds")
         posterior[fixed] = answer[fixed]
@@ -51,8 +51,7 @@ def fit(
         logit = 1.0 * np.bincount(votes.question, weights=evidence[cell], minlength=votes.questions)
         asked = count > 0
         ones = posterior[asked].sum()
-        lean = digamma(1 + ones) - digamma(1 + asked.sum() - ones)
-        logit += lean
+        logit += digamma(1 + ones) - digamma(1 + asked.sum() - ones)
         fresh = np.where(asked, expit(logit), 0.5)
         fresh[fixed] = answer[fixed]
         change = np.abs(fresh - posterior).max(initial=0.0)
@@ -64,24 +63,10 @@ def fit(
     active = np.bincount(votes.annotator, minlength=votes.annotators) > 0
     skill = np.where(active, (rates[:, 0] + 1 - rates[:, 1]) / 2, np.nan)
     notes = {"model": "two-coin", "rounds": rounds, "priors": priors.tolist()}
-    return CrowdResult(posterior, skill, rates, notes, _live(posterior, expected, lean, count, fixed))
+    return CrowdResult(posterior, skill, rates, notes)
 
 
-def _live(posterior: Array, expected: Array, lean: float, count: NDArray[np.int64], fixed: NDArray[np.bool_]) -> Live:
-    """Log-odds as two states. Questions nobody was asked yet lean as all others do; known ones cannot be moved."""
-    logit = np.where(
-        count > 0, np.log(np.clip(posterior, 1e-300, 1)) - np.log1p(-np.clip(posterior, 0, 1 - 1e-16)), lean
-    )
-    logit[fixed] = np.where(posterior[fixed] > 0.5, 1e9, -1e9)
-    table = (
-        expected[:, ::-1, ::-1].transpose(0, 2, 1).reshape(-1, 2)
-    )  # annotator, answer (first, second) x (y = 0, y = 1)
-    return Live(np.stack([np.zeros_like(logit), logit], axis=1), np.ascontiguousarray(table))
-
-
-def _start(votes: Votes, previous: CrowdResult | None) -> Array:
-    if previous is not None and len(previous.p_second) == votes.questions:
-        return previous.p_second.copy()
+def _start(votes: Votes) -> Array:
     ones = np.bincount(votes.question, weights=votes.second, minlength=votes.questions)
     return (ones + 0.5) / (votes.per_question() + 1.0)
 

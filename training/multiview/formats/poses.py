@@ -97,7 +97,7 @@ def _c3d(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
         points[..., 3] = np.where(there, 0.0, -1.0)
         writer.add_frames([(frame, nothing) for frame in points])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the library finds a file without analog channels remarkable
+        warnings.simplefilter("ignore", UserWarning)  # the library warns of files without analog channels
         writer.write(out)
 
 

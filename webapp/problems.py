@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
 from webapp.errors import InputError, Invalid, NotAllowed, NotFound, Refusal, of_the_machine
-from webapp.typed import UNTEXT
+from webapp.schema import UNTEXT
 
 log = logging.getLogger(__name__)
 

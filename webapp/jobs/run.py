@@ -27,7 +27,6 @@ from webapp.accounts.models import Account
 from webapp.catalog import load
 from webapp.errors import Conflict, DiskFull, InputError, NotAllowed, Refusal, of_the_machine, without_paths
 from webapp.jobs import leftovers
-from webapp.jobs.celery_app import app
 from webapp.jobs.kinds import job_kinds
 from webapp.jobs.models import FINISHED, Job, JobLine, State
 
@@ -176,6 +175,8 @@ def enqueue(
 
 
 def notify(job: Job) -> None:
+    from webapp.jobs.celery_app import app  # 27 MiB, which commands that enqueue nothing do without
+
     Job.objects.filter(pk=job.pk).update(notified_at=Now(), notifications=F("notifications") + 1)
     try:
         app.send_task("webapp.jobs.tasks.run_job", (job.pk,), queue=job.queue, retry=False)

@@ -1,6 +1,6 @@
 """A crowd of which half means no good: who is flagged, after how many answers, who is stopped by mistake, what it costs.
 
-`python -m benchmarks.adversaries --poses poses.npz --json F [--seeds 3]`. Simulated annotators, 300: 20 % click at random, 10 %
+`python -m benchmarks.adversaries --poses poses.npz [--seeds 3] [--json]`. Simulated annotators, 300: 20 % click at random, 10 %
 always left, 10 % always green, 10 % inverted, one automaton that answers at random at the delay's edge, the rest honest (noise
 25 cm, log-normal between people). Every annotator gives five answers a round, one in ten about gold, more for whom the model
 doubts (as the site does it); after each round the depth
@@ -11,8 +11,6 @@ and as many answers. Exits non-zero when a bar does not hold.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -24,6 +22,7 @@ import numpy as np
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "webapp.settings")
 django.setup()
 
+from benchmarks import harness  # noqa: E402
 from benchmarks.votes_needed import FIRST, NOISE_MM, PAIRS, SECOND, World  # noqa: E402
 from labeling.crowd import depth, selection  # noqa: E402
 from labeling.crowd.config import DepthConfig  # noqa: E402
@@ -140,11 +139,7 @@ def _answers(kinds: np.ndarray, sees: np.ndarray, shown: np.ndarray, rng: np.ran
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--poses", type=Path, required=True)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--pictures", type=int, default=1000)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = harness.options(__doc__, needs=["poses"], seeds=3, pictures=1000)
     parser.add_argument("--from-seed", type=int, default=0)
     asked = parser.parse_args()
     print(f"simulated annotators: {ANNOTATORS}, of them {KINDS}; {asked.pictures} pictures")
@@ -166,11 +161,7 @@ def main() -> int:
         f"{late} not flagged within {WITHIN} answers (bar 0)": late == 0,
         f"{stopped} honest annotators stopped (bar 0)": stopped == 0,
     }
-    for name, holds in bars.items():
-        print(f"{'holds ' if holds else 'FAILS '} {name}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"rows": rows, "bars": bars}, indent=1))
-    return 0 if all(bars.values()) else 1
+    return harness.conclude(asked, {"rows": rows}, bars)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,7 @@ PostgreSQL (bars apply), else on SQLite. Exits non-zero when a bar does not hold
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import sys
 import tempfile
 import time
@@ -20,6 +18,7 @@ import aiohttp
 import numpy as np
 import psutil
 
+from benchmarks import harness
 from tests.site import Site
 
 MAKE = """
@@ -119,11 +118,10 @@ def measure(site: Site, web: int, campaign: str, secrets: list[str], seconds: fl
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.options(__doc__)
     parser.add_argument("--pairs", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--annotators", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--seconds", type=float, default=15)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -140,15 +138,12 @@ def main() -> int:
                     row = {"pairs": pairs, "annotators": annotators}
                     row |= measure(site, web.pid, campaign, secrets[:annotators], options.seconds)
                     rows.append(row)
-                    if not options.json:
-                        print(row, flush=True)
+                    print(row, flush=True)
                 over = site.manage("shell", "-v0", "-c", OVER.format(campaign=campaign)).split()
                 rows[-1]["pairs_over_votes"], rows[-1]["votes"] = map(int, over)
         finally:
             site.stop()
-    broken = bars(rows, bool(site.database))
-    print(json.dumps({"rows": rows, "broken": broken}) if options.json else "\n".join(broken) or "every bar holds")
-    return int(bool(broken))
+    return harness.conclude(options, {"rows": rows}, bars(rows, bool(site.database)))
 
 
 def bars(rows: list[dict[str, Any]], postgres: bool) -> list[str]:

@@ -8,7 +8,6 @@ running, and the pages of both. Exits non-zero when a bar does not hold.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import io
 import json
@@ -27,6 +26,7 @@ import aiohttp
 import numpy as np
 import requests
 
+from benchmarks import harness
 from tests.pictures import jpeg, people_json
 from tests.site import ROOT, Site
 
@@ -375,24 +375,21 @@ def bars(results: dict[str, Any]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parts", nargs="+", choices=["work", "large"], default=["work", "large"])
+    parser = harness.options(__doc__, parts=["work", "large"])
     parser.add_argument("--seconds", type=float, default=300)
     parser.add_argument("--alone-s", type=float, default=60)
     parser.add_argument("--modes", nargs="+", choices=["fixed", "adaptive"], default=["fixed", "adaptive"])
     parser.add_argument("--people", type=int, default=200_000, help="five pairs and 25 votes each")
     parser.add_argument("--models", nargs="+", default=["two-coin", "paper", "depth"])
     parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     results: dict[str, Any] = {}
     if "work" in options.parts:
         results["work"] = at_work(options.seconds, options.alone_s, options.modes)
     if "large" in options.parts and os.environ.get("DATABASE_URL"):
         results["large"] = large(options.people, options.rounds, options.models)
-    broken = bars(results)
-    print(json.dumps({**results, "broken": broken}, indent=None if options.json else 1))
-    return int(bool(broken))
+    print(json.dumps(results, indent=1))
+    return harness.conclude(options, results, bars(results))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ further worker is 40 s ahead. Exits non-zero when a bar does not hold.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
@@ -29,6 +28,7 @@ from typing import Any
 import aiohttp
 import requests
 
+from benchmarks import harness
 from benchmarks.at_work import upload
 from tests.site import ROOT, free_port
 
@@ -521,13 +521,12 @@ def bad_day(calm_s: float) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.options(__doc__)
     parser.add_argument("--calm-s", type=float, default=12.0, help="calm before and after each fault")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     report = bad_day(options.calm_s)
-    print(json.dumps(report, indent=None if options.json else 1))
-    return int(bool(report["broken"]))
+    print(json.dumps(report, indent=1))
+    return harness.conclude(options, report, report["broken"])
 
 
 if __name__ == "__main__":

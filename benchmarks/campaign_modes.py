@@ -1,6 +1,6 @@
 """The paper's protocol and adaptive questions through the running site, for the same money: labels, calibration, lifters.
 
-`python -m benchmarks.campaign_modes --json F [--votes 3000] [--seeds 3]`. For each seed two campaigns on the 200 sample pictures,
+`python -m benchmarks.campaign_modes [--votes 3000] [--seeds 3] [--json]`. For each seed two campaigns on the 200 sample pictures,
 'fixed' (five random pairs, five votes each; aggregated by the paper's model) and 'adaptive' (aggregated by the depth model), get the
 same number of votes from the same 24 simulated annotators over HTTP; 5 % of the questions are gold. Beliefs about annotators are
 refreshed by four aggregations on the way. Both are released; a lifter of preset `nearer` is trained on each release and its order of
@@ -10,7 +10,6 @@ Exits non-zero when a bar does not hold.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import harness
 from tests.site import Site
 
 MAKE = """
@@ -84,10 +84,8 @@ def collect(site: Site, mode: str, seed: int, votes: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.options(__doc__, seeds=3)
     parser.add_argument("--votes", type=int, default=3000, help="answers per campaign, gold among them")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     results: dict[str, list[dict[str, Any]]] = {"fixed": [], "adaptive": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -125,11 +123,7 @@ def main() -> int:
         )
         <= 0.03,
     }
-    for name, holds in bars.items():
-        print(f"{'holds ' if holds else 'FAILS '} {name}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"rows": results, "bars": {k: bool(v) for k, v in bars.items()}}, indent=1))
-    return 0 if all(bars.values()) else 1
+    return harness.conclude(asked, {"rows": results}, bars)
 
 
 if __name__ == "__main__":

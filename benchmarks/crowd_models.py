@@ -1,6 +1,6 @@
 """Crowd models beside crowd-kit's DawidSkene, on simulated votes and on votes of real people, in one run.
 
-`python -m benchmarks.crowd_models --json F [--votes 1000000] [--seeds 3] [--real FOLDER]`. Speed: all simulated votes at once,
+`python -m benchmarks.crowd_models [--votes 1000000] [--seeds 3] [--real FOLDER] [--json]`. Speed: all simulated votes at once,
 each model's best of three. Accuracy and calibration: 100,000 votes per seed in three worlds: `plain` (all questions alike),
 `ease` (they differ, gamma), `misled` (some mislead everybody). Annotators: 8 % click at random, the others differ in skill and
 inclination; activity has a heavy tail. FOLDER holds answer.csv (question, worker, answer) and truth.csv (question, truth).
@@ -9,9 +9,7 @@ Exits non-zero when a bar does not hold.
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import sys
 import time
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import harness
 from labeling.crowd.config import ChosenConfig, EaseConfig, Rounds, TwoCoinConfig
 from labeling.crowd.measures import accuracy, ece, nll
 from labeling.crowd.question_models import ease, library, model_selection, two_coin
@@ -114,11 +113,8 @@ def speed(votes: int) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path)
+    parser = harness.options(__doc__, takes=["real"], seeds=3)
     parser.add_argument("--votes", type=int, default=1_000_000)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--real", type=Path, help="folder with answer.csv and truth.csv")
     asked = parser.parse_args()
     print("Simulated annotators, unless a line says 'real'.")
     fast = speed(asked.votes)
@@ -160,12 +156,7 @@ def main() -> int:
         row = report["real"]["calibrated (chosen)"]
         bars[f"real: accuracy {row['accuracy']:.4f} (bar {REAL_ACCURACY})"] = round(row["accuracy"], 3) >= REAL_ACCURACY
         bars[f"real: NLL {row['nll']:.4f} (bar {REAL_NLL})"] = row["nll"] < REAL_NLL
-    print()
-    for name, holds in bars.items():
-        print(f"{'holds ' if holds else 'FAILS '} {name}")
-    if asked.json:
-        asked.json.write_text(json.dumps({**report, "bars": bars}, indent=1))
-    return 0 if all(bars.values()) else 1
+    return harness.conclude(asked, report, bars)
 
 
 if __name__ == "__main__":

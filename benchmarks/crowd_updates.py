@@ -1,6 +1,6 @@
 """At a million votes: one vote's update, choosing a question among a million open pairs, a full refit; time and memory.
 
-`python -m benchmarks.crowd_updates --json F [--votes 1000000]`. An adaptive campaign on PostgreSQL (DATABASE_URL) or SQLite with 91
+`python -m benchmarks.crowd_updates [--votes 1000000] [--json]`. An adaptive campaign on PostgreSQL (DATABASE_URL) or SQLite with 91
 open pairs per person and 25 votes on each of so many people, written straight into the tables by simulated annotators: once with a
 million votes (3.64 million open pairs), once with a million open pairs. Then:
 `assignment.next_pair` and `voting.accept` of one annotator after the other, timed inside the process; the aggregation as a worker does it,
@@ -9,7 +9,6 @@ in a process of its own, twice: labels must be equal. Exits non-zero when a bar 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -17,6 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks import harness
 from tests.site import Site
 
 FOLLOW_MS, SELECT_MS, REFIT_S, REFIT_MB = 20.0, 5.0, 60.0, 2048.0
@@ -156,12 +156,11 @@ def measure(votes: int) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.options(__doc__)
     parser.add_argument("--votes", type=int, default=1_000_000)
     parser.add_argument(
         "--for-pairs", type=int, default=275_000, help="votes of the campaign in which questions are chosen"
     )
-    parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     refits, live = measure(asked.votes)
     few_refits, few = measure(asked.for_pairs)
@@ -175,12 +174,7 @@ def main() -> int:
         f"peak {peak:.0f} MiB (bar {REFIT_MB:.0f})": peak <= REFIT_MB,
         "two refits of the same votes give the same labels": refits[0]["digest"] == refits[1]["digest"],
     }
-    print()
-    for name, holds in bars.items():
-        print(f"{'holds ' if holds else 'FAILS '} {name}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"live": live, "refits": refits, "choosing": few, "bars": bars}, indent=1))
-    return 0 if all(bars.values()) else 1
+    return harness.conclude(asked, {"live": live, "refits": refits, "choosing": few}, bars)
 
 
 def _json(site: Site, script: str) -> dict[str, Any]:

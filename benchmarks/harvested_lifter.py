@@ -1,6 +1,6 @@
 """A lifter from harvested labels only, beside lifters of the same poses with other labels.
 
-`python -m benchmarks.harvested_lifter --poses poses.npz [--json F] [--seeds 3] [--frames 2400]`. Training takes are seen by four simulated
+`python -m benchmarks.harvested_lifter --poses poses.npz [--seeds 3] [--frames 2400] [--json]`. Training takes are seen by four simulated
 cameras and a simulated detector ('hard': outliers, swapped limbs, missing joints and views) and harvested at 32^3. A lifter is trained from
 scratch, in each view, on: the selected joints where the harvest puts them and their reprojections ('harvested': joints that were not
 selected are absent, their depth is the harvest's. The site publishes the same 2D, but depths only of people whose joints are all
@@ -10,8 +10,6 @@ enters the first two. Measured on test takes, right 2D, true 3D (mm). Exits non-
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 import tempfile
 from dataclasses import replace
@@ -21,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import harness
 from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import H36M_17
 from training.lifter import evaluate
@@ -90,10 +89,7 @@ def labelled(file: Path, seed: int, frames: int) -> dict[str, Poses]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--poses", type=Path, required=True)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = harness.options(__doc__, needs=["poses"], seeds=3)
     parser.add_argument("--frames", type=int, default=2400)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -115,10 +111,8 @@ def main() -> int:
         print(f"{name:13} MPJPE {mean[name]['mpjpe_mm']:.1f} ± {sd['mpjpe_mm']:.1f}, "
               f"PA {mean[name]['pa_mpjpe_mm']:.1f} ± {sd['pa_mpjpe_mm']:.1f} mm")  # fmt: skip
     better = all(mean["harvested"][k] < mean["weighted DLT"][k] for k in ("mpjpe_mm", "pa_mpjpe_mm"))
-    print(f"{'holds ' if better else 'FAILS '} harvested labels teach more than weighted DLT's")
-    if asked.json:
-        asked.json.write_text(json.dumps({"seeds": rows, "mean": mean}, indent=1))
-    return 0 if better else 1
+    bars = {"harvested labels teach more than weighted DLT's": better}
+    return harness.conclude(asked, {"seeds": rows, "mean": mean}, bars)
 
 
 if __name__ == "__main__":

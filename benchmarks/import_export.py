@@ -9,7 +9,6 @@ process of its own, and interpreter and Django starting are not counted. Exits n
 
 from __future__ import annotations
 
-import argparse
 import io
 import itertools
 import json
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image as Pillow
 
+from benchmarks import harness
 from labeling.skeletons import BUILT_IN
 from tests.site import Site
 
@@ -116,10 +116,9 @@ def bars(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.options(__doc__)
     parser.add_argument("--questions", type=int, nargs="+", default=[10_000, 100_000, 300_000])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -134,13 +133,10 @@ def main() -> int:
                 step(site, VOTE, **names)
                 row["export"] = step(site, EXPORT, **names)
                 rows.append(row)
-                if not options.json:
-                    print(row, flush=True)
+                print(row, flush=True)
         finally:
             site.stop()
-    broken = bars(rows)
-    print(json.dumps({"rows": rows, "broken": broken}) if options.json else "\n".join(broken) or "every bar holds")
-    return int(bool(broken))
+    return harness.conclude(options, {"rows": rows}, bars(rows))
 
 
 if __name__ == "__main__":

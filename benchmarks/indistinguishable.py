@@ -7,7 +7,6 @@ attack (undo and answer anew) is tried on every question. Exits non-zero when a 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 import requests
 
+from benchmarks import harness
 from tests.site import Site
 
 BAR_AUC = 0.53
@@ -167,10 +167,9 @@ def auc(rows: list[dict[str, float]], hidden: np.ndarray, group: np.ndarray) -> 
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.options(__doc__)
     parser.add_argument("--questions", type=int, default=4000)
     parser.add_argument("--annotators", type=int, default=20)
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         site = Site(Path(folder), "alike")
@@ -215,9 +214,8 @@ def main() -> int:
             "gold_right": sum(r for _, r in tried),
         },
     }
-    broken = [f"AUC {every:.3f} > {BAR_AUC}"] if every > BAR_AUC else []
-    print(json.dumps(report | {"broken": broken}, indent=None if options.json else 1))
-    return int(bool(broken))
+    print(report)
+    return harness.conclude(options, report, {f"AUC {every:.3f} (bar {BAR_AUC})": every <= BAR_AUC})
 
 
 if __name__ == "__main__":

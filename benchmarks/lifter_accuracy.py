@@ -1,6 +1,6 @@
 """How accurate lifters from simulated ordinal labels are, beside the supervised run of the same budget.
 
-`python -m benchmarks.lifter_accuracy --poses poses.npz --parts bars ladder sideways one-pair fine-tune --seeds 3 --json F`.
+`python -m benchmarks.lifter_accuracy --poses poses.npz --parts bars ladder sideways one-pair fine-tune --seeds 3 [--json]`.
 Data: mocap sequences (npz), seen by virtual cameras (docs/methods/lifter.md, 'Virtual views'); the split is that of the
 file, by sequence. Labels are simulated: 5 pairs per pose, right with the authors' accuracy line, drawn once per pair.
 Every row is a mean over seeds with its spread (population sd); last epoch, nothing chosen on test poses. Each run takes
@@ -9,8 +9,6 @@ one thread; as many run side by side as there are processors. Exits non-zero whe
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import time
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import harness
 from labeling.skeletons import H36M_17
 from training.lifter import experiments
 from training.lifter import fit as fitting
@@ -92,30 +91,24 @@ PARTS: dict[str, dict[str, experiments.Experiment]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--poses", required=True, help="npz of mocap sequences")
-    parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=["bars"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = harness.options(__doc__, needs=["poses"], seeds=3, parts=list(PARTS), usual=["bars"])
     parser.add_argument("--epochs", type=int, default=0, help="instead of each configuration's own (60)")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--json", type=Path, help="write all figures here")
     parser.add_argument("--svg", type=Path, help="draw the curve of Fig. 4d (part one-pair) here")
     options = parser.parse_args()
     tasks = [(p, n, s, options.epochs) for p in options.parts for n in PARTS[p] for s in range(options.seeds)]
     results: dict[str, dict[str, list[dict[str, Any]]]] = {p: {n: [] for n in PARTS[p]} for p in options.parts}
-    with ProcessPoolExecutor(options.processes, initializer=_prepare, initargs=(options.poses,)) as pool:
+    with ProcessPoolExecutor(options.processes, initializer=_prepare, initargs=(str(options.poses),)) as pool:
         for part, name, seed, values in pool.map(_one, tasks):
             results[part][name].append(values)
             print(f"  {part}: {name}, seed {seed}: {_line([values])}", file=sys.stderr, flush=True)
-            if options.json:
-                options.json.write_text(json.dumps(results, indent=1))
     for part, rows in results.items():
         print(f"\n{part}: mean ± sd of {options.seeds} seeds, mm; order: pairs wrongly ordered")
         for name, values in rows.items():
             print(f"{name:48s} {_line(values)}")
     if options.svg and "one-pair" in results:
         options.svg.write_text(_curve(results["one-pair"]))
-    return _bars(results)
+    return harness.conclude(options, results, _bars(results))
 
 
 def _curve(rows: dict[str, list[dict[str, Any]]]) -> str:
@@ -175,7 +168,7 @@ def _sd(values: list[dict[str, Any]], key: str) -> float:
     return float(np.std([v[key] for v in values]))
 
 
-def _bars(results: dict[str, Any]) -> int:
+def _bars(results: dict[str, Any]) -> dict[str, bool]:
     bars = []
     if "bars" in results:
         supervised, ours = results["bars"]["supervised"], results["bars"]["nearer"]
@@ -191,10 +184,7 @@ def _bars(results: dict[str, Any]) -> int:
         (values,) = results["fine-tune"].values()
         left = _mean(values, "true_error") / _mean(values, "before_true_error")
         bars.append(("order error left after fine-tuning", left, 1 - FINE_TUNE))
-    print()
-    for name, value, bar in bars:
-        print(f"{'holds' if value <= bar else 'FAILS'}: {name} {value:.4f}, at most {bar}")
-    return 0 if all(value <= bar for _, value, bar in bars) else 1
+    return {f"{name} {value:.4f}, at most {bar}": value <= bar for name, value, bar in bars}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training speed: poses per CPU-second of our step beside a per-sample re-statement of the reference step, in one run.
 
-`python -m benchmarks.lifter_speed --json F [--epoch] [--device cuda]`. One thread; synthetic poses of 17 joints; the rows take turns and
+`python -m benchmarks.lifter_speed [--epoch] [--device cuda] [--json]`. One thread; synthetic poses of 17 joints; the rows take turns and
 each reports its best round. The reference is written from docs/methods/lifter.md: a Dataset that builds each item in
 Python, a loader that collates them, one pair per pose, unfused Adam, checks for NaN. `--epoch` times one whole epoch over
 1,559,752 poses (as many as Human3.6M's training frames). Exits non-zero when a bar does not hold.
@@ -8,19 +8,17 @@ Python, a loader that collates them, one pair per pose, unfused Adam, checks for
 
 from __future__ import annotations
 
-import argparse
-import json
 import resource
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import harness
 from labeling.releasing.reading import Poses
 from labeling.skeletons import H36M_17
 from training.lifter import bones
@@ -190,16 +188,15 @@ def ours(poses: Poses, config: LifterConfig, device: str = "cpu") -> Callable[[]
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--poses", type=int, default=8192)
+    parser = harness.options(__doc__)
+    parser.add_argument("--people", type=int, default=8192, help="simulated poses")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--epoch", action="store_true", help="also one epoch of Human3.6M's size")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
     large = PRESETS["nearer-large"]
-    one, five = synthetic(options.poses), synthetic(options.poses, 5)
+    one, five = synthetic(options.people), synthetic(options.people, 5)
     reference = Reference(one)
     rows: dict[str, Callable[[], object]] = {
         "reference step, batch 64": reference.epoch,
@@ -215,9 +212,9 @@ def main() -> int:
     for _ in range(options.rounds):
         for name, work in rows.items():
             best[name] = min(best[name], cpu_s(work))
-    rate = {name: options.poses / seconds for name, seconds in best.items()}
+    rate = {name: options.people / seconds for name, seconds in best.items()}
     base = rate["reference step, batch 64"]
-    print(f"poses per CPU-second, one thread, best of {options.rounds} rounds of {options.poses} poses")
+    print(f"poses per CPU-second, one thread, best of {options.rounds} rounds of {options.people} poses")
     for name, value in rate.items():
         print(f"{name:40s} {value:9.0f}  {value / base:6.2f} x")
     results: dict[str, Any] = {"poses_per_cpu_second": rate, "reference": base}
@@ -229,11 +226,8 @@ def main() -> int:
         results["epoch_s"] = _whole_epoch(options.device, large)
         if options.device != "cpu":
             bars.append(("whole epoch: seconds allowed / taken", GPU_EPOCH_S / results["epoch_s"], 1.0))
-    for name, value, bar in bars:
-        print(f"{'holds' if value >= bar else 'FAILS'}: {name} {value:.2f}, at least {bar}")
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
-    return 0 if all(value >= bar for _, value, bar in bars) else 1
+    held = {f"{name} {value:.2f}, at least {bar}": value >= bar for name, value, bar in bars}
+    return harness.conclude(options, results, held)
 
 
 def _whole_epoch(device: str, config: LifterConfig) -> float:

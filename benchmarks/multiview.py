@@ -1,15 +1,14 @@
 """The multi-view harvester: accuracy, selection, speed and memory.
 
-`python -m benchmarks.multiview [--poses poses.npz] [--recording FOLDER] [--json F] [--parts accuracy speed memory recording]`.
+`python -m benchmarks.multiview [--poses poses.npz] [--recording FOLDER] [--parts accuracy speed memory recording] [--json]`.
 accuracy: real motion (climbing, jumping, walking, running, boxing takes) in four simulated cameras with a simulated detector, 'hard' and
-'clean' (training/multiview/simulate.py), 216 frames a seed, limb lengths estimated from the recording. speed: one thread, all in one
+'clean' (training/simulation/recordings.py), 216 frames a seed, limb lengths estimated from the recording. speed: one thread, all in one
 run; dense pair tables by their number of operations at the matrix rate measured here. memory: 10,000 frames in a process of its
 own. recording: a folder like `multiview_balancing`, beside its reference. Exits non-zero when a bar does not hold.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import subprocess
 import sys
@@ -23,6 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import harness
 from labeling.skeletons import H36M_17, Skeleton
 from training.multiview import calibration, harvest, report, selection, triangulation
 from training.multiview.config import HarvestConfig
@@ -228,12 +228,8 @@ def recording(folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--poses", type=Path)
-    parser.add_argument("--recording", type=Path)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--parts", nargs="+", default=["speed", "memory"])
-    parser.add_argument("--seeds", type=int, default=3)
+    parts = ["accuracy", "recording", "speed", "memory"]
+    parser = harness.options(__doc__, takes=["poses", "recording"], seeds=3, parts=parts, usual=["speed", "memory"])
     parser.add_argument("--frames", type=int, default=216)
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -310,12 +306,7 @@ def main() -> int:
             f"64^3: peak {one['peak']:.0f} MiB (bar {FRAME_MB:.0f})": one["peak"] <= FRAME_MB,
             f"10,000 frames (32^3): grown by {grown:.0f} MiB since frame 400 (bar {FLAT_MB:.0f})": grown <= FLAT_MB,
         }
-    print()
-    for name, holds in bars.items():
-        print(f"{'holds ' if holds else 'FAILS '} {name}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"bars": bars, **results}, indent=1, default=float))
-    return 0 if all(bars.values()) else 1
+    return harness.conclude(asked, results, bars)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Does a harvest pay? A generic 2D network, fine-tuned to a person and cameras by what was harvested with it.
 
-`python -m benchmarks.personalise --poses poses.npz [--json F] [--seeds 3]`. Everything is simulated (training/heatmaps/dolls.py): pictures
+`python -m benchmarks.personalise --poses poses.npz [--seeds 3] [--json]`. Everything is simulated (training/simulation/people.py): pictures
 of people drawn as strokes, in suits. One network is trained on 60 people in usual suits and cameras. It meets a person in a looser suit
 of other colours and four cameras of other heights, tints and noise, so that what it gets wrong hangs on person and camera. Its heatmaps
 are harvested on half of the test takes, with the person's limb lengths given; then it is fine-tuned, four epochs, to: the selected joints
@@ -11,9 +11,7 @@ Exits non-zero when a bar does not hold.
 
 from __future__ import annotations
 
-import argparse
 import copy
-import json
 import os
 import sys
 import tempfile
@@ -29,6 +27,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks import harness
 from labeling.skeletons import H36M_17
 from training.heatmaps.config import HeatmapConfig
 from training.heatmaps.fit import fit, predict
@@ -198,10 +197,7 @@ def experiment(takes: Takes, network: HeatmapNetwork, seed: int) -> dict[str, di
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--poses", type=Path, required=True)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = harness.options(__doc__, needs=["poses"], seeds=3)
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="seeds side by side, a thread each")
     asked = parser.parse_args()
     takes = Takes.read(asked.poses)
@@ -224,11 +220,7 @@ def main() -> int:
         "all beats bootstrap": mean["all"]["px"] < mean["bootstrap"]["px"]
         and mean["all"]["mpjpe"] < mean["bootstrap"]["mpjpe"],
     }
-    for name, holds in bars.items():
-        print(f"{'holds ' if holds else 'FAILS '} {name}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"seeds": results, "mean": mean, "bars": bars}, indent=1))
-    return 0 if all(bars.values()) else 1
+    return harness.conclude(asked, {"seeds": results, "mean": mean}, bars)
 
 
 if __name__ == "__main__":

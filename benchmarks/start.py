@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import signal
 import subprocess
@@ -17,6 +15,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from benchmarks import harness
 from tests.site import ROOT, Site
 
 FIRST_S, LATER_S = 10.0, 3.0
@@ -49,9 +48,8 @@ def first_page_s(site: Site) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.options(__doc__)
     parser.add_argument("--later", type=int, default=3, help="how many later starts")
-    parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         site = Site(Path(folder), "start")
@@ -60,11 +58,11 @@ def main() -> int:
             first, *later = (round(first_page_s(site), 2) for _ in range(options.later + 1))
         finally:
             site.stop()
-    broken = [f"first start took {first} s > {FIRST_S} s"] if first > FIRST_S else []
-    broken += [f"a later start took {s} s > {LATER_S} s" for s in later if s > LATER_S]
-    report = {"first_s": first, "later_s": later, "broken": broken}
-    print(json.dumps(report) if options.json else report)
-    return int(bool(broken))
+    bars = {
+        f"first start {first} s (bar {FIRST_S})": first <= FIRST_S,
+        f"later starts {', '.join(map(str, later))} s (bar {LATER_S})": max(later) <= LATER_S,
+    }
+    return harness.conclude(options, {"first_s": first, "later_s": later}, bars)
 
 
 if __name__ == "__main__":

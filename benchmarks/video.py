@@ -1,19 +1,17 @@
 """The video harvester's library: completion against its dense twin, cleaning on errors of real lifters and on simulated errors.
 
-`python -m benchmarks.video --poses poses.npz [--json F] [--parts completion real simulated ladder hour] [--seeds 3]`.
+`python -m benchmarks.video --poses poses.npz [--parts completion real simulated ladder hour] [--seeds 3] [--json]`.
 completion: seconds per iteration beside tests/training/dense_completion.py, one thread, and how time grows with length (idle machine).
 real: lifters trained here (ensembles of three; all training takes, and walking and running only) on 2D with simulated detector errors;
 the test takes are seen by a still and by a moving camera, with the same kind of errors; how much of the gap between lifting what was
 detected and lifting the right 2D is recovered, beside control filters of the 2D and of the 3D, each tuned on training takes.
-simulated: two simulated predictors (training/video/simulate.py), test takes. 10 frames a second. MPJPE over all joints but the root.
+simulated: two simulated predictors (training/simulation/videos.py), test takes. 10 frames a second. MPJPE over all joints but the root.
 ladder: an ordinal lifter of annotated walking and running, fine-tuned on videos of other actions: the paper's steps, reviewed labels only.
 hour: 108,000 frames through the library and as a Job (benchmarks/video_hour.py). Exits non-zero when a bar does not hold.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 import tempfile
@@ -30,6 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import spearmanr
 
+from benchmarks import harness
 from benchmarks.video_hour import hour
 from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import H36M_17
@@ -522,12 +521,8 @@ def diagram(real: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--poses", type=Path, required=True)
-    parser.add_argument("--json", type=Path)
+    parser = harness.options(__doc__, needs=["poses"], seeds=3, parts=("completion", *PARTS), usual=["completion"])
     parser.add_argument("--diagram", type=Path, help="write the reliability diagram of part real here, as SVG")
-    parser.add_argument("--parts", nargs="+", choices=("completion", *PARTS), default=["completion"])
-    parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
     figures: dict[str, Any] = {}
     bars: dict[str, bool] = {}
@@ -537,12 +532,7 @@ def main() -> int:
         bars |= held
     if asked.diagram and "real" in figures:
         asked.diagram.write_text(diagram(figures["real"]))
-    print()
-    for name, holds in bars.items():
-        print(f"{'holds ' if holds else 'FAILS '} {name}")
-    if asked.json:
-        asked.json.write_text(json.dumps({"figures": figures, "bars": bars}, indent=1))
-    return 0 if all(bars.values()) else 1
+    return harness.conclude(asked, {"figures": figures}, bars)
 
 
 PARTS: dict[str, Callable[[Path, int], tuple[dict[str, Any], dict[str, bool]]]] = {

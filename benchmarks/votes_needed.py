@@ -1,6 +1,6 @@
 """How many votes a picture needs, by the image-level depth model, beside five pairs of five votes aggregated by Dawid-Skene.
 
-`python -m benchmarks.votes_needed --poses poses.npz --json F [--pictures 500] [--seeds 3]`. Real motion, random views, 14 joints;
+`python -m benchmarks.votes_needed --poses poses.npz [--pictures 500] [--seeds 3] [--json]`. Real motion, random views, 14 joints;
 depth covariance from its train split, pictures from its test split. Annotators are simulated: 300, noise of each answer 25 cm
 (log-normal between people, sd 0.4), a misperception of 6 cm per joint that all share, 5 % click at random. The model knows none of
 this: it learns from the votes and from 5 % gold pictures, which cost votes like any other. The lifter is simulated too: true
@@ -11,8 +11,6 @@ Exits non-zero when a bar does not hold.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import harness
 from labeling.crowd import depth, measures, selection
 from labeling.crowd.config import DepthConfig, Rounds
 from labeling.crowd.question_models import library
@@ -155,11 +154,7 @@ def _row(world: World, state: depth.DepthPosteriors, five: NDArray[np.int64] | N
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--poses", type=Path, required=True)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--pictures", type=int, default=500)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser = harness.options(__doc__, needs=["poses"], seeds=3, pictures=500)
     asked = parser.parse_args()
     print(f"simulated annotators; {asked.pictures} pictures, {asked.seeds} seeds, mean ± sd; 5 % more votes go to gold")
     runs: dict[str, Callable[[World, NDArray[np.int64]], Any]] = {
@@ -218,13 +213,8 @@ def main() -> int:
         f"the same: ECE {whole['ece']:.4f} (bar {ALL_ECE})": whole["ece"] <= ALL_ECE,
         f"all 91 pairs, 2 votes, lifter: {two:.4f} (bar {ALL_TWO}; lifter alone {np.mean(lifter):.4f})": two >= ALL_TWO,
     }
-    print()
-    for name, holds in bars.items():
-        print(f"{'holds ' if holds else 'FAILS '} {name}")
-    if asked.json:
-        report = {"paper": base, "lifter": lifter, "similar": similar, "tables": mean, "reached": reached, "bars": bars}
-        asked.json.write_text(json.dumps(report, indent=1))
-    return 0 if all(bars.values()) else 1
+    report = {"paper": base, "lifter": lifter, "similar": similar, "tables": mean, "reached": reached}
+    return harness.conclude(asked, report, bars)
 
 
 if __name__ == "__main__":

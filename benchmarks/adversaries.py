@@ -111,7 +111,7 @@ def _gold_share(state: depth.DepthPosteriors | None) -> np.ndarray:
     """As `assignment` does it: more gold for whom the last aggregation doubts."""
     if state is None:
         return np.full(ANNOTATORS, GOLD_SHARE)
-    return np.array([suspicion.gold_share(GOLD_SHARE, belief) for belief in state.belief])
+    return np.array([suspicion.gold_share(GOLD_SHARE, belief, state.crowd.shares.tolist()) for belief in state.belief])
 
 
 def _counted(columns: list[list[np.ndarray]], active: np.ndarray, count: int) -> np.ndarray:

@@ -243,7 +243,8 @@ def _assign(participation: Participation, session: Session, now: datetime, rng: 
     # The database does the same work for every kind of question, so that the time it takes tells none from another.
     gold = _unseen_gold(participation, rng) if campaign.gold_share else None
     probe = _unprobed(participation, rng) if campaign.probe_share else None
-    if gold and rng.random() < suspicion.gold_share(campaign.gold_share, participation.belief):
+    shares = campaign.crowd.get("shares", [])
+    if gold and rng.random() < suspicion.gold_share(campaign.gold_share, participation.belief, shares):
         assignment.gold = gold
     elif probe and rng.random() < campaign.probe_share:
         assignment.probe_of = probe

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from django.db import transaction
@@ -20,7 +20,14 @@ from webapp import audit
 RECENT = 50_000  # answers looked at for speed and patterns
 ENOUGH = 20  # answers before anything is said about an annotator
 SUSPICIOUS, CERTAIN = 0.3, 0.999  # probability of a kind that does not look: flagged; paused where the campaign says so
-MOST_GOLD = 0.4  # share of gold questions for an annotator whom the model doubts, where the campaign has gold at all
+MOST_GOLD = 0.8  # share of gold questions for an annotator whom the model doubts, where the campaign has gold at all
+FULL_DOUBT = 0.1  # doubt from which on that share is the largest
+NOISY_MM, NOISY_DOUBT = (
+    400.0,
+    2.0,
+)  # noise that hides clicking at random; its doubt, times the share of those who do not look
+_BLIND = [kind.name != "honest" for kind in depth.KINDS]
+_NOISY = [kind.name == "honest" and kind.noise_mm >= NOISY_MM for kind in depth.KINDS]
 QUICK_MS = (
     250  # time after time so soon after the answer buttons appear: people who decide while they wait, or no people
 )
@@ -99,12 +106,18 @@ def _pause(participation: Participation, reason: str) -> None:
             audit.record(None, "annotator.paused", participation, reason=reason)
 
 
-def gold_share(share: float, belief: Any) -> float:
-    """The share of gold questions for one annotator: more, the more the last aggregation doubts that he or she looks."""
-    if not share or len(belief) != len(depth.KINDS):
+def gold_share(share: float, belief: Sequence[float], shares: Sequence[float]) -> float:
+    """The share of gold questions for one annotator, of whom the last aggregation holds `belief` (over the kinds of annotators; `shares`
+    of all of them): more, the more it doubts that he or she looks.
+
+    Answers of somebody very noisy look like those of somebody who clicks at random and was lucky. Which of the two is likelier hangs on
+    how many of the others do not look: in an honest crowd nobody is asked more for being noisy.
+    """
+    if not share or len(belief) != len(depth.KINDS) or len(shares) != len(depth.KINDS):
         return share
-    distrust = sum(b for b, kind in zip(belief, depth.KINDS) if kind.name != "honest")
-    return float(max(share, min(1.0, 10 * distrust) * MOST_GOLD))
+    blind, noisy = (sum(b for b, of in zip(belief, kinds) if of) for kinds in (_BLIND, _NOISY))
+    doubt = blind + NOISY_DOUBT * noisy * sum(s for s, of in zip(shares, _BLIND) if of)
+    return float(max(share, min(1.0, doubt / FULL_DOUBT) * MOST_GOLD))
 
 
 def suspicions(

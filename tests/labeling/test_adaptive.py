@@ -461,3 +461,23 @@ def test_the_least_known_people_come_with_their_contradictions(world: World) -> 
     assert person.surprising > 0
     page = world.client(world.ada).get(f"/campaigns/{campaign.uuid}/quality/").content.decode()
     assert f"{circles} contradiction" in page
+
+
+def test_gold_goes_to_whom_the_model_doubts_and_to_noisy_ones_only_where_many_do_not_look() -> None:
+    kinds = depth.KINDS
+
+    def belief(**weights: float) -> list[float]:
+        """Spread evenly over the kinds of a name; `noisy` and `steady` are honest ones above and below 400 mm."""
+        names = [k.name if k.name != "honest" else "noisy" if k.noise_mm >= 400 else "steady" for k in kinds]
+        return [weights.get(name, 0.0) / names.count(name) for name in names]
+
+    honest, half_bad = belief(steady=0.8, noisy=0.2), belief(steady=0.4, noisy=0.1, random=0.5)
+    share = suspicion.gold_share
+    assert share(0.1, belief(steady=1.0), half_bad) == 0.1
+    assert share(0.1, belief(steady=0.98, random=0.02), honest) == pytest.approx(0.2 * 0.8)
+    assert share(0.1, belief(steady=0.5, inverted=0.5), honest) == 0.8
+    assert share(0.1, belief(noisy=1.0), honest) == 0.1
+    assert share(0.1, belief(steady=0.95, noisy=0.05), half_bad) == pytest.approx(0.5 * 0.8)
+    assert share(0.1, belief(noisy=1.0), half_bad) == 0.8
+    assert share(0.0, belief(random=1.0), half_bad) == 0.0  # no gold in the campaign
+    assert share(0.1, [], half_bad) == share(0.1, belief(random=1.0), []) == 0.1  # nothing aggregated yet

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from django.core import signing
 from django.db import transaction
 from django.db.models import (
     BigIntegerField,
@@ -37,6 +36,7 @@ from django.db.models import (
 
 from labeling.aggregation import posteriors
 from labeling.aggregation.snapshot import standing_votes
+from labeling.answering import tokens
 from labeling.models import (
     Assignment,
     Campaign,
@@ -59,7 +59,6 @@ from webapp.prepared import Insert, Select, Slot, Update
 
 MOST_HELD = 3  # the question on the screen and two preloaded ones
 NOTHING_LEFT_FOR = timedelta(seconds=15)
-signer = signing.TimestampSigner(salt="nearer.assignment")
 
 
 class TutorialFirst(Refusal):
@@ -196,8 +195,8 @@ _PERSON = Select(
 
 
 def lease_of(assignment: Assignment, session: Session, campaign: Campaign, now: datetime) -> Lease:
-    text = f"{assignment.uuid.hex}:{int(now.timestamp() * 1000):x}"
-    return Lease(assignment, campaign, signer.sign(text), session.length - session.answered)
+    token = tokens.issue(assignment.uuid.hex, now=now)
+    return Lease(assignment, campaign, token, session.length - session.answered)
 
 
 def _start_session(participation: Participation) -> Session:

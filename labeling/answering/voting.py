@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.core import signing
 from django.db import IntegrityError, transaction
 from django.db.models import (
     BigIntegerField,
@@ -23,7 +22,8 @@ from django.db.models import (
 from pydantic import Field
 
 from labeling.aggregation import posteriors
-from labeling.answering.assignment import CampaignNotOpen, Lease, lease_of, may_answer, participation_of, signer
+from labeling.answering import tokens
+from labeling.answering.assignment import CampaignNotOpen, Lease, lease_of, may_answer, participation_of
 from labeling.models import (
     Assignment,
     Campaign,
@@ -89,13 +89,8 @@ class Accepted:
 
 def read_token(token: str) -> tuple[uuid.UUID, datetime]:
     """Which question a token is of, and when it was handed out. Raises Invalid."""
-    try:
-        identity, _, issued = signer.unsign(token).partition(":")
-        return uuid.UUID(hex=identity), datetime.fromtimestamp(int(issued, 16) / 1000, tz=UTC)
-    except (signing.BadSignature, ValueError):
-        raise Invalid(
-            "This is not a token that the server gave out.", field="token", fix="fetch the question again"
-        ) from None
+    (identity,), issued = tokens.read(token, 1, fix="fetch the question again")
+    return uuid.UUID(hex=identity), issued
 
 
 def accept(

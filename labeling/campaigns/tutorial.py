@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.core import signing
 from django.db import transaction
 
-from labeling.answering.assignment import TutorialFirst, participation_of, signer
+from labeling.answering import tokens
+from labeling.answering.assignment import TutorialFirst, participation_of
 from labeling.answering.voting import CLOSER, SITTING_GAP_S, TooEarly
 from labeling.campaigns.reference_questions import REASONS, TUTORIAL
 from labeling.models import Participation, ReferenceQuestion, TutorialAnswer, TutorialTry
@@ -127,27 +127,17 @@ def picture_of(account: Account, campaign_uuid: object, number: int, position: i
 
 def token_of(step: Step, now: datetime) -> str:
     assert step.attempt is not None  # noqa: S101  (a question is open, so there is a try)
-    return signer.sign(
-        f"tutorial:{step.participation.pk}:{step.attempt.number}:{step.position}:{int(now.timestamp() * 1000):x}"
-    )
+    return tokens.issue("tutorial", step.participation.pk, step.attempt.number, step.position, now=now)
 
 
 def _shown_at(token: str, step: Step) -> datetime:
     """When this very question was shown to this very person. Raises Invalid."""
-    try:
-        word, participation, number, position, issued = signer.unsign(token).split(":")
-        if word != "tutorial":
-            raise ValueError
-    except (signing.BadSignature, ValueError):
-        raise Invalid(
-            "This is not a token that the server gave out.", field="token", fix="open the tutorial again"
-        ) from None
+    fix = "open the tutorial again"
+    about, issued = tokens.read(token, 4, fix=fix)
     number_now = step.attempt.number if step.attempt else 0
-    if (participation, number, position) != (str(step.participation.pk), str(number_now), str(step.position)):
-        raise Invalid(
-            "This token belongs to another question, try or person.", field="token", fix="open the tutorial again"
-        )
-    return datetime.fromtimestamp(int(issued, 16) / 1000, tz=UTC)
+    if about != ["tutorial", str(step.participation.pk), str(number_now), str(step.position)]:
+        raise Invalid("This token belongs to another question, try or person.", field="token", fix=fix)
+    return issued
 
 
 def answer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +10,14 @@ import torch
 from torch import Tensor
 
 from labeling.releasing.reading import Poses
+from training.lifter import augmentation
 from training.lifter.config import LifterConfig
 from training.lifter.data import InputStatistics, lifter_input, statistics_of, twin_order
 
 
 @dataclass
 class Batch:
-    """B people: x B x 2J standardised; points, present, per_focal, turn as in data.LifterInput; P pairs (row: person in batch).
+    """B people: x B x 2J standardised; points, present, inverse_focal, to_camera as in data.LifterInput; P pairs (row: person in batch).
 
     `truth` B x J x 3 (mm, root at 0, in the points' frame) and `lengths` B x T only where asked for.
     """
@@ -90,44 +90,22 @@ class Batches:
         points, present, to_camera = self.points[people], self.present[people], self.to_camera[people]
         truth = None if self.truth is None else self.truth[people]
         if self.config.rotate_deg:
-            points, to_camera, truth = self._rotated(points, to_camera, truth, chance())
-        flipped = None
-        if self.config.mirror:
-            flipped = chance() < 0.5
-            points, present, to_camera, truth = self._mirrored(flipped, points, present, to_camera, truth)
+            plane, space = augmentation.turns(chance(), self.config.rotate_deg)
+            points, to_camera = points @ plane, to_camera @ space
+            truth = None if truth is None else truth @ space
+        mirror = augmentation.Mirror(chance() < 0.5, self.twins) if self.config.mirror else None
+        if mirror:
+            points, present = mirror.points(points), mirror.joints(present)
+            to_camera = mirror.rotation(to_camera)
+            truth = None if truth is None else mirror.points(truth)
         x = (points.flatten(1) - self.mean) / self.std.clamp_min(1e-6)
         x = torch.where(self.std > 1e-6, x, 0.0)
-        pairs = self._pairs(people, flipped, chance() if self.config.pairs == "one" else None)
+        pairs = self._pairs(people, mirror, chance() if self.config.pairs == "one" else None)
         lengths = None if self.lengths is None else self.lengths[people]
         return Batch(x, points, present, self.inverse_focal[people], to_camera, *pairs, truth, lengths)
 
-    def _rotated(
-        self, points: Tensor, to_camera: Tensor, truth: Tensor | None, chance: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Turned in the picture, around the root: depths stay."""
-        angle = (chance * 2 - 1) * math.radians(self.config.rotate_deg)
-        c, s, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
-        plane = torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)  # acts from the right
-        space = torch.stack(
-            [torch.stack([c, s, zero], -1), torch.stack([-s, c, zero], -1), torch.stack([zero, zero, zero + 1], -1)], -2
-        )
-        return points @ plane, to_camera @ space, None if truth is None else truth @ space
-
-    def _mirrored(
-        self, flipped: Tensor, points: Tensor, present: Tensor, to_camera: Tensor, truth: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Left and right exchanged where `flipped`: depths stay, names change."""
-        where = flipped[:, None, None]
-        sign = torch.tensor([-1.0, 1.0, 1.0], device=self.device)
-        points = torch.where(where, points[:, self.twins] * sign[:2], points)
-        present = torch.where(flipped[:, None], present[:, self.twins], present)
-        to_camera = torch.where(where, to_camera * sign, to_camera)
-        if truth is not None:
-            truth = torch.where(where, truth[:, self.twins] * sign, truth)
-        return points, present, to_camera, truth
-
     def _pairs(
-        self, people: Tensor, flipped: Tensor | None, chance: Tensor | None
+        self, people: Tensor, mirror: augmentation.Mirror | None, chance: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         first, second = self.pairs[0][people], self.pairs[1][people]
         p_second, count = self.p_second[people], self.count[people]
@@ -143,8 +121,6 @@ class Batches:
             row, first, second, p_second = (t.reshape(-1) for t in (row, first, second, p_second))
         else:
             row, first, second, p_second = (t[there] for t in (row, first, second, p_second))
-        if flipped is not None:
-            swap = flipped[row]
-            first = torch.where(swap, self.twins[first], first)
-            second = torch.where(swap, self.twins[second], second)
+        if mirror:
+            first, second = mirror.names(first, row), mirror.names(second, row)
         return row, first, second, p_second

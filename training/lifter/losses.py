@@ -43,7 +43,7 @@ def reprojection(
 ) -> Tensor:
     """Mean distance (px) of the projected pose to the centred 2D keypoints (eq. 4).
 
-    Scaled orthographic: s (x, y). With per_focal (B, 1/px; 0 where unknown) perspective, the root at distance f / s:
+    Scaled orthographic: s (x, y). With inverse_focal (B, 1/px; 0 where unknown) perspective, the root at distance f / s:
     s (x, y) / (1 + s z / f). target B x J x 2; present B x J (0 or 1): absent keypoints do not count.
     """
     seen = scale[:, None, None] * pose[..., :2]

@@ -184,7 +184,7 @@ class Lifter(nn.Module):
         return torch.cat([points * stretch[..., None], z[..., None]], -1)
 
     def forward(self, x: Tensor, points: Tensor, inverse_focal: Tensor) -> Tensor:
-        """Pose B x J x 3 for standardised input x; points B x J x 2 and per_focal B as in data.LifterInput."""
+        """Pose B x J x 3 for standardised input x; points B x J x 2 and inverse_focal B as in data.LifterInput."""
         features = self.features(x)
         if self.depth == "free":
             return self.coordinates(features)[0]

@@ -7,7 +7,6 @@ learns order, as large as the own loss. N poses, J joints.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from labeling.releasing.reading import Poses
 from labeling.skeletons import Skeleton
+from training.lifter import augmentation
 from training.lifter.config import LifterConfig, PseudoConfig
 from training.lifter.data import InputStatistics, lifter_input, twin_order
 from training.lifter.network import Lifter
@@ -121,17 +121,12 @@ class PseudoLosses:
         points, target, weight = self.points[people], self.target[people], self.weight[people]
         if self.config.rotate_deg:
             chance = torch.rand(size, generator=generator, device=self.device)
-            angle = (chance * 2 - 1) * math.radians(self.config.rotate_deg)
-            c, s = torch.cos(angle), torch.sin(angle)
-            plane = torch.stack([torch.stack([c, s], -1), torch.stack([-s, c], -1)], -2)
-            points = points @ plane
-            target = torch.cat([target[..., :2] @ plane, target[..., 2:]], -1)
+            plane, space = augmentation.turns(chance, self.config.rotate_deg)
+            points, target = points @ plane, target @ space
         if self.config.mirror:
-            flipped = (torch.rand(size, generator=generator, device=self.device) < 0.5)[:, None, None]
-            sign = torch.tensor([-1.0, 1.0, 1.0], device=self.device)
-            points = torch.where(flipped, points[:, self.twins] * sign[:2], points)
-            target = torch.where(flipped, target[:, self.twins] * sign, target)
-            weight = torch.where(flipped[..., 0], weight[:, self.twins], weight)
+            chance = torch.rand(size, generator=generator, device=self.device)
+            mirror = augmentation.Mirror(chance < 0.5, self.twins)
+            points, target, weight = mirror.points(points), mirror.points(target), mirror.joints(weight)
         x = torch.where(self.std > 1e-6, (points.flatten(1) - self.mean) / self.std.clamp_min(1e-6), 0.0)
         pose = network(x, points, self.inverse_focal[people])
         pose = pose - pose[:, network.root, None]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
 
 from labeling.answering import assignment, voting
@@ -134,6 +137,17 @@ def _no_broker(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
 @pytest.fixture
 def world(db: None, tmp_path: Path) -> World:
     return World(tmp_path / "world")
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(django_db_modify_db_settings_parallel_suffix: None) -> Iterator[None]:
+    """SQLite's test database has a folder of its own, which goes when the tests end."""
+    name = Path(connection.settings_dict["TEST"]["NAME"] or "test")
+    if connection.vendor == "sqlite":
+        name.parent.mkdir(parents=True, exist_ok=True)
+    yield
+    if connection.vendor == "sqlite":
+        shutil.rmtree(name.parent, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -163,7 +163,8 @@ else:
                 "transaction_mode": "IMMEDIATE",
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA cache_size=-32768;",
             },
-            "TEST": {"NAME": VAR / f"test-{os.getpid()}.sqlite3"},
+            # in a folder of its own: writers queue at the folder, and tests that run side by side must not wait for each other
+            "TEST": {"NAME": VAR / f"test-{os.getpid()}" / "nearer.sqlite3"},
         }
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

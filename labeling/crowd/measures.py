@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float, Int
 
 from labeling.crowd.normal import cdf
 from labeling.crowd.votes import Votes
 
-Array = NDArray[np.float64]
+P = Float[np.ndarray, " Q"]
+Truth = Bool[np.ndarray, " Q"]
+Vote = Int[np.ndarray, " N"]
+Answer = Bool[np.ndarray, " N"]
 BINS = 15
 
 
@@ -18,9 +21,9 @@ BINS = 15
 class Reliability:
     """Per bin of confidence max(p, 1 - p) from 0.5 to 1: labels, mean confidence, share that is right (NaN if empty)."""
 
-    count: NDArray[np.int64]
-    confidence: Array
-    right: Array
+    count: Int[np.ndarray, " B"]
+    confidence: Float[np.ndarray, " B"]
+    right: Float[np.ndarray, " B"]
 
     @property
     def ece(self) -> float:
@@ -30,7 +33,7 @@ class Reliability:
         return float(off.sum() / max(int(self.count.sum()), 1))
 
 
-def reliability(p_second: Array, second: NDArray[np.bool_], bins: int = BINS) -> Reliability:
+def reliability(p_second: P, second: Truth, bins: int = BINS) -> Reliability:
     """How often labels of each confidence are right. A probability of one half counts as half right."""
     confidence = np.maximum(p_second, 1 - p_second)
     right = np.where(p_second == 0.5, 0.5, (p_second > 0.5) == second)
@@ -44,16 +47,16 @@ def reliability(p_second: Array, second: NDArray[np.bool_], bins: int = BINS) ->
         )
 
 
-def ece(p_second: Array, second: NDArray[np.bool_]) -> float:
+def ece(p_second: P, second: Truth) -> float:
     return reliability(p_second, second).ece
 
 
-def nll(p_second: Array, second: NDArray[np.bool_]) -> float:
+def nll(p_second: P, second: Truth) -> float:
     """Mean negative log-likelihood of the truth, natural logarithm, probabilities clipped to 1e-12."""
     return float(-np.log(np.clip(np.where(second, p_second, 1 - p_second), 1e-12, 1)).mean())
 
 
-def accuracy(p_second: Array, second: NDArray[np.bool_]) -> float:
+def accuracy(p_second: P, second: Truth) -> float:
     """Share of likelier answers that are right; a tie is half right."""
     return float(np.where(p_second == 0.5, 0.5, (p_second > 0.5) == second).mean())
 
@@ -80,13 +83,13 @@ AT_ONCE = 4096  # pictures whose matrices are held together
 
 
 def cycles(
-    picture: NDArray[np.int64],
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    second_closer: NDArray[np.bool_],
+    picture: Vote,
+    first: Vote,
+    second: Vote,
+    second_closer: Answer,
     pictures: int,
     joints: int,
-) -> NDArray[np.int64]:
+) -> Int[np.ndarray, " I"]:
     """Contradictions per picture: triples of joints whose majority answers go round (a before b before c before a).
 
     Only pairs with votes count; a tie is no answer.
@@ -111,16 +114,18 @@ class Psychometric:
     """Share of right answers by depth gap: `edges_mm` B + 1, `count` B, `right` B (NaN where empty); `noise_mm`, the
     spread of the probit curve P(right) = Phi(gap / noise) that fits best."""
 
-    edges_mm: Array
-    count: NDArray[np.int64]
-    right: Array
+    edges_mm: Float[np.ndarray, " E"]
+    count: Int[np.ndarray, " B"]
+    right: Float[np.ndarray, " B"]
     noise_mm: float
 
 
 EDGES_MM = np.array([0.0, 30, 60, 100, 150, 200, 300, 450, 2000])
 
 
-def psychometric(gap_mm: Array, right: NDArray[np.bool_], edges_mm: Array = EDGES_MM) -> Psychometric:
+def psychometric(
+    gap_mm: Float[np.ndarray, " N"], right: Answer, edges_mm: Float[np.ndarray, " E"] = EDGES_MM
+) -> Psychometric:
     """The curve of one annotator, or of all, from answers whose true gap is known."""
     gap = np.abs(gap_mm)
     where = np.clip(np.digitize(gap, edges_mm) - 1, 0, len(edges_mm) - 2)

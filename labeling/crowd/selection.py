@@ -8,22 +8,22 @@ probit vote under a Gaussian perceived depth both terms have closed forms (Houls
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Int
 
 from labeling.crowd.normal import cdf
 
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
 _C2 = np.pi * np.log(2) / 2
 
 
-def pairs_of(joints: int) -> tuple[Index, Index]:
+def pairs_of(joints: int) -> tuple[Int[np.ndarray, " P"], Int[np.ndarray, " P"]]:
     """All unordered pairs of joints, first < second."""
     first, second = np.triu_indices(joints, 1)
     return first, second
 
 
-def information(gap: Array, variance: Array, noise_mm: float | Array) -> Array:
+def information(
+    gap: Float[np.ndarray, "*N"], variance: Float[np.ndarray, "*N"], noise_mm: float | Float[np.ndarray, "..."]
+) -> Float[np.ndarray, "*N"]:
     """Bits that a vote gives about a difference of perceived depths N(gap, variance), mm, from annotators of this noise.
 
     `noise_mm` is an annotator's effective noise (see `noise_of`). Elementwise over any shape.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float, Int
 
 from webapp.errors import InputError
 
@@ -22,24 +22,24 @@ class Votes:
     """N votes: `question[n]` in 0..questions-1, `annotator[n]` in 0..annotators-1, `second[n]` True if the answer was
     'the second keypoint is closer'. Answers 'same' are not votes here.
 
-    `shown[n]`, where it was recorded, is how the question looked: bit 0 is set if the first keypoint was green, bit 1 if
+    `presentation[n]`, where it was recorded, is how the question looked: bit 0 is set if the first keypoint was green, bit 1 if
     its button was on the left. Without it no colour or side bias can be told from skill."""
 
-    question: NDArray[np.int64]
-    annotator: NDArray[np.int64]
-    second: NDArray[np.bool_]
+    question: Int[np.ndarray, " N"]
+    annotator: Int[np.ndarray, " N"]
+    second: Bool[np.ndarray, " N"]
     questions: int
     annotators: int
-    presentation: NDArray[np.int64] | None = None
+    presentation: Int[np.ndarray, " N"] | None = None
 
     def __post_init__(self) -> None:
         if not len(self.question) == len(self.annotator) == len(self.second):
             raise BadVotes("question, annotator and second have different lengths")
         if self.presentation is not None:
             if len(self.presentation) != len(self.question):
-                raise BadVotes("shown and question have different lengths")
+                raise BadVotes("presentation and question have different lengths")
             if len(self.presentation) and not (self.presentation.min() >= 0 and self.presentation.max() < CONDITIONS):
-                raise BadVotes(f"shown outside 0..{CONDITIONS - 1}")
+                raise BadVotes(f"presentation outside 0..{CONDITIONS - 1}")
         for name, index, count in (
             ("question", self.question, self.questions),
             ("annotator", self.annotator, self.annotators),
@@ -47,7 +47,7 @@ class Votes:
             if len(index) and not (index.min() >= 0 and index.max() < count):
                 raise BadVotes(f"{name} outside 0..{count - 1}")
 
-    def only(self, kept: NDArray[np.bool_]) -> Votes:
+    def only(self, kept: Bool[np.ndarray, " N"]) -> Votes:
         """The same questions and annotators with some of the votes."""
         presentation = None if self.presentation is None else self.presentation[kept]
         return replace(
@@ -58,7 +58,7 @@ class Votes:
             presentation=presentation,
         )
 
-    def per_question(self) -> NDArray[np.int64]:
+    def per_question(self) -> Int[np.ndarray, " Q"]:
         return np.bincount(self.question, minlength=self.questions)
 
 
@@ -69,18 +69,18 @@ class CrowdResult:
     annotators x 2: P(answers 'second' | second is closer) and P(answers 'second' | first is closer). `notes` says in
     plain numbers what else was learned (which model was chosen and why, spread of ease, ...)."""
 
-    p_second: NDArray[np.float64]
-    skill: NDArray[np.float64]
-    rates: NDArray[np.float64] | None = None
+    p_second: Float[np.ndarray, " Q"]
+    skill: Float[np.ndarray, " A"]
+    rates: Float[np.ndarray, "A 2"] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def risk(self) -> NDArray[np.float64]:
+    def risk(self) -> Float[np.ndarray, " Q"]:
         """Probability that the likelier answer is wrong."""
         return np.minimum(self.p_second, 1 - self.p_second)
 
 
-def agreement(votes: Votes, p_second: NDArray[np.float64]) -> NDArray[np.float64]:
+def agreement(votes: Votes, p_second: Float[np.ndarray, " Q"]) -> Float[np.ndarray, " A"]:
     """Share of each annotator's votes that equal the likelier answer; NaN without votes. A tie counts one half."""
     label = np.where(p_second == 0.5, 0.5, p_second > 0.5)
     same = 1 - np.abs(label[votes.question] - votes.second)

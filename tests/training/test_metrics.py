@@ -59,3 +59,14 @@ class TestMetrics:
     def test_no_poses_are_refused(self) -> None:
         with pytest.raises(metrics.EmptyPoses):
             metrics.mpjpe_mm(self.truth[:0], self.truth[:0])
+
+
+def test_shapes_in_annotations_are_checked_while_tests_run() -> None:
+    from beartype.roar import BeartypeCallHintParamViolation
+    from jaxtyping import TypeCheckError
+
+    flat = np.zeros((7, 14, 2))
+    with pytest.raises((TypeCheckError, BeartypeCallHintParamViolation)):
+        metrics.mpjpe_mm(flat, flat)
+    with pytest.raises((TypeCheckError, BeartypeCallHintParamViolation)):
+        metrics.mpjpe_mm(np.zeros((7, 14, 3)), np.zeros((7, 13, 3)))

@@ -246,10 +246,9 @@ def test_martinez_files_are_seen_by_their_own_cameras(tmp_path: Path) -> None:
 
 
 def test_distortion_grows_with_the_square_of_the_radius() -> None:
-    camera = human36m.Camera(
-        1, "c", np.eye(3), np.zeros(3), np.ones(2), np.zeros(2), np.array([0.1, 0.01, 0.001]), np.array([0.02, 0.03])
-    )
-    _, seen = camera.see(np.array([[[0.3, -0.4, 1.0]]]))
+    lens = np.array([0.1, 0.01, 0.02, 0.03, 0.001])  # k1 k2 p1 p2 k3
+    camera = human36m.Human36mCamera("c", (1000, 1000), np.eye(3), lens, np.eye(3), np.zeros(3), 1)
+    seen = camera.project(np.array([[[0.3, -0.4, 1.0]]]))
     grow = 1 + 0.1 * 0.25 + 0.01 * 0.0625 + 0.001 * 0.015625 + 0.02 * -0.4 + 0.03 * 0.3
     assert np.allclose(seen[0, 0], [0.3 * grow + 0.03 * 0.25, -0.4 * grow + 0.02 * 0.25])
 

@@ -1,4 +1,4 @@
-"""Poses of a release as the lifter takes them: centred, scaled, completed, seen head-on; standardised by a Frame."""
+"""Poses of a release as the lifter takes them: centred, scaled, completed, seen head-on; standardised by InputStatistics."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses
 from training.lifter.config import LifterConfig
+from training.poses import rotations
 
 PERSON_RMS_PX = 130.0  # the size of a person in Human3.6M's pictures: keeps the paper's loss weights in proportion
 Array = NDArray[np.float32]
@@ -19,7 +20,7 @@ class LifterInput:
     """N people as the network sees them, float32.
 
     `points` N x J x 2, px around the root after `size` (N) was divided out; `present` N x J (0 or 1), absent keypoints lie
-    where the others let expect them; `per_focal` N, 1 / focal length (1/px, after size), 0 where unknown; `turn`
+    where the others let expect them; `inverse_focal` N, 1 / focal length (1/px, after size), 0 where unknown; `to_camera`
     N x 3 x 3 takes the frame of the points (root on the optical axis where the camera is known) to the camera frame.
     """
 
@@ -45,7 +46,7 @@ class InputStatistics:
 
 
 def lifter_input(poses: Poses, config: LifterConfig, statistics: InputStatistics | None = None) -> LifterInput:
-    """Prepare people for the network. Without `frame` (in training) the poses themselves say what absent keypoints do."""
+    """Prepare people for the network. Without `statistics` (in training) the poses themselves say what absent keypoints do."""
     present = poses.state > 0
     root = poses.skeleton.index(poses.skeleton.root)
     count = np.maximum(present.sum(1), 1)[:, None]
@@ -91,16 +92,7 @@ def _rotate_root_to_axis(
     rays = (pixels - np.where(known[:, None], poses.principal_px, 0.0)[:, None]) / focal[:, None]
     rays = np.concatenate([rays, np.ones((*rays.shape[:2], 1))], -1)
     axis = rays[:, root] / np.linalg.norm(rays[:, root], axis=-1, keepdims=True)
-    # Least rotation from the z axis to `axis` (Rodrigues; axis_z > 0, so it is never half a turn).
-    x, y, z = axis.T
-    back = np.stack(
-        [
-            np.stack([1 - x * x / (1 + z), -x * y / (1 + z), x], -1),
-            np.stack([-x * y / (1 + z), 1 - y * y / (1 + z), y], -1),
-            np.stack([-x, -y, z], -1),
-        ],
-        -2,
-    )
+    back = rotations.ahead_to(axis)
     rotated = rays @ back
     mean_focal = focal.mean(1)
     level = rotated[..., :2] / np.maximum(rotated[..., 2:], 1e-3) * mean_focal[:, None, None]

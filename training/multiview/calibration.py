@@ -28,8 +28,9 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
-from training.multiview.archives import bounded
-from training.poses.cameras import BadCamera, Camera, checked, rotation_of, vector_of
+from training.harvest.archives import bounded
+from training.poses import rotations
+from training.poses.cameras import BadCamera, Camera, checked
 
 Array = NDArray[np.float64]
 MOST_BYTES, MOST_CAMERAS = 4 << 20, 200
@@ -110,7 +111,7 @@ def _rotation(value: Any, camera: str) -> Array:
         return values.reshape(3, 3)
     if values.size != 3 or not np.isfinite(values).all():
         raise BadCamera(f"camera {camera}: rotation is a matrix or a Rodrigues vector", field="rotation")
-    return rotation_of(values.ravel())
+    return rotations.of_vector(values.ravel())
 
 
 def _named(table: Mapping[str, Any], camera: str, name: str) -> Any:
@@ -154,7 +155,7 @@ def _to_toml(cameras: Sequence[Camera]) -> bytes:
             "size": [float(s) for s in camera.size],
             "matrix": camera.matrix.tolist(),
             "distortions": camera.distortion.tolist(),
-            "rotation": vector_of(camera.rotation).tolist(),
+            "rotation": rotations.to_vector(camera.rotation).tolist(),
             "translation": camera.translation.tolist(),
             "fisheye": False,
         }

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
 
-from training.poses.cameras import Camera
+from training.poses.cameras import Camera, brown
 
 Array = NDArray[np.float64]
 Tree = Sequence[tuple[int, int]]  # (parent, child), parents first
@@ -138,13 +138,7 @@ def _cells(lenses: list[_Lens], view: int, centre: Tensor, axis: Tensor, to_map:
     inverse = torch.where(ahead, 1 / torch.where(ahead, z, 1.0), 0.0)
     x, y = x * inverse, y * inverse
     if lens.bent:
-        k1, k2, p1, p2, k3 = lens.distortion
-        r2 = x * x + y * y
-        radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-        x, y = (
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        )
+        x, y = brown(x, y, lens.distortion)
     k, m = lens.matrix, to_map[:, :, None, None, None]
     u = (k[0, 0] * x + k[0, 1] * y + k[0, 2]) * m[:, 0] + m[:, 2]
     v = (k[1, 1] * y + k[1, 2]) * m[:, 1] + m[:, 3]

@@ -12,11 +12,14 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Bool, Float
 
 from training.poses.cameras import Camera
 
-Array = NDArray[np.float64]
+Pixels = Float[np.ndarray, "F V J 2"]
+Scores = Float[np.ndarray, "F V J"]
+Positions = Float[np.ndarray, "F J 3"]
+Used = Bool[np.ndarray, "F V J"]
 METRE = 1000.0
 LEAST_SCORE = 0.3
 INLIER_PX = 15.0
@@ -29,19 +32,19 @@ class Points:
     """`position` F x J x 3 mm, NaN where unknown; `used` F x V x J: views that went into it; `error_px` F x V x J: distance of
     its reprojection from the detection, NaN where either is missing."""
 
-    position: Array
-    used: NDArray[np.bool_]
-    error_px: Array
+    position: Positions
+    used: Used
+    error_px: Scores
 
     @property
-    def known(self) -> NDArray[np.bool_]:
+    def known(self) -> Bool[np.ndarray, "F J"]:
         return np.asarray(np.isfinite(self.position).all(axis=-1))
 
 
 def linear(
     cameras: Sequence[Camera],
-    pixels: Array,
-    score: Array,
+    pixels: Pixels,
+    score: Scores,
     *,
     weighted: bool = True,
     least_score: float = LEAST_SCORE,
@@ -57,8 +60,8 @@ def linear(
 
 def ransac(
     cameras: Sequence[Camera],
-    pixels: Array,
-    score: Array,
+    pixels: Pixels,
+    score: Scores,
     *,
     inlier_px: float = INLIER_PX,
     least_score: float = LEAST_SCORE,
@@ -94,7 +97,7 @@ def ransac(
     return _points(cameras, position, pixels, inliers, undistort)
 
 
-def reprojected(cameras: Sequence[Camera], position: Array, undistort: bool = True) -> Array:
+def reprojected(cameras: Sequence[Camera], position: Positions, undistort: bool = True) -> Pixels:
     """F x V x J x 2: where the cameras see world points (F x J x 3)."""
     if undistort:
         return np.stack([camera.project(position) for camera in cameras], axis=1)
@@ -106,9 +109,7 @@ def reprojected(cameras: Sequence[Camera], position: Array, undistort: bool = Tr
     return np.stack(views, axis=1)
 
 
-def _flat(
-    cameras: Sequence[Camera], pixels: Array, used: NDArray[np.bool_], undistort: bool
-) -> tuple[Array, NDArray[np.bool_]]:
+def _flat(cameras: Sequence[Camera], pixels: Pixels, used: Used, undistort: bool) -> tuple[Pixels, Used]:
     """Detections on the plane at distance 1, F x V x J x 2, and which of them have such a point."""
     flat = np.zeros(pixels.shape)
     for v, camera in enumerate(cameras):
@@ -123,7 +124,7 @@ def _flat(
     return np.where(known[..., None], flat, 0.0), used & known
 
 
-def _solve(cameras: Sequence[Camera], flat: Array, weight: Array) -> Array:
+def _solve(cameras: Sequence[Camera], flat: Pixels, weight: Scores) -> Positions:
     frames, views, joints = weight.shape
     projection = np.stack([camera.projection for camera in cameras])
     projection[:, :, 3] /= METRE
@@ -142,17 +143,13 @@ def _solve(cameras: Sequence[Camera], flat: Array, weight: Array) -> Array:
     return points.reshape(frames, joints, 3)
 
 
-def _errors(
-    cameras: Sequence[Camera], position: Array, pixels: Array, there: NDArray[np.bool_], undistort: bool
-) -> Array:
+def _errors(cameras: Sequence[Camera], position: Positions, pixels: Pixels, there: Used, undistort: bool) -> Scores:
     with np.errstate(invalid="ignore"):
         off = np.linalg.norm(reprojected(cameras, position, undistort) - pixels, axis=-1)
     return np.where(there, np.nan_to_num(off, nan=np.inf), np.inf)
 
 
-def _points(
-    cameras: Sequence[Camera], position: Array, pixels: Array, used: NDArray[np.bool_], undistort: bool
-) -> Points:
+def _points(cameras: Sequence[Camera], position: Positions, pixels: Pixels, used: Used, undistort: bool) -> Points:
     with np.errstate(invalid="ignore"):
         off = np.linalg.norm(reprojected(cameras, position, undistort) - pixels, axis=-1)
     known = np.asarray(np.isfinite(position).all(axis=-1))

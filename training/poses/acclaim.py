@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.poses.mocap import BadMotion, Motion, rotations
+from training.poses import rotations
+from training.poses.mocap import BadMotion, Motion
 
 CMU_UNIT_MM = 25.4 / 0.45
 MOST_FRAMES = 1_000_000
@@ -39,7 +40,7 @@ def _euler(values: NDArray[np.float64], order: str) -> NDArray[np.float64]:
     """Turn about x, then y, then z for order 'XYZ' (global axes): F x 3 x 3 of F x 3 radians."""
     turn = np.broadcast_to(np.eye(3), (len(values), 3, 3))
     for column, letter in enumerate(order.upper()):
-        turn = rotations("XYZ".index(letter), values[:, column]) @ turn
+        turn = rotations.about("XYZ".index(letter), values[:, column]) @ turn
     return turn
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.poses.mocap import BadMotion, Motion, rotations
+from training.poses import rotations
+from training.poses.mocap import BadMotion, Motion
 
 MOST_JOINTS, MOST_VALUES = 500, 200_000_000
 CHANNELS = ("Xposition", "Yposition", "Zposition", "Xrotation", "Yrotation", "Zrotation")
@@ -101,7 +102,7 @@ def _positions(joints: list[_Joint], values: NDArray[np.float64]) -> NDArray[np.
             if channel.endswith("position"):
                 offset[:, "XYZ".index(channel[0])] = value
             else:
-                local = local @ rotations("XYZ".index(channel[0]), np.radians(value))
+                local = local @ rotations.about("XYZ".index(channel[0]), np.radians(value))
         parent = joint.parent
         place[:, n] = offset if parent < 0 else place[:, parent] + np.einsum("fij,fj->fi", turn[:, parent], offset)
         turn[:, n] = local if parent < 0 else turn[:, parent] @ local

@@ -10,13 +10,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 from webapp.errors import InputError
 
-Array = NDArray[np.float64]
+Points = Float[np.ndarray, "*N 3"]
+Flat = Float[np.ndarray, "*N 2"]
+Vector = Float[np.ndarray, " 3"]
+Distortion = Float[np.ndarray, " 5"]
 UNDISTORT_STEPS, UNDISTORTED_PX = 30, 1e-9
 
 
@@ -32,10 +36,10 @@ class Camera:
 
     name: str
     size: tuple[int, int]
-    matrix: Array
-    distortion: Array
-    rotation: Array
-    translation: Array
+    matrix: Float[np.ndarray, "3 3"]
+    distortion: Distortion
+    rotation: Float[np.ndarray, "3 3"]
+    translation: Vector
 
     def __post_init__(self) -> None:
         shapes = {"matrix": (3, 3), "distortion": (5,), "rotation": (3, 3), "translation": (3,)}
@@ -60,28 +64,32 @@ class Camera:
             raise BadCamera(f"camera {self.name}: the rotation is none (off by {off:.2g})", field="rotation")
 
     @cached_property
-    def centre(self) -> Array:
+    def centre(self) -> Vector:
         """Where the camera stands, mm in the world."""
         return np.asarray(-self.rotation.T @ self.translation)
 
-    def see(self, world_mm: Array) -> Array:
+    def see(self, world_mm: Points) -> Points:
         """World points (... x 3) in the camera's frame."""
         return np.asarray(world_mm @ self.rotation.T + self.translation)
 
-    def project(self, world_mm: Array) -> Array:
+    def project(self, world_mm: Points) -> Flat:
         """Pixels (... x 2) of world points (... x 3); NaN behind the camera."""
         seen = self.see(world_mm)
         with np.errstate(divide="ignore", invalid="ignore"):
             flat = seen[..., :2] / np.where(seen[..., 2:] > 0, seen[..., 2:], np.nan)
-        return self.pixels(distorted(flat, self.distortion))
+        return self.pixels(self.bend(flat))
 
-    def pixels(self, flat: Array) -> Array:
+    def bend(self, flat: Flat) -> Flat:
+        """Where the lens puts points (... x 2) of the plane at distance 1."""
+        return distorted(flat, self.distortion)
+
+    def pixels(self, flat: Flat) -> Flat:
         """Pixels of points on the plane at distance 1 (after distortion)."""
         k = self.matrix
         x = k[0, 0] * flat[..., 0] + k[0, 1] * flat[..., 1] + k[0, 2]
         return np.stack([x, k[1, 1] * flat[..., 1] + k[1, 2]], axis=-1)
 
-    def rays(self, pixels: Array) -> Array:
+    def rays(self, pixels: Flat) -> Flat:
         """Undistorted points (... x 2) on the plane at distance 1 that are seen at these pixels; NaN where there is none."""
         k = self.matrix
         y = (pixels[..., 1] - k[1, 2]) / k[1, 1]
@@ -89,23 +97,25 @@ class Camera:
         return undistorted(np.stack([x, y], axis=-1), self.distortion, 1 / max(k[0, 0], k[1, 1]))
 
     @property
-    def projection(self) -> Array:
+    def projection(self) -> Float[np.ndarray, "3 4"]:
         """[R | t], 3 x 4: of undistorted points on the plane at distance 1."""
         return np.concatenate([self.rotation, self.translation[:, None]], axis=1)
 
 
-def distorted(flat: Array, distortion: Array) -> Array:
-    """Where a lens puts points (... x 2) of the plane at distance 1."""
+def brown(x: Any, y: Any, distortion: Any) -> tuple[Any, Any]:
+    """Where a lens of Brown and Conrady's model puts points of the plane at distance 1; numpy's arrays or torch's tensors."""
     k1, k2, p1, p2, k3 = distortion
-    x, y = flat[..., 0], flat[..., 1]
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    u = x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x)
-    v = y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
-    return np.stack([u, v], axis=-1)
+    return x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x), y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y
 
 
-def undistorted(flat: Array, distortion: Array, px: float) -> Array:
+def distorted(flat: Flat, distortion: Distortion) -> Flat:
+    """Where a lens puts points (... x 2) of the plane at distance 1."""
+    return np.stack(brown(flat[..., 0], flat[..., 1], distortion), axis=-1)
+
+
+def undistorted(flat: Flat, distortion: Distortion, px: float) -> Flat:
     """The inverse, by damped Newton steps from the point itself; NaN where they do not meet within UNDISTORTED_PX pixels.
 
     A lens model folds back at some radius: points beyond it have no inverse, and saying so is better than any number.
@@ -138,44 +148,11 @@ def undistorted(flat: Array, distortion: Array, px: float) -> Array:
     return np.where(folded[..., None], np.nan, point)
 
 
-def _turns(flat: Array, distortion: Array) -> Array:
+def _turns(flat: Flat, distortion: Distortion) -> Float[np.ndarray, "*N"]:
     """d(r_distorted)/dr of the radial part: not positive beyond the fold."""
     k1, k2, _, _, k3 = distortion
     r2 = (flat**2).sum(axis=-1)
     return np.asarray(1 + r2 * (3 * k1 + r2 * (5 * k2 + r2 * 7 * k3)))
-
-
-def rotation_of(vector: Array) -> Array:
-    """Rodrigues: axis times angle (radians) -> rotation matrix."""
-    angle = float(np.linalg.norm(vector))
-    cross = _cross(vector)
-    if angle < 1e-8:
-        return np.eye(3) + cross + cross @ cross / 2
-    return np.asarray(np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross)
-
-
-def vector_of(rotation: Array) -> Array:
-    """The inverse of `rotation_of`, exact to rounding at every angle up to pi (through the quaternion)."""
-    m = rotation
-    four = np.array(
-        [
-            [m[0, 0] - m[1, 1] - m[2, 2], 0, 0, 0],
-            [m[0, 1] + m[1, 0], m[1, 1] - m[0, 0] - m[2, 2], 0, 0],
-            [m[0, 2] + m[2, 0], m[1, 2] + m[2, 1], m[2, 2] - m[0, 0] - m[1, 1], 0],
-            [m[2, 1] - m[1, 2], m[0, 2] - m[2, 0], m[1, 0] - m[0, 1], m[0, 0] + m[1, 1] + m[2, 2]],
-        ]
-    )
-    values, vectors = np.linalg.eigh(four, UPLO="L")
-    q = vectors[:, values.argmax()]
-    q = -q if q[3] < 0 else q
-    sine = float(np.linalg.norm(q[:3]))
-    if sine < 1e-12:
-        return np.asarray(2 * q[:3])
-    return np.asarray(2 * np.arctan2(sine, q[3]) / sine * q[:3])
-
-
-def _cross(v: Array) -> Array:
-    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]], dtype=np.float64)
 
 
 def checked(cameras: Sequence[Camera]) -> tuple[Camera, ...]:

@@ -18,36 +18,28 @@ from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import H36M_17
+from training.poses.cameras import Camera, Flat
 from training.poses.mocap import BadMotion, Clip
 
 JOINTS_17 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 TRAIN, TEST = (1, 5, 6, 7, 8), (9, 11)
 FPS = 50.0
+SIZE = (1000, 1000)  # px, near enough: the file does not say it, and two of the four have two rows more
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Camera:
-    """X_camera = turn (X_world - place); f, c in px; radial k (3) and tangential p (2) as Human3.6M applies them."""
+@dataclass(frozen=True, eq=False)
+class Human36mCamera(Camera):
+    """A camera of Human3.6M, whose lens counts the tangential part half: u = x (radial + p1 y + p2 x) + p2 r^2, v alike."""
 
-    subject: int
-    name: str
-    turn: Array
-    place: Array
-    focal: Array
-    centre: Array
-    radial: Array
-    tangential: Array
+    subject: int = 0
 
-    def see(self, world: Array) -> tuple[Array, Array]:
-        """Camera frame F x J x 3 (mm) and pixels F x J x 2 of world F x J x 3 (mm, z up)."""
-        camera = (world - self.place) @ self.turn.T
-        ray = camera[..., :2] / camera[..., 2:]
-        squared = (ray**2).sum(-1, keepdims=True)
-        grow = 1 + self.radial[0] * squared + self.radial[1] * squared**2 + self.radial[2] * squared**3
-        lean = (self.tangential * ray[..., ::-1]).sum(-1, keepdims=True)
-        bent = ray * (grow + lean) + self.tangential[::-1] * squared
-        return camera, bent * self.focal + self.centre
+    def bend(self, flat: Flat) -> Flat:
+        k1, k2, p1, p2, k3 = self.distortion
+        half = np.array([p2, p1])
+        squared = (flat**2).sum(-1, keepdims=True)
+        radial = 1 + k1 * squared + k2 * squared**2 + k3 * squared**3
+        return np.asarray(flat * (radial + (half[::-1] * flat[..., ::-1]).sum(-1, keepdims=True)) + half * squared)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -96,7 +88,7 @@ def _clip(name: str, world: Array) -> Clip:
     return Clip(name, level.astype(np.float32), FPS, "test" if subject in TEST else "train", action)
 
 
-def read_martinez(folder: Path) -> tuple[list[Clip], list[Camera]]:
+def read_martinez(folder: Path) -> tuple[list[Clip], list[Human36mCamera]]:
     """Clips (y up) and cameras of `S*/MyPoses/3D_positions/*.h5` and `cameras.h5` (mm). Raises BadMotion."""
     files = sorted(folder.glob("S*/MyPoses/3D_positions/*.h5"))
     if not files or not (folder / "cameras.h5").is_file():
@@ -115,18 +107,29 @@ def read_martinez(folder: Path) -> tuple[list[Clip], list[Camera]]:
         raise BadMotion(f"{folder.name}: {error}") from None
 
 
-def _cameras(path: Path) -> list[Camera]:
+def _cameras(path: Path) -> list[Human36mCamera]:
     cameras = []
     with h5py.File(path) as file:
         for subject in (s for s in file if s.startswith("subject")):
             for camera in file[subject]:
                 at = {k: np.asarray(file[f"{subject}/{camera}/{k}"], dtype=np.float64) for k in "RTfckp"}
-                flat = [at[k].ravel() for k in "Tfckp"]
-                cameras.append(Camera(int(subject.removeprefix("subject")), f"{subject}/{camera}", at["R"].T, *flat))
+                place, focal, centre, radial, tangential = (at[k].ravel() for k in "Tfckp")
+                name, rotation = f"{subject}/{camera}", at["R"].T
+                cameras.append(_camera(name, rotation, place, focal, centre, radial, tangential))
     return cameras
 
 
-def project(clips: list[Clip], cameras: list[Camera], every: int = 1) -> Poses:
+def _camera(
+    name: str, rotation: Array, place: Array, focal: Array, centre: Array, radial: Array, tangential: Array
+) -> Human36mCamera:
+    """As the file has it: X_camera = R (X_world - place), mm; radial (3) and tangential (2)."""
+    matrix = np.array([[focal[0], 0, centre[0]], [0, focal[1], centre[1]], [0, 0, 1.0]])
+    bent = np.array([radial[0], radial[1], *tangential, radial[2]])
+    subject = int("".join(c for c in name.split("/")[0] if c.isdigit()) or 0)
+    return Human36mCamera(name, SIZE, matrix, bent, rotation, -rotation @ place, subject)
+
+
+def project(clips: list[Clip], cameras: list[Human36mCamera], every: int = 1) -> Poses:
     """Every clip by the cameras of its subject: camera-frame truth (mm), pixels, focal length, principal point, action."""
     truths, pixels, names, splits, actions, optics = [], [], [], [], [], []
     for clip in clips:
@@ -134,15 +137,15 @@ def project(clips: list[Clip], cameras: list[Camera], every: int = 1) -> Poses:
         world = np.stack([level[..., 0], -level[..., 2], level[..., 1]], -1)
         subject = int("".join(c for c in clip.name.split("/")[0] if c.isdigit()) or 0)
         for camera in (c for c in cameras if c.subject == subject):
-            truth, seen = camera.see(world)
-            truths.append(truth)
-            pixels.append(seen)
+            truths.append(camera.see(world))
+            pixels.append(camera.project(world))
             names += [f"{clip.name}/{camera.name}/{n * every:05d}" for n in range(len(world))]
             splits += [clip.split] * len(world)
             actions += [clip.action] * len(world)
-            optics.append(np.broadcast_to(np.stack([camera.focal, camera.centre]), (len(world), 2, 2)))
+            optic = np.stack([np.diag(camera.matrix)[:2], camera.matrix[:2, 2]])
+            optics.append(np.broadcast_to(optic, (len(world), 2, 2)))
     if not names:
         raise BadMotion("no clip has a camera of its subject")
-    optic = np.concatenate(optics)
-    poses = unlabelled(H36M_17, names, np.concatenate(pixels), optic[:, 0], optic[:, 1])
+    every_optic = np.concatenate(optics)
+    poses = unlabelled(H36M_17, names, np.concatenate(pixels), every_optic[:, 0], every_optic[:, 1])
     return replace(poses, split=np.array(splits), truth_mm=np.concatenate(truths), action=np.array(actions))

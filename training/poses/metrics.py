@@ -6,12 +6,12 @@ Functions ending in `_errors` give F x J distances; their means are the numbers 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float
 
 from webapp.errors import InputError
 
-Poses = NDArray[np.floating]
-Errors = NDArray[np.float64]
+Poses = Float[np.ndarray, "F J 3"]
+Errors = Float[np.ndarray, "F J"]
 PCK_MM = 150.0
 AUC_MM = np.arange(0.0, 151.0, 5.0)
 
@@ -20,7 +20,7 @@ class EmptyPoses(InputError):
     """There is nothing to average."""
 
 
-def _checked(predicted: Poses, truth: Poses) -> tuple[Errors, Errors]:
+def _checked(predicted: np.ndarray, truth: np.ndarray) -> tuple[Poses, Poses]:
     if predicted.shape != truth.shape or predicted.ndim != 3 or predicted.shape[2] != 3:
         raise ValueError(f"shapes {predicted.shape} and {truth.shape} are not both F x J x 3")
     if not len(predicted):
@@ -28,12 +28,12 @@ def _checked(predicted: Poses, truth: Poses) -> tuple[Errors, Errors]:
     return predicted.astype(np.float64), truth.astype(np.float64)
 
 
-def _rooted(predicted: Poses, truth: Poses, root: int) -> tuple[Errors, Errors]:
+def _rooted(predicted: np.ndarray, truth: np.ndarray, root: int) -> tuple[Poses, Poses]:
     p, t = _checked(predicted, truth)
     return p - p[:, root : root + 1], t - t[:, root : root + 1]
 
 
-def _fit(predicted: Errors, truth: Errors) -> tuple[Errors, Errors]:
+def _fit(predicted: Poses, truth: Poses) -> tuple[Float[np.ndarray, "F 3 3"], Float[np.ndarray, " F"]]:
     """Rotation F x 3 x 3 (acts from the right, no reflection) and scale F that best bring predicted onto truth."""
     p, t = predicted - predicted.mean(1, keepdims=True), truth - truth.mean(1, keepdims=True)
     u, s, vt = np.linalg.svd(p.transpose(0, 2, 1) @ t)
@@ -104,7 +104,7 @@ def auc3d(errors: Errors) -> float:
     return float((errors[..., None] < AUC_MM).mean())
 
 
-def bootstrap(values: Errors, seed: int = 0, rounds: int = 1000) -> tuple[float, float]:
+def bootstrap(values: Float[np.ndarray, " F"], seed: int = 0, rounds: int = 1000) -> tuple[float, float]:
     """95 % interval of the mean of one value per pose: people drawn anew with replacement (Efron 1979)."""
     rng = np.random.default_rng(seed)
     means = np.array([values[rng.integers(0, len(values), len(values))].mean() for _ in range(rounds)])

@@ -36,16 +36,6 @@ class Motion:
     fps: float
 
 
-def rotations(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
-    """F x 3 x 3, right-handed about one axis (0 x, 1 y, 2 z), from F angles (rad)."""
-    c, s = np.cos(angle), np.sin(angle)
-    turn = np.zeros((len(angle), 3, 3))
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    turn[:, axis, axis] = 1
-    turn[:, i, i], turn[:, j, j], turn[:, i, j], turn[:, j, i] = c, c, -s, s
-    return turn
-
-
 # What files call the joints of h36m-17; the first name that a file has is taken. A tuple is a midpoint. Sides by {}.
 _SIDES = {"left": ("l", "Left", "left_", "L_"), "right": ("r", "Right", "right_", "R_")}
 _LIMBS = {

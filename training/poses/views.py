@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import Skeleton
+from training.poses import rotations
 from training.poses.mocap import Clip
 
 Array = NDArray[np.float64]
@@ -75,7 +76,9 @@ def project(clips: Sequence[Clip], skeleton: Skeleton, studio: Studio, seed: int
         away = rng.uniform(*studio.distance_mm, len(turn))
         place = np.stack([away * np.sin(turn), np.full(len(turn), studio.height_mm), away * np.cos(turn)], -1)
         truth = np.einsum(
-            "vij,fvjc->fvic", _rotations(turn, studio.pitch_deg), (poses[:, None] - place[:, None]).swapaxes(-1, -2)
+            "vij,fvjc->fvic",
+            _world_to_camera(turn, studio.pitch_deg),
+            (poses[:, None] - place[:, None]).swapaxes(-1, -2),
         )
         truth = truth.swapaxes(-1, -2).reshape(-1, poses.shape[1], 3)
         truths.append(truth)
@@ -93,7 +96,7 @@ def project(clips: Sequence[Clip], skeleton: Skeleton, studio: Studio, seed: int
     )
 
 
-def _rotations(turn: Array, pitch_deg: float) -> Array:
+def _world_to_camera(turn: Array, pitch_deg: float) -> Array:
     """World to camera, V x 3 x 3: cameras at azimuth `turn` (from +z towards +x) look at the axis, tilted down."""
     s, c = np.sin(turn), np.cos(turn)
     zero, one = np.zeros_like(turn), np.ones_like(turn)
@@ -101,6 +104,4 @@ def _rotations(turn: Array, pitch_deg: float) -> Array:
     down = np.stack([zero, -one, zero], -1)
     forward = np.stack([-s, zero, -c], -1)
     level = np.stack([right, down, forward], -2)
-    p = np.radians(pitch_deg)
-    tilt = np.array([[1, 0, 0], [0, np.cos(p), -np.sin(p)], [0, np.sin(p), np.cos(p)]])
-    return np.asarray(tilt @ level)
+    return np.asarray(rotations.about(0, np.radians(pitch_deg)) @ level)

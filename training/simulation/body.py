@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.poses import rotations
 from training.simulation.keyposes import Pose, Vector
 
 Array = NDArray[np.float64]
@@ -55,24 +56,7 @@ def _rest(shape: tuple[tuple[str, float], ...]) -> tuple[Array, Array]:
 
 
 def rotation(axis: str, degrees: float) -> Array:
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return {
-        "x": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
-        "y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
-        "z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
-    }[axis]
-
-
-def swing(start: Array, end: Array) -> Array:
-    """The smallest rotation that turns direction `start` into `end`."""
-    a, b = start / np.linalg.norm(start), end / np.linalg.norm(end)
-    v, c = np.cross(a, b), float(a @ b)
-    if c < -0.9999:
-        axis = np.cross(a, [1.0, 0.0, 0.0])
-        axis /= np.linalg.norm(axis)
-        return 2 * np.outer(axis, axis) - np.eye(3)
-    k = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
-    return np.eye(3) + k + k @ k / (1 + c)
+    return rotations.about("xyz".index(axis), np.radians(degrees))
 
 
 def _world(v: Vector) -> Array:
@@ -132,7 +116,7 @@ def _turns(pose: Pose, labels: list[str], parents: list[int], heads: Array) -> A
         elif name in ("shoulder01",):
             # The shoulder blade follows a raised arm by a third.
             rest = heads[at(f"lowerarm01.{side}")] - heads[at(f"upperarm01.{side}")]
-            part = swing(rest, 2 * rest / np.linalg.norm(rest) + _unit(_world(pose.arm[index])))
+            part = rotations.between(rest, 2 * rest / np.linalg.norm(rest) + _unit(_world(pose.arm[index])))
             turns[bone] = base @ (part if pose.arm[index][2] > 0.1 else np.eye(3))
         elif name == "upperarm01":
             turns[bone] = _towards(heads, at, "upperarm01", "lowerarm01", side, chest, pose.arm[index])
@@ -157,11 +141,11 @@ def _unit(v: Array) -> Array:
 
 def _towards(heads: Array, at: Any, bone: str, child: str, side: str, frame: Array, target: Vector) -> Array:
     rest = heads[at(f"{child}.{side}")] - heads[at(f"{bone}.{side}")]
-    return frame @ swing(rest, _world(target))
+    return frame @ rotations.between(rest, _world(target))
 
 
 def _hinged(parent: Array, rest: Array, target: Array) -> Array:
-    return swing(parent @ rest, target) @ parent
+    return rotations.between(parent @ rest, target) @ parent
 
 
 def crossing(body: Body) -> bool:

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from benchmarks import harness
 from labeling.skeletons import H36M_17, Skeleton
-from training.multiview import calibration, harvest, report, selection, triangulation
+from training.harvest import selection
+from training.harvest.arrays import Outcome
+from training.multiview import calibration, harvest, report, triangulation
 from training.multiview.config import HarvestConfig
-from training.multiview.harvest import Outcome
 from training.multiview.recording import Detections, Recording
 from training.simulation import recordings
 

@@ -29,12 +29,12 @@ from numpy.typing import NDArray
 
 from benchmarks import harness
 from labeling.skeletons import H36M_17
+from training.harvest.arrays import Outcome
 from training.heatmaps.config import HeatmapConfig
 from training.heatmaps.fit import fit, predict
 from training.heatmaps.network import STRIDE, HeatmapNetwork
 from training.multiview import harvest
 from training.multiview.config import HarvestConfig
-from training.multiview.harvest import Outcome
 from training.multiview.heatmaps import Maps
 from training.multiview.recording import Chunk, Recording
 from training.poses.cameras import Camera

@@ -178,7 +178,7 @@ def harvested(ensemble: Ensemble, seen: Array, score: Array) -> tuple[Array, Arr
     with tempfile.TemporaryDirectory() as folder:
         outcome = harvest.harvest(video, ensemble.lift, VideoConfig(), Path(folder))
         poses = np.array(outcome.position) @ harvest.LEVEL.T
-        return poses - poses[:, :1], np.array(outcome.expected_mm, dtype=np.float64)
+        return poses - poses[:, :1], np.array(outcome.extra["expected_mm"], dtype=np.float64)
 
 
 def filmed(some: list[Take], seed: int, moving: bool) -> Iterator[tuple[Array, Array, Array, Array]]:

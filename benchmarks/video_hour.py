@@ -100,12 +100,13 @@ START = """
 import io, sys
 from pathlib import Path
 from django.core.files.uploadedfile import SimpleUploadedFile
-from training.harvests import video_uploads
+from training.harvests import uploads
 from training.models import Model
+from training.video.upload import VideoPlan
 from webapp.accounts.models import Account
-plan = video_uploads.VideoPlan(name="hour", models=[m.uuid for m in Model.objects.all()])
+plan = VideoPlan(name="hour", models=[m.uuid for m in Model.objects.all()])
 found = SimpleUploadedFile("d.npz", (Path("{folder}") / "d.npz").read_bytes())
-harvest = video_uploads.receive(Account.objects.get(username="ada"), plan, found)
+harvest = uploads.receive(Account.objects.get(username="ada"), "video", plan, dict(detections=found))
 print(harvest.uuid, harvest.job.uuid)
 """
 TOKEN = """

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from labeling.catalogs import crowd_models, import_formats, release_formats
-from training.catalogs import training_methods
+from training.catalogs import harvesters, training_methods
 from webapp.accounts.tokens import ScopeByMethod
 from webapp.catalog import Catalog
 
@@ -28,6 +28,7 @@ class CatalogsShape(BaseModel):
     crowd_models: list[OfferShape]
     release_formats: list[OfferShape]
     training_methods: list[OfferShape]
+    harvesters: list[OfferShape]
 
 
 def _rows(catalog: Catalog[Any]) -> list[OfferShape]:
@@ -41,11 +42,12 @@ class Catalogs(viewsets.ViewSet):
 
     @extend_schema(responses=CatalogsShape)
     def list(self, request: Request) -> Response:
-        """What can be chosen: import formats, crowd models, release formats, training methods, with the options of each."""
+        """What can be chosen: import formats, crowd models, release formats, training methods, harvesters, with the options of each."""
         shape = CatalogsShape(
             import_formats=_rows(import_formats),
             crowd_models=_rows(crowd_models),
             release_formats=_rows(release_formats),
             training_methods=_rows(training_methods),
+            harvesters=_rows(harvesters),
         )
         return Response(shape.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""Percepts in tables: made when a campaign is prepared, followed after each vote, refitted with the whole crowd.
+"""Depth posteriors in tables: made when a campaign is prepared, followed after each vote, refitted with the whole crowd.
 
 The numbers are `crowd.depth`'s. One person's posterior is followed inside the transaction of the vote (a few ms); annotators
 are judged only by `refit`, from all votes, so a vote never changes what is thought of its own annotator at once.
@@ -417,7 +417,7 @@ def _with_gold(pictures: depth.Pictures, truth_mm: dict[int, list[float]]) -> de
 
 
 def store(campaign: Campaign, fit: Refit, between: Callable[[], None] = lambda: None) -> None:
-    """Put a refit into force in short steps: beliefs, posteriors, then the crowd. Percepts with newer votes keep what
+    """Put a refit into force in short steps: beliefs, posteriors, then the crowd. Posteriors with newer votes keep what
     followed those. `between` is called between the steps and raises where no more may be written.
 
     Each step is a state that the queue can work with: what one annotator is believed to be, what one person's depths are.

@@ -17,11 +17,11 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from labeling.campaigns.plan import NewCampaign
 from tests.conftest import World
 from tests.site import ROOT
-from training.harvests.uploads import HarvestPlan
-from training.harvests.video_uploads import VideoPlan
 from training.lifter.config import LifterConfig
 from training.multiview.config import HarvestConfig
+from training.multiview.upload import MultiviewPlan
 from training.video.config import VideoConfig
+from training.video.upload import VideoPlan
 from webapp.accounts.models import Account
 from webapp.forms import Form
 
@@ -46,7 +46,6 @@ ADMIN = {
     "campaign-plan",
     "dataset-import",
     "harvest-new",
-    "harvest-video",
     "campaign-participants",
 }
 STAFF = {
@@ -164,7 +163,7 @@ def fields() -> list[str]:
         names |= set(re.findall(r'name="([a-z_0-9]+)"', path.read_text()))
     for path in ROOT.glob("*/*/pages.py"):
         names |= set(re.findall(r'(?:POST|post)(?:\.get|\.getlist)?[\[(]"([a-z_0-9]+)"', path.read_text()))
-    for config in (NewCampaign, HarvestPlan, HarvestConfig, VideoPlan, VideoConfig, LifterConfig):
+    for config in (NewCampaign, MultiviewPlan, HarvestConfig, VideoPlan, VideoConfig, LifterConfig):
         names |= set(Form(config).names())
     return sorted(names - {"viewport", "csrfmiddlewaretoken"})
 

@@ -21,9 +21,9 @@ from tests.training.test_multiview import scene
 from training.harvests import frames, publication, review, uploads
 from training.harvests.publication import PublishPlan
 from training.harvests.review import Rule
-from training.harvests.uploads import HarvestPlan
 from training.models import Harvest, PseudoLabel, Review
 from training.multiview import calibration
+from training.multiview.upload import MultiviewPlan
 from webapp.errors import Conflict, Invalid, NotAllowed
 from webapp.jobs import run as jobs
 
@@ -62,8 +62,8 @@ def upload(tmp_path: Path, *, views: bool = True, frames: int = FRAMES) -> dict[
 
 def harvested(world: World, tmp_path: Path, **options: Any) -> Harvest:
     files = upload(tmp_path, **options)
-    plan = HarvestPlan(name="walk", options={"grid": 24})
-    harvest = uploads.receive(world.ada, plan, files["calibration"], files["detections"], files.get("views"))
+    plan = MultiviewPlan(name="walk", options={"grid": 24})
+    harvest = uploads.receive(world.ada, "multiview", plan, files)
     jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
@@ -196,7 +196,7 @@ def test_nobody_else_sees_or_decides(world: World, tmp_path: Path) -> None:
     files = upload(tmp_path)
     for account in (world.rea, world.resi, world.ann, world.eve):
         with pytest.raises(NotAllowed):
-            uploads.receive(account, HarvestPlan(name="x"), files["calibration"], files["detections"])
+            uploads.receive(account, "multiview", MultiviewPlan(name="x"), files)
     harvest = harvested(world, tmp_path)
     for account in (world.resi, world.ann, world.eve):
         client = world.client(account)
@@ -257,9 +257,8 @@ def test_a_recording_that_does_not_fit_is_explained_on_its_page(world: World, tm
     out = io.BytesIO()
     np.savez(out, **arrays)
     swapped = SimpleUploadedFile("d.npz", out.getvalue())
-    harvest = uploads.receive(
-        world.ada, HarvestPlan(name="swapped", options={"grid": 24}), files["calibration"], swapped
-    )
+    plan = MultiviewPlan(name="swapped", options={"grid": 24})
+    harvest = uploads.receive(world.ada, "multiview", plan, files | {"detections": swapped})
     jobs.run_job(harvest.job.pk)
     harvest.job.refresh_from_db()
     assert harvest.job.state == "failed"
@@ -280,8 +279,8 @@ def test_a_zip_of_openpose_folders_is_harvested_in_the_order_of_camera_names(wor
                 people = [{"pose_keypoints_2d": values[f, v].ravel().tolist()}]
                 archive.writestr(f"json/cam{v + 1}/{f:04d}_keypoints.json", json.dumps({"people": people}))
     zipped = SimpleUploadedFile("d.zip", out.getvalue())
-    plan = HarvestPlan(name="json", skeleton="h36m-17", options={"grid": 24})
-    harvest = uploads.receive(world.ada, plan, files["calibration"], zipped)
+    plan = MultiviewPlan(name="json", skeleton="h36m-17", options={"grid": 24})
+    harvest = uploads.receive(world.ada, "multiview", plan, files | {"detections": zipped})
     jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.get()
     assert harvest.job.state == "done", harvest.job.error
@@ -294,7 +293,8 @@ def test_a_zip_that_leads_out_of_its_folder_is_refused(world: World, tmp_path: P
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr("../../evil.json", "{}")
     zipped = SimpleUploadedFile("d.zip", out.getvalue())
-    harvest = uploads.receive(world.ada, HarvestPlan(name="evil", skeleton="h36m-17"), files["calibration"], zipped)
+    plan = MultiviewPlan(name="evil", skeleton="h36m-17")
+    harvest = uploads.receive(world.ada, "multiview", plan, files | {"detections": zipped})
     jobs.run_job(harvest.job.pk)
     harvest.job.refresh_from_db()
     assert harvest.job.state == "failed"
@@ -311,7 +311,7 @@ def test_pages_of_recordings_ask_few_questions(
             assert client.get(path).status_code == 200
     with django_assert_max_num_queries(8):
         assert client.get(f"/api/v1/harvests/{harvest.uuid}/frames/2/").status_code == 200
-    assert client.get("/harvests/new/").status_code == 200
+    assert client.get("/harvests/new/multiview/").status_code == 200
 
 
 def test_a_recording_is_harvested_from_the_command_line(tmp_path: Path) -> None:

@@ -14,11 +14,12 @@ from PIL import Image
 
 from labeling.skeletons import H36M_17
 from tests.training.test_multiview import scene
+from training.harvest import arrays
 from training.heatmaps import files
 from training.heatmaps.config import HeatmapConfig
 from training.heatmaps.fit import _varied, fit, gaussians, predict
 from training.heatmaps.network import HeatmapNetwork, to_cells
-from training.multiview import calibration, harvest
+from training.multiview import calibration
 from training.simulation import people
 
 TWINS = [(H36M_17.index(a), H36M_17.index(b)) for a, b in H36M_17.twins]
@@ -168,7 +169,7 @@ def test_a_harvest_teaches_a_network_whose_heatmaps_are_harvested_again(tmp_path
         "harvest", tmp_path / "rig.toml", tmp_path / "own" / "heatmaps", tmp_path / "second", "--grid", "24",
         "--least-score", "0.05", "--inlier-px", "60", skeleton="h36m-17",
     )  # fmt: skip
-    off = np.linalg.norm(harvest.read(tmp_path / "second").position - world, axis=-1)
+    off = np.linalg.norm(arrays.read(tmp_path / "second").position - world, axis=-1)
     assert np.median(off) < 120
     with pytest.raises(CommandError, match="network: "):
         call_command(

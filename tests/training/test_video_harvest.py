@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from labeling.skeletons import COCO_17, H36M_17, LSP_14, Skeleton
 from tests.training.test_video import walk
-from training.multiview.recording import BadRecording
+from training.harvest.arrays import HarvestArrays, Outcome
+from training.harvest.harvester import BadRecording
 from training.simulation import videos
 from training.video import confidence, harvest, report
 from training.video.clips import Clip, alone, follow
 from training.video.confidence import Calibration, UncertaintyFeatures
 from training.video.config import ClipConfig, SmoothConfig, VideoConfig
-from training.video.harvest import Outcome, Video
+from training.video.harvest import Video
 from training.video.lifting import BadLifter, View, in_skeleton
 
 Array = NDArray[np.float64]
@@ -178,7 +179,7 @@ def test_a_harvest_is_nearer_to_the_truth_than_what_was_lifted_at_first(tmp_path
     result = harvested(people, tmp_path)
     clean = lift_with(truth)(seen(truth, noise=0)[:, 0, :, :2], VIEW)[0].mean(axis=0)
     now = np.array(result.position) @ harvest.LEVEL.T
-    first = np.array(result.before) @ harvest.LEVEL.T
+    first = np.array(result.extra["before"]) @ harvest.LEVEL.T
 
     def off(pose: Array) -> float:
         return float(np.linalg.norm((pose - pose[:, :1]) - clean, axis=-1).mean())
@@ -189,7 +190,7 @@ def test_a_harvest_is_nearer_to_the_truth_than_what_was_lifted_at_first(tmp_path
     share = result.kept.sum() / result.kept.size
     assert share == pytest.approx(0.7, abs=0.01)
     for name in ("position", "covariance", "uncertainty", "before", "expected_mm"):
-        assert np.isfinite(getattr(result, name)).all(), name
+        assert np.isfinite(result.named()[name]).all(), name
 
 
 def test_a_stopped_harvest_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
@@ -209,8 +210,8 @@ def test_a_stopped_harvest_goes_on_and_ends_bit_for_bit_the_same(tmp_path: Path)
         with pytest.raises(Stopped):
             harvest.harvest(video(people), lift_with(people), config, tmp_path / "cut", progress=progress)
     again = harvested(people, tmp_path / "cut", config)
-    for name in harvest.ARRAYS:
-        np.testing.assert_array_equal(getattr(again, name), getattr(whole, name))
+    for name, values in whole.named().items():
+        np.testing.assert_array_equal(again.named()[name], values)
 
 
 def test_a_harvest_does_not_go_on_from_other_detections_or_other_models(tmp_path: Path) -> None:
@@ -259,7 +260,7 @@ def test_the_report_sets_plain_filters_beside_the_harvest(tmp_path: Path) -> Non
     people = seen(person(120), noise=6)
     result, quality = harvest_and_report(people, tmp_path)
     rows = {c["name"]: c for c in quality["controls"]}
-    first = np.array(result.before) - np.array(result.before)[:, :1]
+    first = np.array(result.extra["before"]) - np.array(result.extra["before"])[:, :1]
     bent = np.linalg.norm(np.diff(first, n=2, axis=0), axis=-1).mean(axis=1).sum() / 120
     assert rows["as lifted at first"]["shaking_mm"] == pytest.approx(bent, abs=0.01)
     assert rows["as lifted at first"]["moved_mm"] == 0
@@ -273,11 +274,11 @@ def test_the_report_sets_plain_filters_beside_the_harvest(tmp_path: Path) -> Non
 
 def harvest_and_report(
     people: Array, folder: Path, fps: float = FPS, **options: Any
-) -> tuple[harvest.Harvest, dict[str, Any]]:
+) -> tuple[HarvestArrays, dict[str, Any]]:
     followed = follow(people, fps, ClipConfig())
     one = Video(H36M_17, followed.clips, fps, (1000, 1000), people=people, view=VIEW)
     result = harvest.harvest(one, lift_with(people), VideoConfig(**options), folder)
-    assert all(np.isfinite(np.asarray(getattr(result, name), dtype=float)).all() for name in harvest.ARRAYS)
+    assert all(np.isfinite(np.asarray(values, dtype=float)).all() for values in result.named().values())
     return result, report.report(one, result, followed, [])
 
 
@@ -311,7 +312,7 @@ def test_a_stretch_of_nan_is_filled_and_named(tmp_path: Path) -> None:
     people[..., 2] = np.nan_to_num(people[..., 2])
     result, quality = harvest_and_report(people, tmp_path)
     assert any("nobody is seen in 4 frames" in f for f in quality["findings"])
-    assert (result.outcome[40:44, 7] == Outcome.UNSEEN).all()
+    assert (result.outcome[40:44, 7] == Outcome.INFERRED).all()
     assert not result.kept[20:24].any()
 
 
@@ -319,7 +320,7 @@ def test_a_joint_that_is_never_seen_follows_from_the_others(tmp_path: Path) -> N
     people = seen(person(30))
     people[:, 0, 9, 2] = 0
     result, _ = harvest_and_report(people, tmp_path)
-    assert (result.outcome[:, 9] == Outcome.UNSEEN).all()
+    assert (result.outcome[:, 9] == Outcome.INFERRED).all()
     assert not result.kept[:, 9].any()
 
 

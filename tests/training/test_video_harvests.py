@@ -25,14 +25,14 @@ from labeling.releasing import freeze
 from labeling.skeletons import H36M_17, LSP_14
 from tests.conftest import World
 from tests.training.test_video_harvest import person, seen
-from training.harvests import frames, publication, review, video_uploads
+from training.harvests import frames, publication, review, uploads
 from training.harvests.publication import PublishPlan
 from training.harvests.review import Rule
-from training.harvests.video_uploads import VideoPlan
 from training.lifter.predict import load
 from training.models import Harvest, Model, PseudoLabel, Run
 from training.runs import fine_tunes, launch
 from training.runs.fine_tunes import TunePlan
+from training.video.upload import VideoPlan
 from webapp.errors import Conflict, Invalid, NotAllowed
 from webapp.jobs import run as jobs
 
@@ -77,7 +77,8 @@ def model(world: World) -> Model:
 def harvested(world: World, model: Model, *, people: Any = None, video: bool = True, **plan: Any) -> Harvest:
     plan_of = VideoPlan(name="walk", models=[model.uuid], focal_px=1145, **plan)
     file = npz(seen(person(FRAMES)) if people is None else people)
-    harvest = video_uploads.receive(world.ada, plan_of, file, film() if video else None)
+    files = {"detections": file, "video": film() if video else None}
+    harvest = uploads.receive(world.ada, "video", plan_of, files)
     jobs.run_job(harvest.job.pk)
     return Harvest.objects.select_related("job").get(pk=harvest.pk)
 
@@ -236,7 +237,8 @@ def test_predictions_of_3d_need_no_model(world: World) -> None:
     out = io.BytesIO()
     poses = person(40) - [0, 0, 5000]
     np.savez(out, poses_mm=poses.astype(np.float32), joint_names=np.array(H36M_17.keypoints), fps=np.array(25.0))
-    harvest = video_uploads.receive(world.ada, VideoPlan(name="3d"), SimpleUploadedFile("p.npz", out.getvalue()))
+    file = SimpleUploadedFile("p.npz", out.getvalue())
+    harvest = uploads.receive(world.ada, "video", VideoPlan(name="3d"), {"detections": file})
     jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
@@ -256,12 +258,10 @@ def test_a_zip_of_openpose_frames_and_one_of_pictures_are_read(world: World, mod
     with zipfile.ZipFile(pictures, "w") as archive:
         for f in range(20):
             archive.writestr(f"video/{f:04d}.jpg", jpeg(f))
-    harvest = video_uploads.receive(
-        world.ada,
-        VideoPlan(name="zip", models=[model.uuid], skeleton="h36m-17", fps=10),
-        SimpleUploadedFile("d.zip", packed.getvalue()),
-        SimpleUploadedFile("v.zip", pictures.getvalue()),
-    )
+    plan = VideoPlan(name="zip", models=[model.uuid], skeleton="h36m-17", fps=10)
+    zips = {"detections": packed, "video": pictures}
+    files = {field: SimpleUploadedFile("it.zip", out.getvalue()) for field, out in zips.items()}
+    harvest = uploads.receive(world.ada, "video", plan, files)
     jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
@@ -271,7 +271,7 @@ def test_a_zip_of_openpose_frames_and_one_of_pictures_are_read(world: World, mod
 def test_a_video_of_an_unknown_codec_is_a_finding_and_an_empty_one_is_refused(world: World, model: Model) -> None:
     broken = SimpleUploadedFile("walk.mp4", b"\0\0\0\x18ftypisom" + b"no video at all" * 50)
     plan = VideoPlan(name="broken", models=[model.uuid])
-    harvest = video_uploads.receive(world.ada, plan, npz(seen(person(20))), broken)
+    harvest = uploads.receive(world.ada, "video", plan, {"detections": npz(seen(person(20))), "video": broken})
     jobs.run_job(harvest.job.pk)
     harvest = Harvest.objects.select_related("job").get()
     assert harvest.job.state == "done", harvest.job.error
@@ -279,8 +279,9 @@ def test_a_video_of_an_unknown_codec_is_a_finding_and_an_empty_one_is_refused(wo
     assert harvest.report["shown"] == []
     with pytest.raises(Conflict, match="no videos or pictures"):
         publication.publish(world.ada, harvest, PublishPlan(dataset="none"))
+    empty = SimpleUploadedFile("walk.mp4", b"")
     with pytest.raises(Invalid) as refused:
-        video_uploads.receive(world.ada, plan, npz(seen(person(20))), SimpleUploadedFile("walk.mp4", b""))
+        uploads.receive(world.ada, "video", plan, {"detections": npz(seen(person(20))), "video": empty})
     assert refused.value.field == "video"
 
 
@@ -342,10 +343,11 @@ def test_nobody_else_harvests_tunes_or_looks(world: World, model: Model) -> None
     harvest = harvested(world, model, video=False)
     for account in (world.rea, world.resi, world.ann, world.eve):
         with pytest.raises(NotAllowed):
-            video_uploads.receive(account, VideoPlan(name="x", models=[model.uuid]), npz(seen(person(5))))
+            files = {"detections": npz(seen(person(5)))}
+            uploads.receive(account, "video", VideoPlan(name="x", models=[model.uuid]), files)
         with pytest.raises(NotAllowed):
             fine_tunes.start(account, harvest, TunePlan(start_from=model.uuid))
-        assert world.client(account).get("/harvests/video/").status_code == 403
+        assert world.client(account).get("/harvests/new/video/").status_code == 403
     for account in (world.resi, world.ann, world.eve):
         client = world.client(account)
         for path in ("timeline/", "stretch/?first=0"):
@@ -357,7 +359,7 @@ def test_pages_of_videos_ask_few_questions(world: World, model: Model, django_as
     client = world.client(world.ada)
     for path, most in (
         ("/harvests/", 8),
-        ("/harvests/video/", 6),
+        ("/harvests/new/video/", 6),
         (f"/harvests/{harvest.uuid}/", 9),
         (f"/harvests/{harvest.uuid}/review/", 6),
         (f"/api/v1/harvests/{harvest.uuid}/timeline/", 5),
@@ -369,13 +371,13 @@ def test_pages_of_videos_ask_few_questions(world: World, model: Model, django_as
 
 def test_the_pages_form_starts_a_harvest_and_says_what_is_wrong(world: World, model: Model) -> None:
     client = world.client(world.ada)
-    page = client.get("/harvests/video/").content.decode()
+    page = client.get("/harvests/new/video/").content.decode()
     assert str(model.uuid) in page
     sent = client.post(
-        "/harvests/video/", {"name": "form", "models": [str(model.uuid)], "detections": npz(seen(person(12)))}
+        "/harvests/new/video/", {"name": "form", "models": [str(model.uuid)], "detections": npz(seen(person(12)))}
     )
     assert sent.status_code == 302
     wrong = client.post(
-        "/harvests/video/", {"name": "form", "models": [], "detections": npz(seen(person(12)))}, follow=True
+        "/harvests/new/video/", {"name": "form", "models": [], "detections": npz(seen(person(12)))}, follow=True
     )
     assert "need a model that lifts them" in wrong.content.decode()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 from uuid import UUID
@@ -11,14 +13,15 @@ from django.conf import settings
 from django.db.models import QuerySet
 from django.http import FileResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_serializer
 from pydantic import BaseModel, ConfigDict, Field
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from training.harvests import frames, publication, review, uploads, video_uploads
+from training.catalogs import HarvesterOffer, harvesters
+from training.harvests import frames, publication, review, uploads
 from training.models import Harvest, Review
 from training.runs import fine_tunes
 from training.runs.api import RunShape
@@ -55,40 +58,31 @@ class HarvestShape(serializers.ModelSerializer):
         ]
 
 
-class HarvestUpload(serializers.Serializer):
-    """Cameras and detections of one recording; the views' videos or pictures only for people to look at."""
+@cache
+def upload_shape(offer: HarvesterOffer) -> type[serializers.Serializer]:
+    """The form of a harvester's upload, made of its plan and its parts."""
+    fields: dict[str, Any] = {}
+    for name, info in offer.plan.model_fields.items():
+        text = info.description or ""
+        if name == "options":
+            text = f"JSON object: options of {offer.config.__name__}"
+        elif name == "models":
+            text = f"ids, separated by commas: {text}"
+        kind = _FIELDS.get(info.annotation, serializers.CharField)
+        usual = (
+            {}
+            if info.is_required()
+            else {"required": False, "default": "" if kind is serializers.CharField else info.default}
+        )
+        blank = {"allow_blank": not info.is_required()} if kind is serializers.CharField else {}
+        fields[name] = kind(help_text=text, **usual, **blank)
+    for part in offer.parts:
+        fields[part.field] = serializers.FileField(help_text=part.help, required=part.required)
+    shape = type(f"{offer.name.title()}Upload", (serializers.Serializer,), {"__doc__": offer.about, **fields})
+    return extend_schema_serializer(component_name=shape.__name__)(shape)
 
-    name = serializers.CharField(max_length=120)
-    unit = serializers.ChoiceField(["", "mm", "cm", "m"], required=False, default="")
-    skeleton = serializers.CharField(max_length=60, required=False, default="", allow_blank=True)
-    fps = serializers.FloatField(required=False, default=0.0)
-    options = serializers.CharField(
-        required=False, default="", allow_blank=True, help_text="JSON object: options of HarvestConfig"
-    )
-    calibration = serializers.FileField(help_text=".toml, .qca.txt, .yaml or .npz")
-    detections = serializers.FileField(help_text=".npz, or .zip with a folder or COCO file per camera, or of heatmaps")
-    views = serializers.FileField(required=False, help_text=".zip with a video or a folder of pictures per camera")
 
-
-class VideoUpload(serializers.Serializer):
-    """2D keypoints (or 3D predictions) of one camera over time; the video only for people to look at."""
-
-    name = serializers.CharField(max_length=120)
-    models = serializers.CharField(
-        required=False, default="", allow_blank=True, help_text="ids of trained models that lift, separated by commas"
-    )
-    skeleton = serializers.CharField(max_length=60, required=False, default="", allow_blank=True)
-    fps = serializers.FloatField(required=False, default=0.0)
-    focal_px = serializers.FloatField(required=False, default=0.0)
-    width = serializers.IntegerField(required=False, default=0)
-    height = serializers.IntegerField(required=False, default=0)
-    options = serializers.CharField(
-        required=False, default="", allow_blank=True, help_text="JSON object: options of VideoConfig"
-    )
-    detections = serializers.FileField(
-        help_text=".npz, .json (COCO), or .zip of OpenPose JSON files; npz with poses_mm for 3D"
-    )
-    video = serializers.FileField(required=False, help_text="a video file, or a .zip of pictures")
+_FIELDS: dict[Any, type[serializers.Field]] = {int: serializers.IntegerField, float: serializers.FloatField}
 
 
 class ReviewShape(serializers.ModelSerializer):
@@ -211,36 +205,31 @@ class Harvests(Listed):
     throttle_scope = "heavy"
 
     def get_throttles(self) -> list[Any]:
-        return super().get_throttles() if self.action in ("create", "video") else []
+        return super().get_throttles() if (self.action or "").startswith(("create", "upload_")) else []
 
     def get_queryset(self) -> QuerySet[Harvest]:
         if not self.request.user.is_one_of(*STAFF):
             return Harvest.objects.none()
         return Harvest.objects.select_related("job").order_by("-created_at", "-pk")
 
-    @extend_schema(request={"multipart/form-data": HarvestUpload}, responses={202: HarvestShape})
+    @extend_schema(
+        request={"multipart/form-data": upload_shape(harvesters["multiview"])}, responses={202: HarvestShape}
+    )
     def create(self, request: Request) -> Response:
-        """Upload a recording and start its harvest."""
-        require(request.user, Role.ADMIN)
-        upload = HarvestUpload(data=request.data)
-        upload.is_valid(raise_exception=True)
-        data = dict(upload.validated_data)
-        files = [data.pop("calibration"), data.pop("detections"), data.pop("views", None)]
-        plan = read(uploads.HarvestPlan, data | {"options": options_of(data["options"])})
-        return Response(HarvestShape(uploads.receive(request.user, plan, *files)).data, 202)
+        """Upload a recording of several cameras and start its harvest; the same as `multiview/`."""
+        return self.receive(request, harvesters["multiview"])
 
-    @extend_schema(request={"multipart/form-data": VideoUpload}, responses={202: HarvestShape})
-    @action(detail=False, methods=["post"])
-    def video(self, request: Request) -> Response:
-        """Upload a video's keypoints or poses and start its harvest."""
+    def receive(self, request: Request, offer: HarvesterOffer) -> Response:
         require(request.user, Role.ADMIN)
-        upload = VideoUpload(data=request.data)
+        upload = upload_shape(offer)(data=request.data)
         upload.is_valid(raise_exception=True)
         data = dict(upload.validated_data)
-        files = [data.pop("detections"), data.pop("video", None)]
-        extras = {"options": options_of(data["options"]), "models": models_of(data["models"])}
-        plan = read(video_uploads.VideoPlan, data | extras)
-        return Response(HarvestShape(video_uploads.receive(request.user, plan, *files)).data, 202)
+        files = {part.field: data.pop(part.field, None) for part in offer.parts}
+        data["options"] = options_of(data["options"])
+        if "models" in data:
+            data["models"] = models_of(data["models"])
+        plan = read(offer.plan, data)
+        return Response(HarvestShape(uploads.receive(request.user, offer.name, plan, files)).data, 202)
 
     @extend_schema(
         parameters=[OpenApiParameter("points", int, description="bins of the curves, 600 where not said")],
@@ -249,7 +238,7 @@ class Harvests(Listed):
     @action(detail=True)
     def timeline(self, request: Request, id: UUID) -> Response:
         """A video's clips and curves over time: error, expected error, shaking before and after."""
-        return Response(video_uploads.timeline(self.get_object(), _whole(request, "points", 600)))
+        return Response(frames.timeline(self.get_object(), _whole(request, "points", 600)))
 
     @extend_schema(
         parameters=[
@@ -335,3 +324,20 @@ class Harvests(Listed):
         response = FileResponse(path.open("rb"), content_type="image/jpeg")
         response["Cache-Control"] = "private, max-age=86400"
         return response
+
+
+def _door(offer: HarvesterOffer) -> Callable[[Harvests, Request], Response]:
+    """POST `harvests/NAME/`: an upload for one harvester."""
+
+    def upload(self: Harvests, request: Request) -> Response:
+        return self.receive(request, offer)
+
+    upload.__name__ = f"upload_{offer.name.replace('-', '_')}"
+    upload.__doc__ = f"Start a harvest. {offer.title}. {offer.about}"
+    door = action(detail=False, methods=["post"], url_path=offer.name)(upload)
+    request = {"multipart/form-data": upload_shape(offer)}
+    return extend_schema(request=request, responses={202: HarvestShape})(door)  # type: ignore[no-any-return]
+
+
+for _offer in harvesters:
+    setattr(Harvests, f"upload_{_offer.name.replace('-', '_')}", _door(_offer))

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db.models import Count, Q
 
 from labeling.skeletons import Skeleton, from_dict
+from training.harvest.arrays import Outcome
 from training.models import Harvest, PseudoLabel
 from training.poses.cameras import Camera
 from webapp.errors import Invalid
@@ -23,6 +24,18 @@ def cameras_of(harvest: Harvest) -> tuple[Camera, ...]:
     return tuple(
         Camera(c["name"], (c["size"][0], c["size"][1]), *(np.array(c[part]) for part in parts)) for c in harvest.cameras
     )
+
+
+def as_dict(camera: Camera) -> dict[str, Any]:
+    """As it is stored: `cameras_of` reads it."""
+    return {
+        "name": camera.name,
+        "size": list(camera.size),
+        "matrix": camera.matrix.tolist(),
+        "distortion": camera.distortion.tolist(),
+        "rotation": camera.rotation.tolist(),
+        "translation": camera.translation.tolist(),
+    }
 
 
 def skeleton_of(harvest: Harvest) -> Skeleton:
@@ -79,7 +92,7 @@ class _About:
     outcomes: list[str]
 
     def frame(self, arrays: dict[str, Any], labels: dict[int, PseudoLabel], picture: int) -> dict[str, Any]:
-        there = (arrays["outcome"] == 0) | (arrays["outcome"] == 2)
+        there = np.isin(arrays["outcome"], (Outcome.FOUND, Outcome.INFERRED))
         joints = [
             {
                 "name": name,
@@ -139,3 +152,33 @@ def strip(harvest: Harvest) -> list[list[int]]:
     counts = {v: Count("pk", filter=Q(verdict=v)) for v in PseudoLabel.Verdict.values}
     per_frame = PseudoLabel.objects.filter(harvest=harvest).values("frame").annotate(**counts).order_by("frame")
     return [[r["frame"], r["waiting"], r["accepted"], r["rejected"]] for r in per_frame]
+
+
+MOST_POINTS = 2000
+CURVES = ("error_px", "expected_mm", "shaking_before_mm", "shaking_after_mm")
+
+
+def timeline(harvest: Harvest, points: int = 600) -> dict[str, Any]:
+    """Curves over all frames in at most `points` bins (means), and the clips. Empty curves for a recording of several cameras.
+
+    Raises Invalid.
+    """
+    if not 1 <= points <= MOST_POINTS:
+        raise Invalid("Ask for fewer points.", field="points", value=points, fix=f"1 to {MOST_POINTS}")
+    report = harvest.report or {}
+    path = Path(settings.MEDIA_ROOT) / harvest.folder / "timeline.npy"
+    series: dict[str, Any] = {
+        "frames": harvest.frames,
+        "fps": harvest.fps,
+        "clips": report.get("clips", []),
+        "at": [],
+        "curves": {},
+    }
+    if not path.exists():
+        return series
+    values = np.load(path, mmap_mode="r", allow_pickle=False)
+    edges = np.unique(np.linspace(0, len(values), min(points, len(values)) + 1).round().astype(int))
+    means = np.add.reduceat(np.asarray(values, dtype=np.float64), edges[:-1], axis=0) / np.diff(edges)[:, None]
+    series["at"] = edges[:-1].tolist()
+    series["curves"] = {name: np.round(means[:, n], 2).tolist() for n, name in enumerate(CURVES)}
+    return series

@@ -6,24 +6,22 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
+from django.views.generic import RedirectView
 
 from labeling.skeletons import BUILT_IN, words
-from training.harvests import frames, publication, review, uploads, video_uploads
+from training.catalogs import harvesters
+from training.harvests import frames, publication, review, uploads
 from training.models import Harvest, Model
-from training.multiview.config import HarvestConfig
 from training.runs import fine_tunes
-from training.video.config import VideoConfig
 from webapp.accounts import throttle
 from webapp.accounts.roles import STAFF, Role, require
-from webapp.config import Config
-from webapp.errors import Invalid, Refusal
+from webapp.errors import Refusal
 from webapp.forms import USUAL, Form
 from webapp.typed import read
 
@@ -39,65 +37,36 @@ def harvest_list(request: HttpRequest) -> HttpResponse:
         .order_by("-created_at", "-pk")
     )
     page = Paginator(harvests, 20).get_page(request.GET.get("page"))
-    return render(request, "harvests/list.html", {"page": page, "can_start": request.user.is_one_of(Role.ADMIN)})
-
-
-def _skeletons() -> dict[str, list[tuple[str, str]]]:
-    return {"skeleton": [("", "as the files say"), *((name, name) for name in BUILT_IN)]}
-
-
-def _forms(request: HttpRequest, plan: type[Config], options: type[Config], *leave_out: str) -> tuple[Form, Form]:
-    """The form of an upload, and the one of its options."""
-    sent = request.POST or None
-    first = Form(plan, sent, offered=_skeletons(), leave_out=("options", *leave_out))
-    return first, Form(options, sent, empty_is=USUAL)
-
-
-def _file_of(request: HttpRequest, field: str) -> UploadedFile:
-    if field not in request.FILES:
-        raise Invalid("Choose a file.", field=field)
-    return request.FILES[field]
-
-
-@login_required
-def harvest_new(request: HttpRequest) -> HttpResponse:
-    """Upload a recording."""
-    require(request.user, Role.ADMIN)
-    form, options = _forms(request, uploads.HarvestPlan, HarvestConfig)
-    if request.method == "POST":
-        try:
-            files = [_file_of(request, name) for name in ("calibration", "detections")]
-            options.read()
-            plan = form.read(options=options.values())
-            throttle.take(throttle.heavy(), str(request.user.pk))
-            return redirect("harvest", uploads.receive(request.user, plan, *files, request.FILES.get("views")).uuid)
-        except Refusal as error:
-            form.note(error)
-    return render(request, "harvests/new.html", {"form": form, "options": options})
-
-
-@login_required
-def harvest_video(request: HttpRequest) -> HttpResponse:
-    """Upload a video's keypoints or poses."""
-    require(request.user, Role.ADMIN)
-    form, options = _forms(request, video_uploads.VideoPlan, VideoConfig, "models")
-    if request.method == "POST":
-        try:
-            file = _file_of(request, "detections")
-            options.read()
-            plan = form.read(options=options.values(), models=request.POST.getlist("models"))
-            throttle.take(throttle.heavy(), str(request.user.pk))
-            harvest = video_uploads.receive(request.user, plan, file, request.FILES.get("video"))
-            return redirect("harvest", harvest.uuid)
-        except Refusal as error:
-            form.note(error)
-    models = Model.objects.order_by("-created_at")[:200]
-    chosen = request.POST.getlist("models") or [str(m.uuid) for m in models[:1]]
     return render(
         request,
-        "harvests/new_video.html",
-        {"form": form, "options": options, "models": models, "chosen": chosen},
+        "harvests/list.html",
+        {"page": page, "can_start": request.user.is_one_of(Role.ADMIN), "harvesters": harvesters},
     )
+
+
+@login_required
+def harvest_new(request: HttpRequest, harvester: str) -> HttpResponse:
+    """Upload a recording for one of the harvesters."""
+    require(request.user, Role.ADMIN)
+    offer = uploads.offer_of(harvester)
+    sent = request.POST or None
+    skeletons = {"skeleton": [("", "as the files say"), *((name, name) for name in BUILT_IN)]}
+    form = Form(offer.plan, sent, offered=skeletons, leave_out=("options", "models"))
+    options = Form(offer.config, sent, empty_is=USUAL)
+    lifts = "models" in offer.plan.model_fields
+    if request.method == "POST":
+        try:
+            options.read()
+            more = {"models": request.POST.getlist("models")} if lifts else {}
+            plan = form.read(options=options.values(), **more)
+            throttle.take(throttle.heavy(), str(request.user.pk))
+            return redirect("harvest", uploads.receive(request.user, offer.name, plan, request.FILES).uuid)
+        except Refusal as error:
+            form.note(error)
+    models = Model.objects.order_by("-created_at")[:200] if lifts else []
+    chosen = request.POST.getlist("models") or [str(m.uuid) for m in models[:1]]
+    shown = {"offer": offer, "form": form, "options": options, "lifts": lifts, "models": models, "chosen": chosen}
+    return render(request, "harvests/new.html", shown)
 
 
 @login_required
@@ -142,7 +111,7 @@ def harvest_review(request: HttpRequest, identity: UUID) -> HttpResponse:
         "joints": list(skeleton.keypoints),
         "bones": [[skeleton.index(a), skeleton.index(b)] for a, b in skeleton.bones],
         "cameras": [c["name"] for c in harvest.cameras],
-        "inlier_px": harvest.config.get("inlier_px", 0),
+        "inlier_px": harvest.config["options"].get("inlier_px", 0),
         "video": harvest.source == "video",
         "fps": harvest.fps,
     }
@@ -181,8 +150,9 @@ def harvest_tune(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 urls = [
     path("harvests/", harvest_list, name="harvest-list"),
-    path("harvests/new/", harvest_new, name="harvest-new"),
-    path("harvests/video/", harvest_video, name="harvest-video"),
+    path("harvests/new/<slug:harvester>/", harvest_new, name="harvest-new"),
+    path("harvests/new/", RedirectView.as_view(pattern_name="harvest-new"), {"harvester": "multiview"}),
+    path("harvests/video/", RedirectView.as_view(pattern_name="harvest-new"), {"harvester": "video"}),
     path("harvests/<uuid:identity>/", harvest_page, name="harvest"),
     path("harvests/<uuid:identity>/review/", harvest_review, name="harvest-review"),
     path("harvests/<uuid:identity>/publish/", harvest_publish, name="harvest-publish"),

@@ -1,12 +1,12 @@
-"""Take a multi-view upload: check it, keep it, start its job. No torch here."""
+"""Take the upload of any harvester: check it, keep it, start its job. No torch here."""
 
 from __future__ import annotations
 
 import shutil
 import uuid
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from django.conf import settings
 from django.core.files.uploadedfile import UploadedFile
@@ -14,38 +14,19 @@ from django.db import transaction
 from pydantic import Field
 
 from labeling.skeletons import BUILT_IN
-from training.models import Harvest
-from training.multiview import calibration
-from training.multiview.archives import unpacked_bytes
-from training.multiview.config import HarvestConfig
-from training.multiview.formats import detections
-from training.multiview.recording import BadRecording
-from training.poses.cameras import BadCamera, Camera
+from training.catalogs import HarvesterOffer, UploadedPart, harvesters
+from training.harvest.harvester import HarvestPlan
+from training.harvests.frames import as_dict
+from training.models import Harvest, Model
 from webapp import audit
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
-from webapp.config import Config, shown
-from webapp.errors import Invalid, TooLarge
+from webapp.catalog import UnknownOffer, load
+from webapp.config import Config
+from webapp.errors import InputError, Invalid, NotFound, TooLarge
 from webapp.jobs import run as jobs
 from webapp.jobs.models import Job, State
 from webapp.typed import read
-
-INSPECT_BYTES = 64 * 2**20
-
-
-class HarvestPlan(Config):
-    """What to make of an upload."""
-
-    name: str = Field(min_length=1, max_length=120)
-    unit: Literal["", "mm", "cm", "m"] = Field(
-        "",
-        title="Unit of the calibration",
-        description="of its lengths, where the file does not say it",
-        json_schema_extra=shown(choices={"": "as the file says", "m": "m (Pose2Sim)"}),
-    )
-    skeleton: str = Field("", title="Skeleton of the detections", description="empty: as their files say")
-    fps: float = Field(0.0, ge=0, le=10_000, title="Frames per second", description="0: as the detections say, else 30")
-    options: dict[str, Any] = Field(default_factory=dict, description="of HarvestConfig")
 
 
 class HarvestJob(Config):
@@ -55,46 +36,36 @@ class HarvestJob(Config):
     upload: str = Field(description="folder of the uploaded files")
 
 
-def receive(
-    actor: Account,
-    plan: HarvestPlan,
-    cameras: UploadedFile,
-    detections: UploadedFile,
-    views: UploadedFile | None = None,
-) -> Harvest:
+def offer_of(name: str) -> HarvesterOffer:
+    """Raises NotFound."""
+    try:
+        return harvesters[name]
+    except UnknownOffer:
+        fix = f"one of {', '.join(harvesters.names())}"
+        raise NotFound("There is no such harvester.", field="harvester", value=name, fix=fix) from None
+
+
+def receive(actor: Account, harvester: str, plan: HarvestPlan, files: Mapping[str, UploadedFile | None]) -> Harvest:
     """Take an upload and start its harvest. What can be seen at once to be wrong is refused and leaves nothing behind.
 
-    Raises NotAllowed, Invalid, TooLarge.
+    `files` by the names of the harvester's parts. Raises NotAllowed, NotFound, Invalid, TooLarge.
     """
     require(actor, Role.ADMIN)
-    options = _options(plan)
-    if plan.skeleton and plan.skeleton not in BUILT_IN:
-        raise Invalid("Unknown skeleton.", field="skeleton", value=plan.skeleton, fix=f"one of {', '.join(BUILT_IN)}")
-    uploads = {"calibration": cameras, "detections": detections} | ({"views": views} if views else {})
-    for field, file in uploads.items():
-        if not file.size:
-            raise Invalid("The file is empty.", field=field, fix="choose another file")
-        if file.size > settings.MAX_UPLOAD_BYTES:
-            raise TooLarge(
-                f"Larger than {settings.MAX_UPLOAD_BYTES // 2**20} MiB.", field=field, fix="split the recording"
-            )
-    for field, ends in (("detections", (".npz", ".zip")), ("views", (".zip",))):
-        if field in uploads and not str(uploads[field].name).lower().endswith(ends):
-            raise Invalid(f"Bring {' or '.join(ends)}.", field=field, value=str(uploads[field].name)[:80])
+    offer = offer_of(harvester)
+    options = read(offer.config, plan.options)
+    _check_names(plan)
     folder = Path(settings.FILE_UPLOAD_TEMP_DIR) / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
-        rig = _rig(folder, cameras, plan.unit)
-        for field, file in list(uploads.items())[1:]:
-            with (folder / (field + Path(str(file.name)).suffix.lower())).open("wb") as target:
-                shutil.copyfileobj(file, target, 2**20)
-        if (folder / "detections.npz").exists() and detections.size <= INSPECT_BYTES:
-            _look_through(folder / "detections.npz", plan, rig)
+        for part in offer.parts:
+            _write(folder, part, files.get(part.field))
+        cameras = load(offer.check)(folder, plan)
         with transaction.atomic():
             harvest = Harvest(
                 name=plan.name,
-                config=options.model_dump(),
-                cameras=[as_dict(c) for c in rig],
+                source=offer.name,
+                config={"plan": plan.model_dump(mode="json", exclude={"options"}), "options": options.model_dump()},
+                cameras=[as_dict(c) for c in cameras],
                 skeleton=BUILT_IN[plan.skeleton].as_dict() if plan.skeleton else None,
                 fps=plan.fps,
                 created_by=actor,
@@ -102,59 +73,47 @@ def receive(
             config = HarvestJob(harvest=str(harvest.uuid), upload=str(folder))
             harvest.job = jobs.enqueue(actor, "harvest", config.model_dump(), title=f"Harvest {plan.name}"[:200])
             harvest.save()
-            audit.record(actor, "harvest.start", harvest, cameras=len(rig))
+            audit.record(actor, "harvest.start", harvest, harvester=offer.name, cameras=len(cameras))
         return harvest
+    except InputError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise error.refusal() from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def _options(plan: HarvestPlan) -> HarvestConfig:
-    return read(HarvestConfig, plan.options)
+def _check_names(plan: HarvestPlan) -> None:
+    if plan.skeleton and plan.skeleton not in BUILT_IN:
+        raise Invalid("Unknown skeleton.", field="skeleton", value=plan.skeleton, fix=f"one of {', '.join(BUILT_IN)}")
+    asked: list[Any] = list(getattr(plan, "models", ()))
+    known = list(Model.objects.filter(uuid__in=asked))
+    missing = sorted(str(m) for m in set(asked) - {m.uuid for m in known})
+    if missing:
+        raise Invalid("No such model.", field="models", value=missing[0], fix="choose a trained model")
+    if len({tuple(m.keypoints) for m in known}) > 1:
+        raise Invalid("These models have different skeletons.", field="models", fix="choose models of one skeleton")
 
 
-def _rig(folder: Path, file: UploadedFile, unit: str) -> tuple[Camera, ...]:
-    if file.size > calibration.MOST_BYTES:
-        raise TooLarge("No calibration is that large.", field="calibration")
-    name = Path(str(file.name)).name.lower()
-    suffix = ".qca.txt" if name.endswith(".qca.txt") else Path(name).suffix
-    path = folder / f"calibration{suffix[:10]}"
-    path.write_bytes(file.read())
-    try:
-        rig = calibration.read(path, unit=unit)
-    except BadCamera as error:
-        fix = "say mm, cm or m" if error.field == "unit" else "see docs/admins.md, 'Recordings'"
-        raise error.refusal(fix=fix) from None
-    if len(rig) < 2:
-        raise Invalid("One camera is not enough.", field="calibration", fix="bring two or more cameras")
-    return rig
-
-
-def _look_through(path: Path, plan: HarvestPlan, rig: tuple[Camera, ...]) -> None:
-    if not zipfile.is_zipfile(path):
-        raise Invalid("Not an npz of plain arrays.", field="detections", fix="write it with numpy.savez")
-    with zipfile.ZipFile(path) as file:
-        if "heatmaps.npy" in file.namelist() or unpacked_bytes(path) > 4 * INSPECT_BYTES:
-            return  # large: the worker reads it
-    try:
-        seen = detections.read(path, skeleton=BUILT_IN.get(plan.skeleton))
-    except BadRecording as error:
-        raise error.refusal() from None
-    if seen.people.shape[1] != len(rig):
+def _write(folder: Path, part: UploadedPart, file: UploadedFile | None) -> None:
+    if file is None:
+        if part.required:
+            raise Invalid("Choose a file.", field=part.field)
+        return
+    if not file.size:
+        raise Invalid("The file is empty.", field=part.field, fix="choose another file")
+    if file.size > settings.MAX_UPLOAD_BYTES:
+        most = settings.MAX_UPLOAD_BYTES // 2**20
+        raise TooLarge(f"Larger than {most} MiB.", field=part.field, fix="split the recording")
+    name = str(file.name).lower()
+    ending = next((e for e in part.endings if name.endswith(e)), None)
+    if ending is None:
+        ends = ", ".join(part.endings)
         raise Invalid(
-            f"{seen.people.shape[1]} views, but {len(rig)} cameras.", field="detections", fix="one view per camera"
+            f"Bring one of {ends}.", field=part.field, value=name[:80], fix=f"choose a file that ends in {ends}"
         )
-
-
-def as_dict(camera: Camera) -> dict[str, Any]:
-    return {
-        "name": camera.name,
-        "size": list(camera.size),
-        "matrix": camera.matrix.tolist(),
-        "distortion": camera.distortion.tolist(),
-        "rotation": camera.rotation.tolist(),
-        "translation": camera.translation.tolist(),
-    }
+    with (folder / f"{part.field}{ending}").open("wb") as target:
+        shutil.copyfileobj(file, target, 2**20)
 
 
 def tidy(job: Job) -> None:

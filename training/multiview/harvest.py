@@ -7,13 +7,9 @@ there is no estimate the outcome says why and the position is 0.
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
-from enum import IntEnum
+from dataclasses import fields
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -22,9 +18,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from training.multiview import heatmaps, limbs, pictorial, recording, selection, triangulation
+from training.harvest import arrays, selection
+from training.harvest.arrays import HarvestArrays, Outcome, Size
+from training.harvest.harvester import BadRecording
+from training.multiview import heatmaps, limbs, pictorial, recording, triangulation
 from training.multiview.config import HarvestConfig
-from training.multiview.recording import BadRecording, Chunk, Recording
+from training.multiview.recording import Chunk, Recording
 from training.multiview.triangulation import Points
 from training.poses.cameras import Camera
 from webapp.progress import Progress, silent
@@ -33,43 +32,6 @@ Array = NDArray[np.float64]
 SAMPLE = 400  # frames that limb lengths and the check of the cameras are made of
 AGREEING, BETTER = 0.8, 0.15  # share of detections that fit below which cameras are doubted; gain that proves a swap
 LEAST_CELL = 3.46  # a voxel's own spread is its edge over the root of 12
-
-
-class Outcome(IntEnum):
-    """What became of one joint in one frame."""
-
-    FOUND = 0
-    NOBODY = 1  # fewer than two views show anybody
-    FEW_VIEWS = 2  # fewer than two views show this joint: it hangs on its limbs
-    OUTSIDE = 3  # the best place is on the cube's surface, or three views agree on one beyond it
-    CONTRADICTION = 4  # no pose satisfies limbs and views
-
-
-OUTCOMES = {
-    Outcome.FOUND: "found",
-    Outcome.NOBODY: "fewer than two views show anybody",
-    Outcome.FEW_VIEWS: "fewer than two views show the joint",
-    Outcome.OUTSIDE: "outside of the cube",
-    Outcome.CONTRADICTION: "limbs and views contradict each other",
-}
-
-
-@dataclass(frozen=True)
-class Harvest:
-    """`position` F x J x 3, `covariance` F x J x 3 x 3 (of the whole marginal), `uncertainty` F x J (what kept ones are ranked by),
-    `outcome` F x J, `kept` F x J, `seen` F x V x J (detected), `offset_px` F x V x J x 2: detection minus reprojection, 0 where unseen."""
-
-    position: Array
-    covariance: NDArray[np.float32]
-    uncertainty: NDArray[np.float32]
-    outcome: NDArray[np.uint8]
-    seen: NDArray[np.bool_]
-    offset_px: NDArray[np.float32]
-    kept: NDArray[np.bool_]
-
-    @property
-    def error_px(self) -> NDArray[np.float32]:
-        return np.asarray(np.linalg.norm(self.offset_px, axis=-1))
 
 
 def harvest(
@@ -81,7 +43,7 @@ def harvest(
     lengths_mm: Sequence[float] | None = None,
     device: str = "cpu",
     threads: int = 1,
-) -> Harvest:
+) -> HarvestArrays:
     """Harvest a recording into `folder`, going on where an earlier call with the same input and options stopped.
 
     `lengths_mm`: one per edge of the skeleton's tree; estimated from the recording where not given. Raises BadRecording.
@@ -106,34 +68,24 @@ def harvest(
             lengths_mm = limbs.from_points(points, recorded.skeleton).tolist()
         except limbs.NoLengths as error:
             raise BadRecording(str(error), field="lengths_mm", fix="give limb lengths") from None
-    state = _State.of(folder, recorded, config, lengths_mm)
-    arrays = _arrays(folder, recorded, fresh=state.done == 0)
+    size = Size(recorded.source.frames, len(recorded.cameras), len(recorded.skeleton.keypoints))
+    made_of = _made_of(recorded, config, lengths_mm)
+    writing = arrays.start(folder, size, made_of, notes={"lengths_mm": list(lengths_mm)})
     with _workers(device, threads) as solve:
-        for frames, chunk in recorded.chunks(state.done, config.frames_at_once):
+        for frames, chunk in recorded.chunks(writing.done, config.frames_at_once):
             progress(frames[0], recorded.source.frames, "frames")
-            part = solve(recorded, chunk, config, lengths_mm)
-            for name, values in part.items():
-                getattr(arrays, name)[frames[0] : frames[-1] + 1] = values
-            for field in fields(arrays):
-                getattr(arrays, field.name).flush()  # type: ignore[attr-defined]
-            state.advance(frames[-1] + 1)
-    candidate = arrays.outcome == Outcome.FOUND
-    arrays.kept[:] = selection.most_certain(arrays.uncertainty.astype(np.float64), candidate, config.keep_share)
-    arrays.kept.flush()  # type: ignore[attr-defined]
+            writing.append(frames[0], solve(recorded, chunk, config, lengths_mm))
+            writing.advance(frames[-1] + 1)
+    result = writing.arrays
+    candidate = result.outcome == Outcome.FOUND
+    kept = selection.most_certain(result.uncertainty.astype(np.float64), candidate, config.keep_share)
     progress(recorded.source.frames, recorded.source.frames, "frames")
-    return arrays
-
-
-def read(folder: Path) -> Harvest:
-    """A harvest that was written, mapped from disk."""
-    return Harvest(
-        *(np.load(folder / f"{field.name}.npy", mmap_mode="r", allow_pickle=False) for field in fields(Harvest))
-    )
+    return writing.keep(kept)
 
 
 def lengths_of(folder: Path) -> list[float]:
     """Limb lengths (mm) that a harvest used, one per edge of the tree."""
-    return list(json.loads((folder / "state.json").read_text())["lengths_mm"])
+    return list(arrays.notes_of(folder)["lengths_mm"])
 
 
 def _settings(config: HarvestConfig) -> dict[str, Any]:
@@ -145,53 +97,10 @@ def _settings(config: HarvestConfig) -> dict[str, Any]:
     }
 
 
-@dataclass
-class _State:
-    path: Path
-    key: str
-    lengths_mm: Sequence[float]
-    done: int
-
-    @classmethod
-    def of(cls, folder: Path, recorded: Recording, config: HarvestConfig, lengths_mm: Sequence[float]) -> _State:
-        about = [config.model_dump_json(), repr(list(lengths_mm)), repr(recorded.skeleton), recorded.source.frames]
-        about += [[c.name, c.matrix.tolist(), c.rotation.tolist(), c.translation.tolist()] for c in recorded.cameras]
-        key = hashlib.sha256(repr(about).encode()).hexdigest()
-        path = folder / "state.json"
-        try:
-            saved = json.loads(path.read_text())
-            done = int(saved["done"]) if saved["key"] == key else 0
-        except (OSError, ValueError, KeyError):
-            done = 0
-        state = cls(path, key, lengths_mm, done)
-        state.advance(done)
-        return state
-
-    def advance(self, done: int) -> None:
-        self.done = done
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"key": self.key, "done": done, "lengths_mm": list(self.lengths_mm)}))
-        os.replace(part, self.path)
-
-
-def _arrays(folder: Path, recorded: Recording, *, fresh: bool) -> Harvest:
-    frames, views, joints = recorded.source.frames, len(recorded.cameras), len(recorded.skeleton.keypoints)
-    shapes: dict[str, tuple[tuple[int, ...], str]] = {
-        "position": ((frames, joints, 3), "<f8"),
-        "covariance": ((frames, joints, 3, 3), "<f4"),
-        "uncertainty": ((frames, joints), "<f4"),
-        "outcome": ((frames, joints), "|u1"),
-        "seen": ((frames, views, joints), "|b1"),
-        "offset_px": ((frames, views, joints, 2), "<f4"),
-        "kept": ((frames, joints), "|b1"),
-    }
-    mapped = [
-        np.lib.format.open_memmap(folder / f"{name}.npy", "w+" if fresh else "r+", dtype=np.dtype(kind), shape=shape)
-        if fresh
-        else np.lib.format.open_memmap(folder / f"{name}.npy", "r+")
-        for name, (shape, kind) in shapes.items()
-    ]
-    return Harvest(*mapped)
+def _made_of(recorded: Recording, config: HarvestConfig, lengths_mm: Sequence[float]) -> list[Any]:
+    about: list[Any] = [config.model_dump_json(), repr(list(lengths_mm)), repr(recorded.skeleton)]
+    cameras = [[c.name, c.matrix.tolist(), c.rotation.tolist(), c.translation.tolist()] for c in recorded.cameras]
+    return [*about, recorded.source.frames, *cameras]
 
 
 class _workers:
@@ -230,7 +139,7 @@ def solve(
     device: str = "cpu",
     pool: ThreadPoolExecutor | None = None,
 ) -> dict[str, Any]:
-    """The rows of a Harvest (without `kept`) for some frames."""
+    """The rows of the arrays (without `kept`) for some frames."""
     cameras = recorded.cameras
     points = triangulation.ransac(cameras, chunk.pixels, chunk.score, **_settings(config))
     maps = chunk.maps or heatmaps.of_detections(
@@ -270,7 +179,7 @@ def solve(
         triangulated = np.nan_to_num(points.position[group] - centre[group][:, None])
         outside = (np.abs(position - centre[group][:, None]) > edge).any(axis=-1)
         outside |= (np.abs(triangulated) > config.cube_mm / 2).any(axis=-1) & (points.used[group].sum(axis=1) >= 3)
-        outcome = np.where(has_peak[group].sum(axis=1) < 2, Outcome.FEW_VIEWS, Outcome.FOUND)
+        outcome = np.where(has_peak[group].sum(axis=1) < 2, Outcome.INFERRED, Outcome.FOUND)
         outcome = np.where(outside, Outcome.OUTSIDE, outcome)
         outcome = np.where(marginals.empty.cpu().numpy(), Outcome.CONTRADICTION, outcome)
         rows["position"][group], rows["covariance"][group] = position, covariance

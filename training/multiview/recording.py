@@ -12,18 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
-from training.multiview.archives import bounded
+from training.harvest.archives import bounded
+from training.harvest.harvester import BadRecording
 from training.multiview.heatmaps import Maps
 from training.poses.cameras import Camera
-from webapp.errors import InputError
 
 Array = NDArray[np.float64]
 MOST_UNPACKED = 2 << 30  # of one file of heatmaps, which is read whole
 OUTSIDE_SHARE, OUTSIDE_BY = 0.2, 0.1  # a fifth of the detections a tenth of the picture beyond its edge: another size
-
-
-class BadRecording(InputError):
-    """A recording that cannot be harvested. `field` names what is wrong, `fix` what would help."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +34,8 @@ class Chunk:
 class Source(Protocol):
     """Where detections come from; nothing holds more than was asked for."""
 
-    frames: int
+    @property
+    def frames(self) -> int: ...
 
     def read(self, frames: Sequence[int]) -> Chunk: ...
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.multiview.harvest import OUTCOMES, Harvest, Outcome
+from training.harvest.arrays import WORDS, HarvestArrays, Outcome, counts
+from training.harvest.selection import spearman
 from training.multiview.recording import Recording
-from training.multiview.selection import spearman
 from training.multiview.triangulation import reprojected
 
 Array = NDArray[np.float64]
@@ -45,7 +45,7 @@ class CameraQuality:
         return abs(self.shift_frames) > SHIFT_FRAMES
 
 
-def report(recorded: Recording, result: Harvest, *, inlier_px: float, undistort: bool = True) -> dict[str, Any]:
+def report(recorded: Recording, result: HarvestArrays, *, inlier_px: float, undistort: bool = True) -> dict[str, Any]:
     """Tables per camera and joint, and findings in words. Plain numbers, no NaN."""
     cameras = [_camera(recorded, result, v, inlier_px, undistort) for v in range(len(recorded.cameras))]
     names = recorded.skeleton.keypoints
@@ -62,7 +62,7 @@ def report(recorded: Recording, result: Harvest, *, inlier_px: float, undistort:
                 "median_px": _round(np.median(error[:, :, j][seen]) if seen.any() else 0.0),
                 "spread_mm": _round(_spread(result.covariance[fine, j])),
                 "outcomes": {
-                    OUTCOMES[o]: int((result.outcome[:, j] == o).sum())
+                    WORDS[o]: int((result.outcome[:, j] == o).sum())
                     for o in Outcome
                     if (result.outcome[:, j] == o).any()
                 },
@@ -74,7 +74,7 @@ def report(recorded: Recording, result: Harvest, *, inlier_px: float, undistort:
         "frames": frames,
         "found": int((result.outcome == Outcome.FOUND).sum()),
         "kept": int(result.kept.sum()),
-        "outcomes": {OUTCOMES[o]: int((result.outcome == o).sum()) for o in Outcome},
+        "outcomes": counts(result.outcome),
         "median_px": _round(np.median(error[result.seen]) if result.seen.any() else 0.0),
         "rank_agreement": _round(spearman(result.uncertainty[both].astype(float), mean_error[both].astype(float)), 3),
         "cameras": [
@@ -95,7 +95,7 @@ def _spread(covariance: NDArray[np.floating]) -> float:
     return float(np.median(np.sqrt(np.trace(covariance, axis1=1, axis2=2) / 3))) if len(covariance) else 0.0
 
 
-def _camera(recorded: Recording, result: Harvest, v: int, inlier_px: float, undistort: bool) -> CameraQuality:
+def _camera(recorded: Recording, result: HarvestArrays, v: int, inlier_px: float, undistort: bool) -> CameraQuality:
     seen = result.seen[:, v]
     rows = np.argwhere(seen)
     step = max(1, len(rows) // MOST_ROWS)
@@ -118,7 +118,7 @@ def _camera(recorded: Recording, result: Harvest, v: int, inlier_px: float, undi
     )
 
 
-def _late(recorded: Recording, result: Harvest, v: int, undistort: bool) -> float:
+def _late(recorded: Recording, result: HarvestArrays, v: int, undistort: bool) -> float:
     """Least squares of offset = -lateness x image velocity over found joints that move; robust by one round of trimming.
 
     Velocity is taken over MOTION_OVER frames on each side: over one its own noise would hide the slope. What the camera itself pulled
@@ -148,7 +148,9 @@ def _late(recorded: Recording, result: Harvest, v: int, undistort: bool) -> floa
     return late
 
 
-def _findings(cameras: list[CameraQuality], joints: list[dict[str, Any]], frames: int, result: Harvest) -> list[str]:
+def _findings(
+    cameras: list[CameraQuality], joints: list[dict[str, Any]], frames: int, result: HarvestArrays
+) -> list[str]:
     findings = []
     for c in cameras:
         if c.systematic:
@@ -172,7 +174,7 @@ def _findings(cameras: list[CameraQuality], joints: list[dict[str, Any]], frames
     for outcome in (Outcome.OUTSIDE, Outcome.CONTRADICTION):
         hit = (result.outcome == outcome).any(axis=1)
         if hit.any():
-            findings.append(f"{int(hit.sum())} frames: {OUTCOMES[outcome]}, the first is {int(np.flatnonzero(hit)[0])}")
+            findings.append(f"{int(hit.sum())} frames: {WORDS[outcome]}, the first is {int(np.flatnonzero(hit)[0])}")
     for joint in joints:
         if joint["found"] < 0.5 * frames:
             findings.append(f"{joint['name']} is found in {joint['found']} of {frames} frames only")

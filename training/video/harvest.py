@@ -9,11 +9,8 @@ clips end to end; `state.json` says how far they are in force, so a killed run g
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +19,9 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from labeling.skeletons import Skeleton
-from training.multiview import selection
-from training.multiview.recording import BadRecording
+from training.harvest import arrays, selection
+from training.harvest.arrays import HarvestArrays, Outcome, Size
+from training.harvest.harvester import BadRecording
 from training.poses.cameras import Camera
 from training.video import confidence, filters, priors, smoothing, tracks
 from training.video.clips import Clip
@@ -38,21 +36,6 @@ USUAL_DEPTH_MM = 4000.0
 LEVEL = np.array([[1.0, 0, 0], [0, 0, -1.0], [0, 1.0, 0]])  # world (z up) to camera (y down) of a camera held level
 UNSEEN_COVARIANCE_MM2 = 600.0**2
 STILL_PX, STILL_S = 0.25, 2.0  # a track that moves less for so long is a stuck detection
-
-
-class Outcome(IntEnum):
-    """What became of one joint in one frame; numbers as in multiview.harvest where they mean the same."""
-
-    FOUND = 0
-    NOBODY = 1  # nothing was detected here, and nothing near enough to fill it from
-    UNSEEN = 2  # the joint is not seen at this time: it follows from its neighbours in time and from other joints
-
-
-OUTCOMES = {
-    Outcome.FOUND: "found",
-    Outcome.NOBODY: "nobody is seen",
-    Outcome.UNSEEN: "not seen: follows from other joints",
-}
 
 
 @dataclass(frozen=True)
@@ -85,39 +68,7 @@ class Video:
         return Camera(self.name, self.size, matrix, np.zeros(5), LEVEL.copy(), np.zeros(3))
 
 
-@dataclass(frozen=True)
-class Harvest:
-    """As multiview.harvest.Harvest with one view (world frame, z up, the camera at the origin), and `before` F x J x 3: the lift of what was
-    detected, placed alike; `expected_mm` F x J; `method` F: 1 where the guard fell back to the plain smoother."""
-
-    position: Array
-    covariance: NDArray[np.float32]
-    uncertainty: NDArray[np.float32]
-    outcome: NDArray[np.uint8]
-    seen: NDArray[np.bool_]
-    offset_px: NDArray[np.float32]
-    kept: NDArray[np.bool_]
-    before: NDArray[np.float32]
-    expected_mm: NDArray[np.float32]
-    method: NDArray[np.uint8]
-
-    @property
-    def error_px(self) -> NDArray[np.float32]:
-        return np.asarray(np.linalg.norm(self.offset_px, axis=-1))
-
-
-ARRAYS = (
-    "position",
-    "covariance",
-    "uncertainty",
-    "outcome",
-    "seen",
-    "offset_px",
-    "kept",
-    "before",
-    "expected_mm",
-    "method",
-)
+EXTRA = ("before", "expected_mm", "method")
 
 
 def harvest(
@@ -129,13 +80,12 @@ def harvest(
     calibration: Calibration | None = None,
     models: str = "",
     progress: Progress = silent,
-) -> Harvest:
+) -> HarvestArrays:
     """Harvest a video into `folder`, going on where an earlier call with the same input and options stopped. Raises BadRecording.
 
     `lift` is not needed where the video brings 3D predictions. `calibration`: of this lifter; else a usual one's. `models`: what `lift` lifts
     with, so that nothing goes on from what other models found.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     if not video.rows:
         raise BadRecording("Nobody is detected in any frame.", field="detections", fix="check scores and skeleton")
     if video.people is not None and lift is None:
@@ -143,29 +93,22 @@ def harvest(
     windows = _windows(
         [len(c.slots) for c in video.clips], round(config.window_s * video.fps), round(config.fade_s * video.fps)
     )
-    state = _State.of(folder, video, config, f"{models} {calibration}")
-    arrays = _arrays(folder, video, fresh=state.done == 0)
+    views, joints = 1, len(video.skeleton.keypoints)
+    made_of = _made_of(video, config, f"{models} {calibration}")
+    writing = arrays.start(folder, Size(video.rows, views, joints), made_of, extra=EXTRA)
     solve = _Solve(video, lift, config, calibration or USUAL)
-    for number in range(state.done, len(windows)):
+    for number in range(writing.done, len(windows)):
         window = windows[number]
         progress(window.start, video.rows, "frames")
         with threadpool_limits(1, user_api="blas"):  # its matrices are small: more threads only wait for each other
             rows = solve(window)
         tail = _faded(rows, window, folder / "tail.npz", number)
-        for name, values in rows.items():
-            getattr(arrays, name)[window.start : window.stop] = values
-        for name in ARRAYS:
-            getattr(arrays, name).flush()
+        writing.append(window.start, rows)
         _write_tail(folder, number + 1, tail)
-        state.advance(number + 1)
-    _keep(arrays, video, config)
+        writing.advance(number + 1)
+    kept = _kept(writing.arrays, video, config)
     progress(video.rows, video.rows, "frames")
-    return arrays
-
-
-def read(folder: Path) -> Harvest:
-    """A harvest that was written, mapped from disk."""
-    return Harvest(*(np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False) for name in ARRAYS))
+    return writing.keep(kept)
 
 
 # windows
@@ -257,7 +200,9 @@ class _Solve:
         relative, method = self._smoothed(lifted, self.calibration.near(features) * there)
         before = filters.interpolated(_flat(raw[0].mean(axis=0)), np.isfinite(_flat(raw[0][0]))).reshape(lifted.shape)
         depth = self._placed(relative, clean.pixels, np.where(known, np.maximum(clean.weight, 0.02), 0.0))
-        outcome = np.where(~there, Outcome.NOBODY, np.where(known & (clean.weight > 0), Outcome.FOUND, Outcome.UNSEEN))
+        outcome = np.where(
+            ~there, Outcome.NOBODY, np.where(known & (clean.weight > 0), Outcome.FOUND, Outcome.INFERRED)
+        )
         return self._rows(
             relative, before, depth, expected, outcome, method, np.where((score > 0)[..., None], pixels, np.nan)
         )
@@ -278,7 +223,7 @@ class _Solve:
         off = np.linalg.norm(smooth - filled, axis=-1)
         expected = 30.0 + 150.0 * (1 - score) + off
         outcome = np.where(
-            ~known.any(axis=1, keepdims=True), Outcome.NOBODY, np.where(known, Outcome.FOUND, Outcome.UNSEEN)
+            ~known.any(axis=1, keepdims=True), Outcome.NOBODY, np.where(known, Outcome.FOUND, Outcome.INFERRED)
         )
         depth = np.broadcast_to([0.0, 0.0, USUAL_DEPTH_MM], (len(frames), 3))
         nowhere = np.full((*score.shape, 2), np.nan)
@@ -363,17 +308,16 @@ USUAL = Calibration((1.53, 0.88, 0.01, 0.18), 0.70)
 # what is kept, and how far a run is
 
 
-def _keep(arrays: Harvest, video: Video, config: VideoConfig) -> None:
-    """The most certain share of each joint among frames `labels_per_s` apart, in place."""
+def _kept(result: HarvestArrays, video: Video, config: VideoConfig) -> NDArray[np.bool_]:
+    """The most certain share of each joint among frames `labels_per_s` apart."""
     step = max(1, round(video.fps / config.labels_per_s)) if config.labels_per_s else 1
     there = np.zeros(video.rows, dtype=bool)
     base = 0
     for clip in video.clips:
         there[base : base + len(clip.slots) : step] = True
         base += len(clip.slots)
-    candidate = there[:, None] & (np.asarray(arrays.outcome) == Outcome.FOUND)
-    arrays.kept[:] = selection.most_certain(arrays.uncertainty.astype(np.float64), candidate, config.keep_share)
-    arrays.kept.flush()  # type: ignore[attr-defined]
+    candidate = there[:, None] & (np.asarray(result.outcome) == Outcome.FOUND)
+    return selection.most_certain(result.uncertainty.astype(np.float64), candidate, config.keep_share)
 
 
 def _digest(video: Video) -> str:
@@ -386,64 +330,7 @@ def _digest(video: Video) -> str:
     return digest.hexdigest()
 
 
-@dataclass
-class _State:
-    path: Path
-    key: str
-    done: int
-
-    @classmethod
-    def of(cls, folder: Path, video: Video, config: VideoConfig, models: str) -> _State:
-        about: list[Any] = [
-            models,
-            _digest(video),
-            config.model_dump_json(),
-            repr(video.skeleton),
-            video.fps,
-            video.size,
-            repr(video.view),
-        ]
-        about += [[c.person, c.first, len(c.slots)] for c in video.clips]
-        key = hashlib.sha256(repr(about).encode()).hexdigest()
-        path = folder / "state.json"
-        try:
-            saved = json.loads(path.read_text())
-            done = int(saved["done"]) if saved["key"] == key else 0
-        except (OSError, ValueError, KeyError):
-            done = 0
-        state = cls(path, key, done)
-        state.advance(done)
-        return state
-
-    def advance(self, done: int) -> None:
-        self.done = done
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps({"key": self.key, "done": done}))
-        os.replace(part, self.path)
-
-
-def _arrays(folder: Path, video: Video, *, fresh: bool) -> Harvest:
-    rows, joints = video.rows, len(video.skeleton.keypoints)
-    shapes: dict[str, tuple[tuple[int, ...], str]] = {
-        "position": ((rows, joints, 3), "<f8"),
-        "covariance": ((rows, joints, 3, 3), "<f4"),
-        "uncertainty": ((rows, joints), "<f4"),
-        "outcome": ((rows, joints), "|u1"),
-        "seen": ((rows, 1, joints), "|b1"),
-        "offset_px": ((rows, 1, joints, 2), "<f4"),
-        "kept": ((rows, joints), "|b1"),
-        "before": ((rows, joints, 3), "<f4"),
-        "expected_mm": ((rows, joints), "<f4"),
-        "method": ((rows,), "|u1"),
-    }
-    mode = "w+" if fresh else "r+"
-    return Harvest(
-        *(
-            np.lib.format.open_memmap(
-                folder / f"{name}.npy", mode, dtype=np.dtype(shapes[name][1]), shape=shapes[name][0]
-            )
-            if fresh
-            else np.lib.format.open_memmap(folder / f"{name}.npy", mode)
-            for name in ARRAYS
-        )
-    )
+def _made_of(video: Video, config: VideoConfig, models: str) -> list[Any]:
+    about: list[Any] = [models, _digest(video), config.model_dump_json(), repr(video.skeleton)]
+    about += [video.fps, video.size, repr(video.view)]
+    return about + [[c.person, c.first, len(c.slots)] for c in video.clips]

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from training.harvest.arrays import HarvestArrays, Outcome, counts
 from training.video import filters, smoothing
 from training.video.clips import Followed
-from training.video.harvest import OUTCOMES, STILL_PX, STILL_S, Harvest, Outcome, Video
+from training.video.harvest import STILL_PX, STILL_S, Video
 from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
@@ -17,7 +18,7 @@ AT_ONCE = 4096
 CURVES = ("error_px", "expected_mm", "shaking_before_mm", "shaking_after_mm")
 
 
-def timeline(result: Harvest, fps: float, *, progress: Progress = silent) -> NDArray[np.float32]:
+def timeline(result: HarvestArrays, fps: float, *, progress: Progress = silent) -> NDArray[np.float32]:
     """Rows x CURVES: mean reprojection error (px), mean expected error (mm), and mean second difference (mm) at 10 frames a second of
     the joints around their middle, as lifted and as harvested."""
     rows = len(result.position)
@@ -29,9 +30,9 @@ def timeline(result: Harvest, fps: float, *, progress: Progress = silent) -> NDA
         seen = np.asarray(result.seen[few, 0])
         off = np.linalg.norm(result.offset_px[few, 0], axis=-1)
         out[few, 0] = (off * seen).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)
-        out[few, 1] = np.asarray(result.expected_mm[few]).mean(axis=1)
+        out[few, 1] = np.asarray(result.extra["expected_mm"][few]).mean(axis=1)
         wide = slice(max(start - 1, 0), min(few.stop + 1, rows))
-        for column, values in ((2, result.before), (3, result.position)):
+        for column, values in ((2, result.extra["before"]), (3, result.position)):
             some = np.asarray(values[wide], dtype=np.float64)
             some = some - some.mean(axis=1, keepdims=True)
             if len(some) > 2:
@@ -44,7 +45,7 @@ def timeline(result: Harvest, fps: float, *, progress: Progress = silent) -> NDA
 
 def report(
     video: Video,
-    result: Harvest,
+    result: HarvestArrays,
     followed: Followed,
     notes: list[str],
     *,
@@ -56,7 +57,7 @@ def report(
     good = outcome == Outcome.FOUND
     error = np.asarray(result.error_px)[:, 0]
     seen = np.asarray(result.seen)[:, 0]
-    expected = np.asarray(result.expected_mm)
+    expected = np.asarray(result.extra["expected_mm"])
     joints = []
     for j, name in enumerate(names):
         some = seen[:, j]
@@ -75,8 +76,7 @@ def report(
         "found": int(good.sum()),
         "kept": int(np.asarray(result.kept).sum()),
         "median_px": round(float(np.median(error[seen])), 2) if seen.any() else 0.0,
-        "outcomes": {OUTCOMES[o]: int((outcome == o).sum()) for o in Outcome},
-        "outcome_names": [OUTCOMES[o] for o in Outcome],
+        "outcomes": counts(result.outcome),
         "joints": joints,
         "cameras": [],
         "clips": _clips(video, result),
@@ -85,7 +85,7 @@ def report(
     }
 
 
-def _clips(video: Video, result: Harvest) -> list[dict[str, Any]]:
+def _clips(video: Video, result: HarvestArrays) -> list[dict[str, Any]]:
     base, clips = 0, []
     for clip in video.clips:
         rows = slice(base, base + len(clip.slots))
@@ -103,7 +103,7 @@ def _clips(video: Video, result: Harvest) -> list[dict[str, Any]]:
                 "ends": clip.why,
                 "missing": int((clip.slots < 0).sum()),
                 "median_px": round(float(np.median(error[seen])), 2) if seen.any() else 0.0,
-                "expected_mm": round(float(np.mean(result.expected_mm[rows])), 1),
+                "expected_mm": round(float(np.mean(result.extra["expected_mm"][rows])), 1),
                 "outcome": _outcome(result, rows),
                 "lengths_mm": {
                     f"{video.skeleton.keypoints[a]} to {video.skeleton.keypoints[b]}": round(float(length), 1)
@@ -115,7 +115,7 @@ def _clips(video: Video, result: Harvest) -> list[dict[str, Any]]:
     return clips
 
 
-def _controls(video: Video, result: Harvest, progress: Progress) -> list[dict[str, str | float]]:
+def _controls(video: Video, result: HarvestArrays, progress: Progress) -> list[dict[str, str | float]]:
     """What plain filters make of the same first lift, beside the harvest: shaking (mean second difference at 10 frames a second, mm),
     how much bones change their length (standard deviation over a clip, mm), and how far they were moved from the first lift (mm)."""
     sums: dict[str, list[Array]] = {}
@@ -125,11 +125,13 @@ def _controls(video: Video, result: Harvest, progress: Progress) -> list[dict[st
         for start in range(base, base + len(clip.slots), AT_ONCE):
             progress(start, video.rows, "frames compared")
             rows = slice(start, min(start + AT_ONCE, base + len(clip.slots)))
-            first = np.asarray(result.before[rows], dtype=np.float64)
+            first = np.asarray(result.extra["before"][rows], dtype=np.float64)
             first = first - first[:, root : root + 1]
             now = np.asarray(result.position[rows], dtype=np.float64)
             shape, flat = first.shape, first.reshape(len(first), -1)
-            noise = np.repeat(np.maximum(np.asarray(result.expected_mm[rows], dtype=np.float64), 5.0), 3, axis=1)
+            noise = np.repeat(
+                np.maximum(np.asarray(result.extra["expected_mm"][rows], dtype=np.float64), 5.0), 3, axis=1
+            )
             methods = {
                 "as lifted at first": flat,
                 "Savitzky-Golay, 5 frames": filters.savitzky_golay(flat, 5, 2),
@@ -149,17 +151,17 @@ def _controls(video: Video, result: Harvest, progress: Progress) -> list[dict[st
     return [{"name": n, **{k: round(float(x), 2) for k, x in zip(keys, v)}} for n, v in table.items()]
 
 
-def _outcome(result: Harvest, rows: slice) -> str:
+def _outcome(result: HarvestArrays, rows: slice) -> str:
     if rows.stop - rows.start == 1:
         return "one frame: lifted alone"
     if not (np.asarray(result.outcome[rows]) == Outcome.FOUND).any():
         return "nobody sure: every joint follows from guesses"
-    if np.asarray(result.method[rows]).any():
+    if np.asarray(result.extra["method"][rows]).any():
         return "smoothed plainly in part: low rank moved sure joints too far"
     return "completed"
 
 
-def _findings(video: Video, result: Harvest, followed: Followed) -> list[str]:
+def _findings(video: Video, result: HarvestArrays, followed: Followed) -> list[str]:
     findings = []
     people = len({c.person for c in video.clips})
     if people > 1:

@@ -9,10 +9,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.skeletons import BUILT_IN
+from training.harvest.formats import detections
+from training.harvest.harvester import BadRecording
 from training.multiview import association, calibration
 from training.multiview.config import HarvestConfig
-from training.multiview.formats import detections
-from training.multiview.recording import BadRecording, Detections, HeatmapFiles, Recording
+from training.multiview.recording import Detections, HeatmapFiles, Recording
 from training.poses.cameras import BadCamera, Camera
 from webapp.errors import Refusal
 from webapp.forms import add_options, options_given
@@ -39,8 +40,8 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=1, help="frames at a time on a processor")
 
     def handle(self, **options: Any) -> None:
+        from training.harvest.formats import poses
         from training.multiview import harvest, report
-        from training.multiview.formats import poses
 
         try:
             config = read(HarvestConfig, options_given(HarvestConfig, options))

@@ -11,8 +11,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from labeling.skeletons import BUILT_IN
-from training.multiview.formats import detections
-from training.multiview.recording import BadRecording
+from training.harvest.formats import detections
+from training.harvest.harvester import BadRecording
 from training.video.config import VideoConfig
 from webapp.errors import Refusal
 from webapp.forms import add_options, options_given
@@ -33,8 +33,8 @@ class Command(BaseCommand):
         add_options(parser, VideoConfig)
 
     def handle(self, **options: Any) -> None:
+        from training.harvest.formats import poses
         from training.lifter.predict import BadModel, load
-        from training.multiview.formats import poses
         from training.video import harvest, report
         from training.video.clips import alone, follow
         from training.video.lifting import BadLifter, Ensemble, View, in_skeleton

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from labeling.skeletons import BUILT_IN, Skeleton
+from training.harvest import arrays, footage
 from training.heatmaps.config import HeatmapConfig
-from training.multiview import calibration, footage, heatmaps
+from training.multiview import calibration, heatmaps
 from training.poses.cameras import BadCamera, Camera
 from webapp.errors import Refusal
 from webapp.forms import add_options, options_given
@@ -43,18 +44,17 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         from training.heatmaps import files
-        from training.multiview import harvest
 
         skeleton = BUILT_IN[options["skeleton"]]
         try:
             config = read(HeatmapConfig, options_given(HeatmapConfig, options))
             cameras = calibration.read(options["calibration"], unit=options["unit"])
-            result = harvest.read(options["harvest"])
+            result = arrays.read(options["harvest"])
             size = options["size"]
             network = None
             if options["network"]:
                 network, size = files.load(options["network"], skeleton.keypoints)
-        except BadCamera as error:
+        except (BadCamera, arrays.BadArrays) as error:
             raise CommandError(f"{error.field}: {error}") from None
         except Refusal as error:
             raise CommandError(str(error)) from None

@@ -28,10 +28,8 @@ import webapp
 from labeling.campaigns.plan import CampaignPlan
 from labeling.catalogs import crowd_models, import_formats, release_formats
 from labeling.quality.forecast import PlanConfig
-from training.catalogs import training_methods
+from training.catalogs import harvesters, training_methods
 from training.heatmaps.config import HeatmapConfig
-from training.multiview.config import HarvestConfig
-from training.video.config import VideoConfig
 from webapp.catalog import Catalog
 from webapp.errors import Refusal
 from webapp.jobs.kinds import job_kinds
@@ -64,11 +62,11 @@ def _options() -> str:
         "Unknown options are errors, numbers are finite. Bounds are inclusive unless a sign says otherwise.\n",
         _config("A campaign", CampaignPlan),
         _config("The budget planner", PlanConfig),
-        _config("A harvest of several cameras", HarvestConfig),
-        _config("A harvest of a video", VideoConfig),
         _config("Training a heatmap network (`manage.py personalise`)", HeatmapConfig),
     ]
-    catalogs: tuple[Catalog[Any], ...] = (training_methods, crowd_models, import_formats, release_formats, job_kinds)
+    catalogs: tuple[Catalog[Any], ...] = (
+        *(training_methods, harvesters, crowd_models, import_formats, release_formats, job_kinds),
+    )
     for catalog in catalogs:
         kind = catalog.kind
         parts.append(f"## {kind[:1].upper()}{kind[1:]}s\n")

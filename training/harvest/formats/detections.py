@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import BODY_25, BUILT_IN, COCO_17, Skeleton, by_names
-from training.multiview.archives import bounded
-from training.multiview.recording import BadRecording
+from training.harvest.archives import bounded
+from training.harvest.harvester import BadRecording
 
 Floats = NDArray[np.float32]
 MOST_FRAMES, MOST_PEOPLE, MOST_FILE_BYTES, MOST_UNPACKED = 1_000_000, 50, 512 << 20, 4 << 30
@@ -54,7 +54,7 @@ def read(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
 
 
 def read_single(
-    path: Path, *, skeleton: Skeleton | None = None, between: Callable[[], None] = lambda: None
+    path: Path, *, skeleton: Skeleton | None = None, between: Callable[[], object] = lambda: None
 ) -> Detected:
     """One camera's detections: an npz (`people` F x P x J x 3 or `keypoints` F x J x 3), a COCO JSON, or a folder that holds the JSON of
     each frame (OpenPose) or one COCO JSON. `between` is called for every file, and may raise. Raises BadRecording."""
@@ -126,7 +126,7 @@ def _stacked(views: list[list[list[Floats]]], joints: int) -> Floats:
 
 
 def read_openpose(
-    folders: Sequence[Path], skeleton: Skeleton, *, between: Callable[[], None] = lambda: None
+    folders: Sequence[Path], skeleton: Skeleton, *, between: Callable[[], object] = lambda: None
 ) -> Detected:
     """One JSON a frame with people[].pose_keypoints_2d, frames in the order of their names."""
     joints = len(skeleton.keypoints)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
-from training.multiview.harvest import Harvest, Outcome
+from training.harvest.arrays import HarvestArrays, Outcome
 from training.multiview.triangulation import reprojected
 from training.poses.cameras import Camera
 
@@ -32,7 +32,7 @@ KINDS = ("trc", "c3d", "npz", "coco")
 def write(
     path: Path,
     kind: str,
-    result: Harvest,
+    result: HarvestArrays,
     skeleton: Skeleton,
     cameras: Sequence[Camera],
     fps: float,
@@ -51,7 +51,7 @@ def write(
 
 @dataclass(frozen=True)
 class _Pieces:
-    result: Harvest
+    result: HarvestArrays
     between: Callable[[], None]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
@@ -166,7 +166,7 @@ def _listed(out: IO[bytes], some: list[dict[str, Any]], *, begun: bool) -> None:
 
 
 def _people(
-    result: Harvest, camera: Camera, before: int, first: int, last: int, count: int
+    result: HarvestArrays, camera: Camera, before: int, first: int, last: int, count: int
 ) -> Iterator[dict[str, Any]]:
     position = np.asarray(result.position[first:last])
     pixels, seen = reprojected([camera], position)[:, 0] + 0.5, camera.see(position)

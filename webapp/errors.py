@@ -74,9 +74,13 @@ class Refusal(Exception):
                 problem[key] = getattr(self, key)
         return problem | self.more
 
+    @property
+    def words(self) -> str:
+        """For people: what is wrong and what helps, without the field's name in code."""
+        return self.detail + (f" ({self.fix})" if self.fix else "")
+
     def __str__(self) -> str:
-        where = f"{self.field}: " if self.field else ""
-        return f"{where}{self.detail}" + (f" ({self.fix})" if self.fix else "")
+        return f"{self.field}: {self.words}" if self.field else self.words
 
 
 class NotAllowed(Refusal):

@@ -34,4 +34,4 @@ def information(
     surprise = -(p * np.log2(p) + (1 - p) * np.log2(1 - p))
     spread = variance + square * _C2
     noise = np.sqrt(square * _C2 / spread) * np.exp(-(gap**2) / (2 * spread))
-    return np.maximum(surprise - noise, 0.0)
+    return np.asarray(np.maximum(surprise - noise, 0.0))

@@ -196,7 +196,7 @@ def test_a_recording_is_harvested_reviewed_by_keyboard_and_becomes_a_data_set(
     sign_in(page, site, "ada")
     page.get_by_role("link", name="Recordings").click()
     look(page, "recordings")
-    page.get_by_role("link", name="Harvest several cameras").click()
+    page.get_by_role("link", name="Harvest: recording of several cameras").click()
     look(page, "new-recording")
     page.get_by_label("Name").fill("Leaning")
     for name, file in files.items():
@@ -247,7 +247,7 @@ def test_a_video_is_harvested_reviewed_on_its_timeline_and_a_lifter_is_fine_tune
     page.on("pageerror", lambda e: errors.append(str(e)))
     sign_in(page, site, "ada")
     page.get_by_role("link", name="Recordings").click()
-    page.get_by_role("link", name="Harvest a video").click()
+    page.get_by_role("link", name="Harvest: video of one camera").click()
     look(page, "new-video")
     page.get_by_label("Name").fill("Walking")
     page.locator("input[name=detections]").set_input_files(tmp_path / "d.npz")

@@ -108,7 +108,7 @@ import uuid
 from datetime import datetime, timedelta, timezone
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-old = {"labeling": "0012_quick_quality_pages", "jobs": "0003_folder"}
+old = {"labeling": "0012_quick_quality_pages", "jobs": "0003_folder", "training": "0004_harvests_of_video"}
 executor = MigrationExecutor(connection)
 targets = [(app, old.get(app, name)) for app, name in executor.loader.graph.leaf_nodes()]
 executor.migrate(targets)
@@ -138,18 +138,23 @@ run = get(L, "CrowdRun").objects.create(campaign=campaign, number=4, model="dept
 get(L, "Label").objects.create(run=run, pair=pair, p_first_closer=0.25, risk=0.25, votes_used=1, p_first_closer_plain=0.375)
 get(L, "Release").objects.create(campaign=campaign, number=2, crowd_run=run, manifest={"files": {}}, created_by=ada)
 get("jobs", "Job").objects.create(kind="aggregate", title="waits", config={}, rings=3, rung_at=now, created_by=ada)
+for source, kind, config in (("multiview", "harvest", {"grid": 32}), ("video", "video-harvest", {"plan": {"name": "w"}, "options": {"fade_s": 2}})):
+    job = get("jobs", "Job").objects.create(kind=kind, title=source, config={}, created_by=ada)
+    get("training", "Harvest").objects.create(name=source, source=source, config=config, cameras=[], fps=25, job=job, created_by=ada)
 print("written")
 """
 WITH_THE_WORDS = """
 import json
 from labeling.models import AggregationRun, DepthPosterior, Label, ReferenceQuestion, Release, Vote
+from training.models import Harvest
 from webapp.jobs.models import Job
+harvests = {h.source: [h.config, h.job.kind] for h in Harvest.objects.select_related("job")}
 posterior, label, release = DepthPosterior.objects.get(), Label.objects.get(), Release.objects.get()
 job = Job.objects.get(title="waits")
 print(json.dumps(dict(perceived=bytes(posterior.perceived).decode(), risk=posterior.risk, of_campaign=posterior.campaign.posteriors.count(),
     run=AggregationRun.objects.get().number, label=[label.p_first_closer, label.p_first_closer_without_prior], release=release.aggregation_run.number,
     presentation=Vote.objects.get().presentation, question=ReferenceQuestion.objects.get().campaign.reference_questions.count(),
-    notifications=job.notifications, notified=job.notified_at.isoformat())))
+    notifications=job.notifications, notified=job.notified_at.isoformat(), harvests=harvests)))
 """
 
 
@@ -159,7 +164,8 @@ def test_tables_with_the_old_words_keep_every_row_under_the_new_ones(tmp_path: P
         assert site.manage("shell", "-v0", "-c", BEFORE_THE_WORDS).split()[-1] == "written"
         site.manage("migrate", "--verbosity", "0")
         now = json.loads(site.manage("shell", "-v0", "-c", WITH_THE_WORDS).splitlines()[-1])
-        site.manage("migrate", "labeling", "0012", "--verbosity", "0")  # and back
+        site.manage("migrate", "training", "0004", "--verbosity", "0")  # and back
+        site.manage("migrate", "labeling", "0012", "--verbosity", "0")
         site.manage("migrate", "--verbosity", "0")
         assert json.loads(site.manage("shell", "-v0", "-c", WITH_THE_WORDS).splitlines()[-1]) == now
     finally:
@@ -175,4 +181,14 @@ def test_tables_with_the_old_words_keep_every_row_under_the_new_ones(tmp_path: P
         "question": 1,
         "notifications": 3,
         "notified": "2026-11-27T00:00:00+00:00",
+        "harvests": {
+            "multiview": [
+                {
+                    "plan": {"name": "multiview", "skeleton": "", "fps": 25.0, "unit": ""},
+                    "options": {"grid": 32},
+                },
+                "harvest",
+            ],
+            "video": [{"plan": {"name": "w"}, "options": {"fade_s": 2}}, "harvest"],
+        },
     }

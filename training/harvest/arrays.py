@@ -193,7 +193,7 @@ def notes_of(folder: Path) -> dict[str, Any]:
 
 def summary(result: HarvestArrays, skeleton: Skeleton) -> dict[str, Any]:
     """The least that a report says: what was found and kept, per joint and in all; plain numbers."""
-    found, kept, error = result.outcome == Outcome.FOUND, np.asarray(result.kept), result.error_px
+    good, kept, error = result.outcome == Outcome.FOUND, np.asarray(result.kept), result.error_px
     joints = []
     for j, name in enumerate(skeleton.keypoints):
         seen = np.asarray(result.seen[:, :, j])
@@ -201,13 +201,13 @@ def summary(result: HarvestArrays, skeleton: Skeleton) -> dict[str, Any]:
         joints.append(
             {
                 "name": name,
-                "found": int(found[:, j].sum()),
+                "found": int(good[:, j].sum()),
                 "kept": int(kept[:, j].sum()),
                 "median_px": round(float(np.median(error[:, :, j][seen])), 2) if seen.any() else 0.0,
                 "spread_mm": round(float(np.median(spread)), 1),
             }
         )
-    totals = {"frames": len(kept), "found": int(found.sum()), "kept": int(kept.sum()), "median_px": 0.0}
+    totals = {"frames": len(kept), "found": int(good.sum()), "kept": int(kept.sum()), "median_px": 0.0}
     if result.seen.any():
         totals["median_px"] = round(float(np.median(error[result.seen])), 2)
     return totals | {"outcomes": counts(result.outcome), "joints": joints, "cameras": [], "findings": [], "shown": []}

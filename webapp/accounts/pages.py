@@ -113,7 +113,7 @@ def register(request: HttpRequest) -> HttpResponse:
                 email=request.POST.get("email", ""),
             )
         except Refusal as error:
-            messages.error(request, str(error))
+            messages.error(request, error.words)
         else:
             request.session.pop(people.INVITED, None)
             login(request, account, backend="django.contrib.auth.backends.ModelBackend")
@@ -134,7 +134,7 @@ def first_admin(request: HttpRequest, token: str) -> HttpResponse:
         except NotFound:
             raise
         except Refusal as error:
-            messages.error(request, str(error))
+            messages.error(request, error.words)
         else:
             login(request, account, backend="django.contrib.auth.backends.ModelBackend")
             return redirect("index")
@@ -240,7 +240,7 @@ def account(request: HttpRequest) -> HttpResponse:
                 name, scopes = request.POST.get("name", ""), request.POST.getlist("scopes")
                 _, request.session[FRESH] = tokens.issue(mine, name=name, scopes=scopes)
         except Refusal as error:
-            messages.error(request, str(error))
+            messages.error(request, error.words)
         return redirect("account")
     live = mine.sign_ins.filter(session_key__in=Session.objects.values("session_key"))[:20]
     context = {
@@ -293,7 +293,7 @@ def people_page(request: HttpRequest) -> HttpResponse:
                     request.session[FRESH] = request.build_absolute_uri(people.password_link(request.user, other))
             return redirect("people")
         except Refusal as error:
-            messages.error(request, str(error))
+            messages.error(request, error.words)
     accounts = Account.objects.order_by("username").annotate(
         has_factor=Exists(TOTPDevice.objects.filter(user=OuterRef("pk"), confirmed=True))
     )

@@ -253,7 +253,7 @@ def fill(campaign):
             SELECT gen_random_uuid(), p.campaign_id, s.participation_id, s.id, p.id, 'answered', now(), now(), now(), p.id %% 2 = 0, k %% 2 = 0, 1
             FROM labeling_pair p, generate_series(0, 4) k, labeling_session s
             WHERE p.campaign_id = %s AND s.participation_id = %s + (p.id * 7 + k * 131) %% 1000''', [campaign.pk, min(participations)])
-        cursor.execute('''INSERT INTO labeling_vote (key, assignment_id, number, closer, leased_at, received_at, response_ms, toggles, zoom, viewport,
+        cursor.execute('''INSERT INTO labeling_answer (key, assignment_id, number, closer, leased_at, received_at, response_ms, toggles, zoom, viewport,
                 "by", app_version, campaign_id, pair_id, participation_id, presentation)
             SELECT gen_random_uuid(), id, 1, ((pair_id * 2654435761 / 65536 %% 2)::int + (random() < 0.2 + 0.1 * (participation_id %% 3))::int) %% 2,
                 now(), now(), 900, 0, 1, '', 'simulated', '', campaign_id, pair_id, participation_id,
@@ -261,7 +261,7 @@ def fill(campaign):
             FROM labeling_assignment WHERE campaign_id = %s''', [campaign.pk])
         cursor.execute("UPDATE labeling_pair SET votes_counted = 5, taken = 5 WHERE campaign_id = %s", [campaign.pk])
         cursor.execute('''UPDATE labeling_participation p SET vote_count = n, answer_count = n, timed_count = n, response_ms_sum = 900 * n
-            FROM (SELECT participation_id, count(*) n FROM labeling_vote WHERE campaign_id = %s GROUP BY 1) v WHERE v.participation_id = p.id''', [campaign.pk])
+            FROM (SELECT participation_id, count(*) n FROM labeling_answer WHERE campaign_id = %s GROUP BY 1) v WHERE v.participation_id = p.id''', [campaign.pk])
 for campaign in (small, large):
     fill(campaign)
 lifecycle.move(ada, large, "open")

@@ -59,9 +59,9 @@ for n in range({annotators}):
 STATE = """
 import json
 from django.db.models import Count, F
-from labeling.models import GoldAnswer, Pair, ProbeAnswer, Vote
+from labeling.models import Answer, Pair
 from webapp.jobs.models import Job
-keys = [str(k) for t in (Vote, GoldAnswer, ProbeAnswer) for k in t.objects.values_list("key", flat=True)]
+keys = [str(k) for k in Answer.objects.values_list("key", flat=True)]
 jobs = [(j.kind, j.state, j.attempt, (j.error or {}).get("code"), (j.error or {}).get("detail", "")) for j in Job.objects.order_by("pk")]
 over = Pair.objects.filter(votes_counted__gt=F("votes_needed")).count()
 wrong = sum(p.votes_counted != p.n for p in Pair.objects.annotate(n=Count("votes")))

@@ -21,7 +21,7 @@ from labeling.crowd import anatomy, depth, measures, selection
 from labeling.crowd.config import DepthConfig
 from labeling.crowd.votes import CONDITIONS
 from labeling.models import Campaign, DepthPosterior, Pair, Participation, PersonPrior, Vote
-from labeling.models.vote import SAME, SECOND
+from labeling.models.answer import SAME, SECOND
 from webapp import rows
 from webapp.prepared import Select, Slot, Update
 from webapp.progress import Progress

@@ -14,8 +14,8 @@ from django.db.models import Exists, OuterRef, QuerySet
 from numpy.typing import NDArray
 
 from labeling.crowd.votes import CONDITIONS, Votes
-from labeling.models import Campaign, DepthPosterior, GoldAnswer, Pair, Participation, Person, Retraction, Vote
-from labeling.models.vote import SAME, SECOND
+from labeling.models import Answer, Campaign, DepthPosterior, Pair, Participation, Person, Retraction, Vote
+from labeling.models.answer import SAME, SECOND
 from webapp import rows
 
 PRESENTATIONS = {"green-left": 3, "green-right": 1, "pink-left": 2, "pink-right": 0}  # bits of crowd.votes.Votes.shown
@@ -28,7 +28,7 @@ def counted_votes(campaign: Any) -> QuerySet[Vote]:
 
 def standing_votes(campaign: Any) -> QuerySet[Vote]:
     """Votes that were not taken back, whoever gave them."""
-    return Vote.objects.filter(~Exists(Retraction.objects.filter(vote=OuterRef("pk"))), campaign=campaign)
+    return Vote.objects.filter(~Exists(Retraction.objects.filter(answer=OuterRef("pk"))), campaign=campaign)
 
 
 @dataclass(frozen=True)
@@ -143,16 +143,16 @@ def _columns(values: QuerySet[Any, Any], types: tuple[Any, ...], last: Any = Non
 def _gold(campaign: Campaign) -> Gold:
     """First answers only: whoever takes one back and looks again would else be judged by what was found out."""
     answers = (
-        GoldAnswer.objects.filter(assignment__campaign=campaign, number=1)
+        Answer.objects.filter(campaign=campaign, kind=Answer.Kind.GOLD, number=1)
         .exclude(closer=SAME)
-        .exclude(assignment__participation__standing=Participation.Standing.BLOCKED)
+        .exclude(participation__standing=Participation.Standing.BLOCKED)
         .order_by("pk")
         .values_list(
             *("assignment__gold__person_id", "assignment__gold__first", "assignment__gold__second", "closer"),
-            *("assignment__green_is_first", "assignment__green_on_left", "assignment__participation_id"),
+            *("presentation", "participation_id"),
         )
     )
-    table = [(p, f, s, c == SECOND, int(g) + 2 * (g == left), w) for p, f, s, c, g, left, w in answers]
+    table = [(p, f, s, c == SECOND, PRESENTATIONS[shown], w) for p, f, s, c, shown, w in answers]
     columns = list(zip(*table, strict=True)) if table else [()] * 6
     types = (np.int64, np.int16, np.int16, np.bool_, np.int8, np.int64)
     return Gold(*(np.array(column, dtype) for column, dtype in zip(columns, types, strict=True)))

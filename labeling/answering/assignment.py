@@ -49,7 +49,7 @@ from labeling.models import (
     Session,
     Vote,
 )
-from labeling.models.vote import SAME
+from labeling.models.answer import SAME
 from labeling.quality import suspicion
 from webapp import clock
 from webapp.accounts.models import Account

@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import (
@@ -25,20 +24,16 @@ from labeling.aggregation import posteriors
 from labeling.answering import tokens
 from labeling.answering.assignment import CampaignNotOpen, Lease, lease_of, may_answer, participation_of
 from labeling.models import (
+    Answer,
     Assignment,
     Campaign,
-    GoldAnswer,
-    GoldRetraction,
     Pair,
     Participation,
-    ProbeAnswer,
-    ProbeRetraction,
     Retraction,
     SawAnswers,
     Session,
-    Vote,
 )
-from labeling.models.vote import FIRST, SAME, SECOND
+from labeling.models.answer import FIRST, SAME, SECOND
 from webapp.accounts.models import Account
 from webapp.accounts.roles import STAFF, Role
 from webapp.config import Config
@@ -174,7 +169,7 @@ _SESSION = Update(
         {"answered": Slot("answered", SmallIntegerField()), "finished_at": Slot("finished", DateTimeField())},
     )
 )
-_NEW_VOTE, _NEW_GOLD_ANSWER, _NEW_PROBE_ANSWER = Insert(Vote), Insert(GoldAnswer), Insert(ProbeAnswer)
+_NEW_ANSWER = Insert(Answer)
 
 
 def _accept(
@@ -239,14 +234,16 @@ def _is_finished(pair_pk: int) -> bool:
     return pair is not None and pair.votes_counted == pair.votes_needed
 
 
-def _changes(lease: Assignment, answer: Vote | GoldAnswer | ProbeAnswer) -> dict[str, float]:
+_SUMS_OF = {Answer.Kind.GOLD: ("gold_count", "gold_right"), Answer.Kind.PROBE: ("probe_count", "probes_same")}
+
+
+def _changes(lease: Assignment, answer: Answer) -> dict[str, float]:
     """What an answer adds to the sums of its annotator. Of gold questions and probes only the first answer counts."""
     changes: dict[str, float] = {"answer_count": 1}
     first = answer.number == 1
-    if isinstance(answer, GoldAnswer):
-        return changes | {"gold_count": int(first), "gold_right": int(first and answer.correct)}
-    if isinstance(answer, ProbeAnswer):
-        return changes | {"probe_count": int(first), "probes_same": int(first and answer.same)}
+    if answer.kind != Answer.Kind.VOTE:
+        asked, expected = _SUMS_OF[Answer.Kind(answer.kind)]
+        return changes | {asked: int(first), expected: int(first and bool(answer.as_expected))}
     chose_first = answer.closer == FIRST
     if answer.closer != SAME:
         green = chose_first == lease.green_is_first
@@ -265,37 +262,35 @@ def _change_sums(participation: Participation, changes: dict[str, float], now: d
     )
 
 
-def _write(
-    lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: AnswerTelemetry
-) -> Vote | GoldAnswer | ProbeAnswer:
-    common: dict[str, Any] = {
-        "key": key,
-        "assignment": lease,
-        "number": lease.tries + 1,
-        "closer": closer,
-        "leased_at": lease.leased_at,
-        "received_at": now,
-        **how.model_dump(),
-    }
+def _write(lease: Assignment, closer: int, key: uuid.UUID, now: datetime, how: AnswerTelemetry) -> Answer:
+    return _NEW_ANSWER.run(
+        Answer(
+            key=key,
+            kind=lease.kind,
+            campaign_id=lease.campaign_id,
+            participation_id=lease.participation_id,
+            assignment=lease,
+            pair_id=lease.pair_id,
+            number=lease.tries + 1,
+            closer=closer,
+            as_expected=_as_expected(lease, closer),
+            presentation=lease.presentation,
+            leased_at=lease.leased_at,
+            received_at=now,
+            **how.model_dump(),
+        )
+    )
+
+
+def _as_expected(lease: Assignment, closer: int) -> bool | None:
     if lease.gold is not None:
-        right = SECOND if lease.gold.second_closer else FIRST
-        return _NEW_GOLD_ANSWER.run(GoldAnswer(correct=closer == right, **common))
-    if lease.probe_of is not None:
-        return _NEW_PROBE_ANSWER.run(ProbeAnswer(same=closer == lease.probe_of.closer, **common))
-    side = "left" if lease.green_is_first == lease.green_on_left else "right"
-    colour = "green" if lease.green_is_first else "pink"
-    about = {
-        "campaign_id": lease.campaign_id,
-        "pair_id": lease.pair_id,
-        "participation_id": lease.participation_id,
-    }
-    return _NEW_VOTE.run(Vote(presentation=f"{colour}-{side}", **about, **common))
+        return closer == (SECOND if lease.gold.second_closer else FIRST)
+    return closer == lease.probe_of.closer if lease.probe_of is not None else None
 
 
 def _replay(lease: Assignment, key: uuid.UUID, closer: int) -> Accepted:
     """The same answer sent twice is answered alike and counted once."""
-    table = Vote if lease.pair_id else GoldAnswer if lease.gold_id else ProbeAnswer
-    known = table.objects.filter(assignment=lease, number=lease.tries).values_list("key", "closer").first()
+    known = Answer.objects.filter(assignment=lease, number=lease.tries).values_list("key", "closer").first()
     if known != (key, closer):
         raise Conflict("This question was answered already.", field="token", fix="use undo to change the answer")
     return Accepted(lease, lease.session.answered, lease.session.length)
@@ -341,18 +336,12 @@ def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime
         raise NothingToUndo(f"This answer was taken back {MOST_UNDONE} times already; it stands now.")
     lease = _locked(last[0], account)
     changes: dict[str, float] = {"answer_count": 1}
+    answer = Answer.objects.get(assignment=lease, number=lease.tries)
+    Retraction.objects.create(key=key, answer=answer, at=now)
     if lease.pair_id:
-        vote = Vote.objects.get(assignment=lease, number=lease.tries)
-        Retraction.objects.create(key=key, vote=vote, at=now)
         posteriors.after(lease.campaign, lease.pair_id, leases=1)
-        changes = _changes(lease, vote) | {"pairs_finished": int(_is_finished(lease.pair_id))}
+        changes = _changes(lease, answer) | {"pairs_finished": int(_is_finished(lease.pair_id))}
         _COUNTED.run(pair=lease.pair_id, change=-1)
-    elif lease.gold_id:
-        answer = GoldAnswer.objects.get(assignment=lease, number=lease.tries)
-        GoldRetraction.objects.create(key=key, answer=answer, at=now)
-    else:
-        probed = ProbeAnswer.objects.get(assignment=lease, number=lease.tries)
-        ProbeRetraction.objects.create(key=key, answer=probed, at=now)
     lease.state, lease.answered_at = Assignment.State.LEASED, None
     lease.expires_at = now + timedelta(seconds=lease.campaign.lease_s)
     lease.save(update_fields=["state", "answered_at", "expires_at"])
@@ -364,11 +353,8 @@ def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime
 
 
 def _undone_before(account: Account, campaign_uuid: object, key: uuid.UUID) -> Assignment | None:
-    mine = {"participation__annotator": account, "campaign__uuid": campaign_uuid}
-    for answers in ("votes", "goldanswers", "probeanswers"):
-        undone = (
-            Assignment.objects.select_related("session").filter(**{f"{answers}__retraction__key": key}, **mine).first()
-        )
-        if undone:
-            return undone
-    return None
+    return (
+        Assignment.objects.select_related("session")
+        .filter(answers__retraction__key=key, participation__annotator=account, campaign__uuid=campaign_uuid)
+        .first()
+    )

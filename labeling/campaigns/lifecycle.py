@@ -19,13 +19,11 @@ from labeling.models import (
     Dataset,
     DepthPosterior,
     DepthPrior,
-    GoldAnswer,
     Label,
     Pair,
     Person,
     QuestionReport,
     ReferenceQuestion,
-    Vote,
 )
 from labeling.models.campaign import entry_key
 from webapp import audit, rows
@@ -305,5 +303,5 @@ def run_deletion(context: run.JobContext, config: DeleteConfig) -> dict[str, Any
 
 
 def _refuse_if_answered(campaign: Campaign) -> None:
-    if any(a.objects.filter(assignment__campaign=campaign).exists() for a in (Vote, GoldAnswer)):
+    if campaign.answers.exists():
         raise Conflict("This campaign has votes; votes are never deleted.", field="campaign", fix="close it instead")

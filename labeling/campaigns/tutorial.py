@@ -18,7 +18,7 @@ from labeling.answering.assignment import TutorialFirst, participation_of
 from labeling.answering.voting import CLOSER, SITTING_GAP_S, TooEarly
 from labeling.campaigns.reference_questions import REASONS, TUTORIAL
 from labeling.models import Participation, ReferenceQuestion, TutorialAnswer, TutorialTry
-from labeling.models.vote import FIRST, SECOND
+from labeling.models.answer import FIRST, SECOND
 from webapp.accounts.models import Account
 from webapp.errors import Conflict, Invalid, NotAllowed
 

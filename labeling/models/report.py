@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
-from labeling.models.vote import Assignment
+from labeling.models.answer import Assignment
 
 
 class QuestionReport(models.Model):

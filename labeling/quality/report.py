@@ -13,7 +13,7 @@ from labeling.aggregation import posteriors
 from labeling.aggregation.snapshot import counted_votes
 from labeling.crowd import depth, measures, normal
 from labeling.models import Campaign, DepthPosterior, Pair, Participation
-from labeling.models.vote import SAME, SECOND
+from labeling.models.answer import SAME, SECOND
 from labeling.quality.wages import wage
 
 Array = NDArray[np.float64]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from labeling.aggregation.snapshot import standing_votes
 from labeling.crowd import depth
 from labeling.models import Campaign, Participation
-from labeling.models.vote import SAME, SECOND
+from labeling.models.answer import SAME, SECOND
 from labeling.quality.report import Array
 from webapp import audit
 

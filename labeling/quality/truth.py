@@ -13,7 +13,7 @@ from labeling.aggregation.snapshot import standing_votes
 from labeling.crowd import measures
 from labeling.crowd.votes import Votes
 from labeling.models import AggregationRun, Campaign, DepthPosterior, Label, Person
-from labeling.models.vote import SAME, SECOND
+from labeling.models.answer import SAME, SECOND
 from labeling.quality.report import Array
 from labeling.quality.suspicion import ENOUGH
 

@@ -10,7 +10,7 @@ import numpy as np
 from django.db.models import TextField
 from django.db.models.functions import Cast
 
-from labeling.models import AggregationRun, Campaign, GoldAnswer, Label, Participation, Person, ProbeAnswer, Vote
+from labeling.models import AggregationRun, Answer, Campaign, Label, Participation, Person, Vote
 from labeling.models.dataset import ABSENT, OCCLUDED
 from labeling.skeletons import Skeleton
 from webapp import rows
@@ -109,31 +109,24 @@ class Source:
     def reference_answers(self) -> Iterator[dict[str, Any]]:
         """Answers to gold questions and mirror probes, row by row: what quality was measured on. Annotators under a pseudonym."""
         names, answers = self.skeleton.keypoints, ("first", "second", "same")
-        for kind, table, asked, right in (
-            ("gold", GoldAnswer, "assignment__gold", "correct"),
-            ("probe", ProbeAnswer, "assignment__probe_of__pair", "same"),
+        for kind, asked, person in (
+            (Answer.Kind.GOLD, "assignment__gold", "person"),
+            (Answer.Kind.PROBE, "assignment__probe_of__pair", "first_person"),
         ):
-            person = f"{asked}__person" if kind == "gold" else f"{asked}__first_person"
             rows = (
-                table.objects.filter(
-                    assignment__campaign=self.campaign, received_at__lte=self.aggregation_run.created_at
+                Answer.objects.filter(
+                    campaign=self.campaign, kind=kind, received_at__lte=self.aggregation_run.created_at
                 )
                 .order_by("pk")
                 .values_list(
-                    *(
-                        f"{person}__image__name",
-                        f"{person}__index",
-                        f"{asked}__first",
-                        f"{asked}__second",
-                        "closer",
-                        right,
-                    ),
-                    *("number", "assignment__participation__pseudonym", "received_at", "response_ms"),
+                    *(f"{asked}__{person}__image__name", f"{asked}__{person}__index"),
+                    *(f"{asked}__first", f"{asked}__second", "closer", "as_expected"),
+                    *("number", "participation__pseudonym", "received_at", "response_ms"),
                 )
             )
             for image, index, first, second, closer, as_expected, number, who, at, ms in rows.iterator(chunk_size=2000):
                 yield {
-                    "kind": kind,
+                    "kind": kind.value,
                     "image": image,
                     "person": index,
                     "first": names[first],

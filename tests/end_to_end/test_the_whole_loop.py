@@ -303,6 +303,7 @@ def test_every_answer_was_counted_once(site: Site) -> None:
     with sqlite3.connect(site.folder / "var" / "nearer.sqlite3") as db:
         counted = db.execute("SELECT SUM(votes_counted) FROM labeling_pair").fetchone()[0]
         votes = db.execute(
-            "SELECT COUNT(*) FROM labeling_vote v LEFT JOIN labeling_retraction r ON r.vote_id = v.id WHERE r.id IS NULL"
+            "SELECT COUNT(*) FROM labeling_answer v LEFT JOIN labeling_retraction r ON r.answer_id = v.id "
+            "WHERE r.id IS NULL AND v.kind = 'vote'"
         ).fetchone()[0]
     assert counted == votes > 60

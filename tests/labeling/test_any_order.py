@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from django.db.models import Count, F, Q
+from django.db.models import Count, F
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -18,7 +18,7 @@ from labeling.aggregation import aggregate
 from labeling.aggregation.snapshot import counted_votes, standing_votes
 from labeling.answering import assignment, reports, voting
 from labeling.campaigns import lifecycle, participants
-from labeling.models import Assignment, GoldAnswer, Pair, Participation, ProbeAnswer, Vote
+from labeling.models import Answer, Assignment, Pair, Participation
 from tests.conftest import NOON, World
 from webapp.errors import Refusal
 
@@ -191,27 +191,25 @@ class AnyOrder(RuleBasedStateMachine):
     def the_first_answer_to_gold_stands_whatever_comes_later(self) -> None:
         if not hasattr(self, "campaign"):
             return
-        for answer in GoldAnswer.objects.filter(assignment__campaign=self.campaign, number=1):
+        for answer in Answer.objects.filter(campaign=self.campaign, kind="gold", number=1):
             assert self.first_gold.setdefault(answer.pk, answer.closer) == answer.closer
         for participation in Participation.objects.filter(campaign=self.campaign):
-            mine = Q(assignment__participation=participation)
-            first = GoldAnswer.objects.filter(mine, number=1)
+            mine = Answer.objects.filter(participation=participation)
+            first = mine.filter(kind="gold", number=1)
             assert (participation.gold_count, participation.gold_right) == (
                 first.count(),
-                first.filter(correct=True).count(),
+                first.filter(as_expected=True).count(),
             )
-            probes = ProbeAnswer.objects.filter(mine, number=1)
+            probes = mine.filter(kind="probe", number=1)
             assert (participation.probe_count, participation.probes_same) == (
                 probes.count(),
-                probes.filter(same=True).count(),
+                probes.filter(as_expected=True).count(),
             )
             votes = standing_votes(self.campaign).filter(participation=participation)
             assert participation.vote_count == votes.count()
-            standing = sum(
-                table.objects.filter(mine, retraction__isnull=True).count() for table in (Vote, GoldAnswer, ProbeAnswer)
-            )
-            assert participation.answer_count == standing
-            assert GoldAnswer.objects.filter(mine, number__gt=voting.MOST_UNDONE + 1).count() == 0
+            assert participation.answer_count == mine.filter(retraction__isnull=True).count()
+            assert not mine.exclude(participation=F("assignment__participation")).exists()
+            assert mine.filter(kind="gold", number__gt=voting.MOST_UNDONE + 1).count() == 0
 
 
 def machine(world: World, dataset: Any, mode: str) -> type[RuleBasedStateMachine]:

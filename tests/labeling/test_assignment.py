@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from labeling.answering import assignment, voting
 from labeling.campaigns import participants, reference_questions
-from labeling.models import Assignment, GoldAnswer, Pair, Participation, Person, Vote
+from labeling.models import Answer, Assignment, Pair, Participation, Person, Vote
 from tests.conftest import NOON, SECOND, World
 from webapp.errors import Conflict, Invalid, NotAllowed, NotFound
 
@@ -272,7 +272,7 @@ def test_gold_questions_look_alike_are_kept_apart_and_asked_once(world: World) -
             assert lease.assignment.gold_id not in rng_seen
             rng_seen.add(lease.assignment.gold_id)
         world.vote(world.ann, lease)
-    assert GoldAnswer.objects.count() == len(rng_seen) > 0
+    assert Answer.objects.filter(kind="gold").count() == len(rng_seen) > 0
     assert Vote.objects.count() == 18 - len(rng_seen)
     assert Assignment.objects.filter(state="answered").count() == 18
 

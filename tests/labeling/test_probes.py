@@ -13,7 +13,7 @@ from PIL import Image
 from labeling import pictures
 from labeling.answering import assignment, voting
 from labeling.answering.questions import Question, question, turned
-from labeling.models import Assignment, Campaign, Participation, ProbeAnswer, Vote
+from labeling.models import Answer, Assignment, Campaign, Participation, Vote
 from labeling.skeletons import LSP_14, twin_of
 from tests.conftest import NOON, SECOND, World
 
@@ -115,7 +115,7 @@ def test_the_answer_to_a_probe_is_no_vote_and_can_be_undone(world: World, closer
     key = uuid.uuid4()
     voting.accept(world.ann, lease.token, closer=closer, key=key, now=now)
     voting.accept(world.ann, lease.token, closer=closer, key=key, now=now)  # sent twice, recorded once
-    assert ProbeAnswer.objects.get().same is same  # every earlier answer was 'first'
+    assert Answer.objects.get(kind="probe").as_expected is same  # every earlier answer was 'first'
     assert Vote.objects.count() == votes
     assert list(campaign.pairs.order_by("pk").values_list("votes_counted", "taken")) == counted
     participation = Participation.objects.get(campaign=campaign, annotator=world.ann)

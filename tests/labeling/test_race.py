@@ -134,10 +134,10 @@ def test_exactly_every_vote_is_counted_whatever_happens(tmp_path: Path) -> None:
                 return db.execute(sql, [campaign]).fetchone()[0]  # type: ignore[index]
 
             of = "FROM labeling_pair p JOIN labeling_campaign c ON c.id = p.campaign_id AND c.uuid = %s"
-            live = f"{of} JOIN labeling_vote v ON v.pair_id = p.id LEFT JOIN labeling_retraction r ON r.vote_id = v.id WHERE r.id IS NULL"
+            live = f"{of} JOIN labeling_answer v ON v.pair_id = p.id LEFT JOIN labeling_retraction r ON r.answer_id = v.id WHERE r.id IS NULL"
             counts = {
                 str(key)
-                for (key,) in db.execute(f"SELECT v.key {of} JOIN labeling_vote v ON v.pair_id = p.id", [campaign])
+                for (key,) in db.execute(f"SELECT v.key {of} JOIN labeling_answer v ON v.pair_id = p.id", [campaign])
             }
             assert set().union(*(r.accepted for r in racers)) == counts
             assert one(f"SELECT count(*) {of}") == PAIRS
@@ -147,7 +147,7 @@ def test_exactly_every_vote_is_counted_whatever_happens(tmp_path: Path) -> None:
             assert one(f"SELECT max(n) FROM (SELECT count(*) n {live} GROUP BY p.id, v.participation_id) t") == 1
             assert (
                 one(
-                    f"SELECT count(*) {of} JOIN labeling_vote v ON v.pair_id = p.id JOIN labeling_retraction r ON r.vote_id = v.id"
+                    f"SELECT count(*) {of} JOIN labeling_answer v ON v.pair_id = p.id JOIN labeling_retraction r ON r.answer_id = v.id"
                 )
                 > 20
             )

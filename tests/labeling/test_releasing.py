@@ -16,7 +16,7 @@ from scipy.io import loadmat
 from labeling.aggregation import aggregate
 from labeling.answering import assignment
 from labeling.importing import storing
-from labeling.models import AggregationRun, Campaign, GoldAnswer, Label, Person, Release
+from labeling.models import AggregationRun, Answer, Campaign, Label, Person, Release
 from labeling.releasing import freeze, reading, tables
 from tests.conftest import NOON, World
 from webapp.errors import NotAllowed
@@ -136,7 +136,7 @@ def test_a_release_holds_the_answers_that_quality_was_measured_on_and_says_how_w
     folder = Path(settings.MEDIA_ROOT) / release.folder
     with (folder / "reference_answers.csv").open() as file:
         rows = list(csv.DictReader(file))
-    correct = GoldAnswer.objects.order_by("pk").values_list("correct", flat=True)
+    correct = Answer.objects.filter(kind="gold").order_by("pk").values_list("as_expected", flat=True)
     assert [(r["kind"], r["as_expected"]) for r in rows] == [("gold", str(int(right))) for right in correct]
     assert len(rows) > 3
     assert str(world.ann.uuid) not in (folder / "reference_answers.csv").read_text()

@@ -132,8 +132,20 @@ seat = get(L, "Participation").objects.create(campaign=campaign, annotator=ann)
 sitting = get(L, "Session").objects.create(participation=seat, length=25, answered=1)
 lease = get(L, "Assignment").objects.create(campaign=campaign, participation=seat, session=sitting, pair=pair, state="answered", leased_at=now,
     expires_at=now + timedelta(minutes=9), answered_at=now, green_is_first=True, green_on_left=False, tries=1)
-get(L, "Vote").objects.create(key=uuid.uuid4(), assignment=lease, campaign=campaign, pair=pair, participation=seat, closer=1, number=1,
+vote = get(L, "Vote").objects.create(key=uuid.uuid4(), assignment=lease, campaign=campaign, pair=pair, participation=seat, closer=1, number=1,
     leased_at=now, received_at=now, side_seen="green-right")
+get(L, "Retraction").objects.create(key=vote.key, vote=vote, at=now)
+def asked(**about):
+    return get(L, "Assignment").objects.create(campaign=campaign, participation=seat, session=sitting, state="answered", leased_at=now,
+        expires_at=now + timedelta(minutes=9), answered_at=now, green_is_first=False, green_on_left=True, tries=2, **about)
+common = dict(leased_at=now, received_at=now, response_ms=700, toggles=3, zoom=1.5, viewport="1x2", by="touch", app_version="v")
+question = get(L, "KnownQuestion").objects.get()
+lease = asked(gold=question)
+for n, (correct, key) in enumerate([(False, vote.key), (True, uuid.uuid4())]):  # a page that used one key in two tables
+    gold = get(L, "GoldAnswer").objects.create(key=key, assignment=lease, number=n + 1, closer=n, correct=correct, **common)
+    if n == 0:
+        get(L, "GoldRetraction").objects.create(key=vote.key, answer=gold, at=now)
+get(L, "ProbeAnswer").objects.create(key=uuid.uuid4(), assignment=asked(probe_of=vote), number=1, closer=1, same=True, **common)
 run = get(L, "CrowdRun").objects.create(campaign=campaign, number=4, model="depth", votes_used=1, last_vote=1, created_by=ada)
 get(L, "Label").objects.create(run=run, pair=pair, p_first_closer=0.25, risk=0.25, votes_used=1, p_first_closer_plain=0.375)
 get(L, "Release").objects.create(campaign=campaign, number=2, crowd_run=run, manifest={"files": {}}, created_by=ada)
@@ -145,16 +157,23 @@ print("written")
 """
 WITH_THE_WORDS = """
 import json
-from labeling.models import AggregationRun, DepthPosterior, Label, ReferenceQuestion, Release, Vote
+from django.db.models import F
+from labeling.models import AggregationRun, Answer, DepthPosterior, Label, ReferenceQuestion, Release, Vote
 from training.models import Harvest
 from webapp.jobs.models import Job
 harvests = {h.source: [h.config, h.job.kind] for h in Harvest.objects.select_related("job")}
 posterior, label, release = DepthPosterior.objects.get(), Label.objects.get(), Release.objects.get()
 job = Job.objects.get(title="waits")
+fields = ("kind", "number", "closer", "as_expected", "presentation", "response_ms", "toggles", "zoom", "viewport", "by", "app_version")
+answers = [list(a) for a in Answer.objects.order_by("kind", "number").values_list(*fields)]
+linked = Answer.objects.filter(campaign=F("assignment__campaign"), participation=F("assignment__participation")).count()
+undone = [list(a) for a in Answer.objects.exclude(retraction=None).order_by("kind").values_list("kind", "number")]
+probe = Answer.objects.get(kind="probe").assignment.probe_of.kind
 print(json.dumps(dict(perceived=bytes(posterior.perceived).decode(), risk=posterior.risk, of_campaign=posterior.campaign.posteriors.count(),
     run=AggregationRun.objects.get().number, label=[label.p_first_closer, label.p_first_closer_without_prior], release=release.aggregation_run.number,
     presentation=Vote.objects.get().presentation, question=ReferenceQuestion.objects.get().campaign.reference_questions.count(),
-    notifications=job.notifications, notified=job.notified_at.isoformat(), harvests=harvests)))
+    notifications=job.notifications, notified=job.notified_at.isoformat(), harvests=harvests,
+    answers=answers, linked=linked, undone=undone, probe=probe)))
 """
 
 
@@ -181,6 +200,15 @@ def test_tables_with_the_old_words_keep_every_row_under_the_new_ones(tmp_path: P
         "question": 1,
         "notifications": 3,
         "notified": "2026-11-27T00:00:00+00:00",
+        "answers": [
+            ["gold", 1, 0, False, "pink-right", 700, 3, 1.5, "1x2", "touch", "v"],
+            ["gold", 2, 1, True, "pink-right", 700, 3, 1.5, "1x2", "touch", "v"],
+            ["probe", 1, 1, True, "pink-right", 700, 3, 1.5, "1x2", "touch", "v"],
+            ["vote", 1, 1, None, "green-right", None, 0, 1.0, "", "", ""],
+        ],
+        "linked": 4,
+        "undone": [["gold", 1], ["vote", 1]],
+        "probe": "vote",
         "harvests": {
             "multiview": [
                 {

@@ -31,7 +31,7 @@ class Assignment(models.Model):
     session = models.ForeignKey(Session, models.CASCADE, related_name="assignments")
     pair = models.ForeignKey(Pair, models.CASCADE, null=True, db_index=False)
     gold = models.ForeignKey(ReferenceQuestion, models.CASCADE, null=True, db_index=False)
-    probe_of = models.ForeignKey("labeling.Vote", models.CASCADE, null=True, related_name="probes")
+    probe_of = models.ForeignKey("labeling.Answer", models.CASCADE, null=True, related_name="probes")
     state = models.CharField(max_length=8, choices=State.choices, default=State.LEASED)
     leased_at = models.DateTimeField()
     expires_at = models.DateTimeField()
@@ -63,6 +63,19 @@ class Assignment(models.Model):
         ]
 
     @property
+    def kind(self) -> Answer.Kind:
+        """What an answer to it will be."""
+        if self.pair_id is not None:
+            return Answer.Kind.VOTE
+        return Answer.Kind.GOLD if self.gold_id is not None else Answer.Kind.PROBE
+
+    @property
+    def presentation(self) -> str:
+        """The colour of the keypoint `first`, and the side of its button."""
+        side = "left" if self.green_is_first == self.green_on_left else "right"
+        return f"{'green' if self.green_is_first else 'pink'}-{side}"
+
+    @property
     def asked(self) -> Pair | ReferenceQuestion:
         """The two keypoints in question: `first` and `second`."""
         if self.probe_of is not None:
@@ -82,12 +95,27 @@ class Assignment(models.Model):
 
 
 class Answer(models.Model):
-    """What an answer to an assignment records. Never changed, never deleted; an undo is a retraction that points here."""
+    """What was answered to an assignment. Never changed, never deleted; an undo is a retraction that points here.
+
+    A vote is about a pair; answers to gold questions and mirror probes are about the annotator. `as_expected`: a gold
+    answer agrees with the known depth, a probe's with the annotator's own first vote; a vote has no such thing.
+    `campaign` is the assignment's, kept so that one campaign's answers are read without all others'."""
+
+    class Kind(models.TextChoices):
+        VOTE = "vote"
+        GOLD = "gold"
+        PROBE = "probe"
 
     key = models.UUIDField(unique=True)
-    assignment = models.ForeignKey(Assignment, models.CASCADE, related_name="%(class)ss", db_index=False)
+    kind = models.CharField(max_length=5, choices=Kind.choices, default=Kind.VOTE, db_default=Kind.VOTE)
+    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="answers", db_index=False)
+    participation = models.ForeignKey(Participation, models.CASCADE, related_name="answers")
+    assignment = models.ForeignKey(Assignment, models.CASCADE, related_name="answers", db_index=False)
+    pair = models.ForeignKey(Pair, models.CASCADE, null=True, related_name="votes")
     number = models.PositiveSmallIntegerField()
     closer = models.PositiveSmallIntegerField()
+    as_expected = models.BooleanField(null=True)
+    presentation = models.CharField(max_length=12, default="")
     leased_at = models.DateTimeField()
     received_at = models.DateTimeField()
     response_ms = models.PositiveIntegerField(null=True)
@@ -98,64 +126,39 @@ class Answer(models.Model):
     app_version = models.CharField(max_length=40, blank=True, default="")
 
     class Meta:
-        abstract = True
+        constraints = [
+            models.UniqueConstraint(fields=["assignment", "number"], name="answer_number_once"),
+            models.CheckConstraint(
+                condition=Q(closer__in=[FIRST, SECOND, SAME]), name="answer_names_a_keypoint_or_same"
+            ),
+            models.CheckConstraint(
+                condition=Q(kind="vote", pair__isnull=False, as_expected__isnull=True)
+                | Q(kind__in=["gold", "probe"], pair__isnull=True, as_expected__isnull=False),
+                name="answer_is_of_its_kind",
+            ),
+        ]
+        indexes = [models.Index(fields=["campaign", "id"], name="answer_of_campaign")]
+
+
+class Votes(models.Manager["Vote"]):
+    def get_queryset(self) -> models.QuerySet[Vote]:
+        return super().get_queryset().filter(kind=Answer.Kind.VOTE)
 
 
 class Vote(Answer):
-    """An answer about a pair. `campaign` is its pair's, kept so that one campaign's votes are found among all others'."""
+    """An answer about a pair: the only kind that labels are made of."""
 
-    campaign = models.ForeignKey(Campaign, models.CASCADE, related_name="votes", db_index=False)
-    pair = models.ForeignKey(Pair, models.CASCADE, related_name="votes")
-    participation = models.ForeignKey(Participation, models.CASCADE, related_name="votes")
-    presentation = models.CharField(max_length=12, default="")
+    objects = Votes()
 
     class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["assignment", "number"], name="vote_number_once"),
-            models.CheckConstraint(condition=Q(closer__in=[FIRST, SECOND, SAME]), name="vote_names_an_answer"),
-        ]
-        indexes = [models.Index(fields=["campaign", "id"], name="vote_of_campaign")]
-
-
-class GoldAnswer(Answer):
-    correct = models.BooleanField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["assignment", "number"], name="gold_answer_number_once"),
-            models.CheckConstraint(condition=Q(closer__in=[FIRST, SECOND, SAME]), name="gold_answer_names_an_answer"),
-        ]
-
-
-class ProbeAnswer(Answer):
-    """The answer to a mirror probe. It is no vote: it says only whether the first answer stays (`same`)."""
-
-    same = models.BooleanField()
-
-    class Meta:
-        constraints = [
-            models.UniqueConstraint(fields=["assignment", "number"], name="probe_answer_number_once"),
-            models.CheckConstraint(condition=Q(closer__in=[FIRST, SECOND, SAME]), name="probe_answer_names_an_answer"),
-        ]
+        proxy = True
 
 
 class Retraction(models.Model):
-    """An undo of exactly one vote."""
+    """An undo of exactly one answer."""
 
     key = models.UUIDField(unique=True)
-    vote = models.OneToOneField(Vote, models.CASCADE, related_name="retraction")
-    at = models.DateTimeField()
-
-
-class GoldRetraction(models.Model):
-    key = models.UUIDField(unique=True)
-    answer = models.OneToOneField(GoldAnswer, models.CASCADE, related_name="retraction")
-    at = models.DateTimeField()
-
-
-class ProbeRetraction(models.Model):
-    key = models.UUIDField(unique=True)
-    answer = models.OneToOneField(ProbeAnswer, models.CASCADE, related_name="retraction")
+    answer = models.OneToOneField(Answer, models.CASCADE, related_name="retraction")
     at = models.DateTimeField()
 
 

@@ -398,6 +398,8 @@ def main() -> int:
         results["work"] = at_work(options.seconds, options.alone_s, options.modes)
     if "large" in options.parts and os.environ.get("DATABASE_URL"):
         results["large"] = large(options.people, options.rounds, options.models)
+    elif "large" in options.parts:
+        results["left_out"] = "part large: it needs PostgreSQL, by DATABASE_URL"
     print(json.dumps(results, indent=1))
     return harness.conclude(options, results, bars(results))
 

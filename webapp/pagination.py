@@ -41,4 +41,4 @@ class Ranked(Paginator):
             some = list(keys.reverse()[self._count - top : self._count - bottom])[::-1]
         else:
             some = list(keys[bottom:top])
-        return self._get_page(self.fetch(some), number, self)
+        return Page(self.fetch(some), number, self)

@@ -28,7 +28,7 @@ class Slot(Value):
     def __init__(self, name: str, field: Field[Any, Any]) -> None:
         super().__init__(name, output_field=field)
 
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: Any, connection: Any) -> Any:
         return "%s", [self]
 
     def fill(self, values: dict[str, Any]) -> Any:
@@ -72,7 +72,7 @@ class Select(Generic[M]):
             about["model"],
             about["select_fields"][0],
             [select[n][0].target.attname for n in about["select_fields"]],
-            get_related_populators(about, select, connection.alias),
+            get_related_populators(about, select, connection.alias),  # type: ignore[call-arg]
             compiler.annotation_col_map,
         )
 
@@ -94,7 +94,7 @@ class Select(Generic[M]):
         rows = self.rows(**values)
         return rows[0] if rows else None
 
-    def _instance(self, plan: _Plan, row: list[Any]) -> M:
+    def _instance(self, plan: _Plan, row: list[Any]) -> Any:
         for position, convert_all, expression in plan.converters:
             for convert in convert_all:
                 row[position] = convert(row[position], expression, connection)
@@ -115,7 +115,7 @@ class Update:
     @cached_property
     def _compiled(self) -> tuple[str, tuple[Any, ...]]:
         rows, news = self.build()
-        query = rows.query.chain(UpdateQuery)
+        query: Any = rows.query.chain(UpdateQuery)
         query.add_update_values(news)
         sql, parameters = query.get_compiler(using=connection.alias).as_sql()
         return sql, tuple(parameters)
@@ -139,7 +139,7 @@ class Insert(Generic[M]):
         fields = [
             f for f in self.model._meta.concrete_fields if not isinstance(f, models.AutoField | models.BigAutoField)
         ]
-        quote = connection.ops.quote_name
+        quote: Callable[[Any], str] = connection.ops.quote_name
         columns = ", ".join(quote(f.column) for f in fields)
         sql = (
             f"INSERT INTO {quote(self.model._meta.db_table)} ({columns}) VALUES ({', '.join(['%s'] * len(fields))}) "  # noqa: S608

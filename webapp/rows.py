@@ -105,7 +105,7 @@ def change(model: type[Model], columns: Sequence[str], rows: Sequence[tuple[Any,
     table = connection.ops.quote_name(model._meta.db_table)
     assigned = ", ".join(f"{connection.ops.quote_name(c)} = %s" for c in columns)
     with connection.cursor() as cursor:
-        statement = f"UPDATE {table} SET {assigned} WHERE {connection.ops.quote_name(model._meta.pk.column)} = %s"  # noqa: S608
+        statement = f"UPDATE {table} SET {assigned} WHERE {connection.ops.quote_name(str(model._meta.pk.column))} = %s"  # noqa: S608
         for start in range(0, len(rows), BATCH):
             cursor.executemany(statement, rows[start : start + BATCH])
 

@@ -50,7 +50,7 @@ def check_text(data: Any) -> None:
 UNTEXT = re.compile("[\0\ud800-\udfff]")
 
 
-class PydanticComponent(OpenApiSerializerExtension):
+class PydanticComponent(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
     """Lets a pydantic model stand wherever drf-spectacular takes a serializer."""
 
     target_class = "pydantic.BaseModel"
@@ -64,7 +64,9 @@ class PydanticComponent(OpenApiSerializerExtension):
         schema = self.target.model_json_schema(ref_template="#/components/schemas/{model}", mode=mode)
         for name, inner in schema.pop("$defs", {}).items():
             kind = _inside(self.target).get(name, name)
-            component = ResolvedComponent(name=name, type=ResolvedComponent.SCHEMA, object=kind, schema=inner)
+            component = ResolvedComponent(  # type: ignore[no-untyped-call]
+                name=name, type=ResolvedComponent.SCHEMA, object=kind, schema=inner
+            )
             auto_schema.registry.register_on_missing(component)
         return dict(schema)
 

@@ -156,7 +156,7 @@ else:
     DATABASES = {
         "default": {
             "ENGINE": "webapp.sqlite",
-            "NAME": VAR / "nearer.sqlite3",
+            "NAME": str(VAR / "nearer.sqlite3"),
             "CONN_MAX_AGE": 600,  # closing costs more than a vote: the last one out empties the write-ahead log
             "OPTIONS": {
                 "timeout": 30,
@@ -187,7 +187,9 @@ else:
         "polling_interval": 0.2,
     }
     # Throttles must count across web processes, so the embedded cache is the database's neighbour on disk.
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": VAR / "cache"}}
+    CACHES = {
+        "default": {"BACKEND": "django.core.cache.backends.filebased.FileBasedCache", "LOCATION": str(VAR / "cache")}
+    }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_ACKS_LATE = False  # the job row is the truth; the broker only notifies
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

@@ -17,12 +17,13 @@ from rest_framework.exceptions import NotFound
 from rest_framework.permissions import AllowAny
 
 from webapp import errors
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import Role
 from webapp.errors import NotAllowed, of_the_machine
 
 
 @login_required
-def index(request: HttpRequest) -> HttpResponse:
+def index(request: PageRequest) -> HttpResponse:
     """Everybody lands where their work is."""
     return redirect("campaign-list" if request.user.role != Role.ANNOTATOR else "annotator-home")
 

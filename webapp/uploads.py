@@ -32,7 +32,7 @@ class UploadGuard:
         for part in (request.path_info, request.META.get("QUERY_STRING", "")):
             if "\0" in part or "%00" in part:
                 raise Invalid("The address holds a character that no address has.", field="address")
-        if request.method in ("GET", "HEAD", "OPTIONS") or not request.content_type.startswith("multipart/"):
+        if request.method in ("GET", "HEAD", "OPTIONS") or not (request.content_type or "").startswith("multipart/"):
             return
         # A token is looked at by the API before it reads a body; a page's session is looked at here.
         if request.headers.get("Authorization", "").lower().startswith("bearer "):

@@ -1,5 +1,7 @@
 """Every address of the site, in one place."""
 
+from typing import Any
+
 from django.contrib.auth.views import LogoutView
 from django.urls import include, path, re_path
 from django.views.decorators.cache import never_cache
@@ -44,7 +46,7 @@ router.register("models", runs_api.Models, "models")
 router.register("priors", priors_api.Priors, "priors")
 router.register("harvests", harvests_api.Harvests, "harvests")
 
-api = [
+api: list[Any] = [
     path("me/", accounts_api.MeView.as_view(), name="me"),
     path("annotate/", include("labeling.answering.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
@@ -53,7 +55,7 @@ api = [
     re_path(".*", nothing_here),
 ]
 
-urlpatterns = [
+urlpatterns: list[Any] = [
     path("", index, name="index"),
     path("healthz", health, name="health"),
     path("login/", accounts_pages.Login.as_view(), name="login"),

@@ -75,7 +75,9 @@ def run_aggregation(context: run.JobContext, config: AggregateConfig) -> dict[st
     whole = config.model in person_models
     if not len(read.vote):
         raise Conflict("There are no votes yet.", field="campaign")
-    fit = posteriors.refit(campaign, read, options if whole else DepthConfig(), context.progress)
+    fit = posteriors.refit(
+        campaign, read, options if isinstance(options, DepthConfig) else DepthConfig(), context.progress
+    )
     if whole and fit is not None and read.alone.all() and fit.votes + len(read.gold.participation):
         aggregated = Aggregated.of(fit)
         context.say(f"{aggregated.votes} votes of {len(aggregated.participation_ids)} annotators; {offer.title}")

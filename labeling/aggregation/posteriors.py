@@ -37,7 +37,7 @@ def pack(mean: Array, covariance: Array) -> bytes:
     return np.concatenate([mean.ravel(), covariance.ravel()]).astype("<f4").tobytes()
 
 
-def unpack(perceived: bytes) -> tuple[Array, Array]:
+def unpack(perceived: bytes | memoryview) -> tuple[Array, Array]:
     values = np.frombuffer(bytes(perceived), "<f4").astype(np.float64)
     joints = int((np.sqrt(1 + 4 * len(values)) - 1) / 2)
     return values[:joints], values[joints:].reshape(joints, joints)
@@ -253,9 +253,10 @@ def follow(campaign: Campaign, person: int, leases: int = 0) -> DepthPosterior |
     posterior = _LOCKED.first(campaign=campaign.pk, person=person)
     if posterior is None:
         return None
+    annotated: list[Any] = _VOTES_ON.rows(campaign=campaign.pk, person=person)
     vote_rows = [
         (v.first, v.second, v.closer, v.presentation, json.loads(v.belief) if isinstance(v.belief, str) else v.belief)
-        for v in _VOTES_ON.rows(campaign=campaign.pk, person=person)
+        for v in annotated
     ]
     crowd = crowd_of(campaign)
     belief = np.array([b if len(b) == len(depth.KINDS) else crowd.shares for *_, b in vote_rows]).reshape(

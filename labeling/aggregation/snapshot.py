@@ -125,7 +125,7 @@ def read(campaign: Campaign) -> Snapshot:
         presentation=presentation,
         participation_ids=participation_ids,
         gold=gold,
-        truth_mm={pk: [joint[2] for joint in joints] for pk, joints in truth.items()},
+        truth_mm={pk: [joint[2] for joint in joints or []] for pk, joints in truth.items()},
         control=apart,
     )
 

@@ -12,7 +12,6 @@ from uuid import UUID
 from django.http import Http404, HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -22,6 +21,7 @@ from labeling.answering import questions as wire
 from labeling.campaigns import participants, tutorial
 from labeling.models import Assignment, Campaign, Participation
 from webapp import clock
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import STAFF
 from webapp.accounts.tokens import MayAnnotate
 from webapp.errors import NotFound, Refusal
@@ -42,7 +42,7 @@ class OtherPerson(Refusal):
 class AnnotatorView(APIView):
     permission_classes = [MayAnnotate]
 
-    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+    def initial(self, request: ApiRequest, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         self.begun = time.monotonic()
         super().initial(request, *args, **kwargs)
         # A page says for whom it was made: what one person answered is never taken as another's who signed in since.
@@ -58,7 +58,7 @@ class AnnotatorView(APIView):
 
 class StateView(AnnotatorView):
     @extend_schema(operation_id="annotate_state", responses=wire.CampaignState)
-    def get(self, request: Request, campaign: UUID) -> Response:
+    def get(self, request: ApiRequest, campaign: UUID) -> Response:
         """The campaign as its annotator sees it; takes a participation at the first visit."""
         campaign_row = Campaign.objects.filter(uuid=campaign).first()
         if campaign_row is None:
@@ -81,7 +81,7 @@ class StateView(AnnotatorView):
 
 class NextView(AnnotatorView):
     @extend_schema(operation_id="annotate_next", request=wire.NextRequest, responses=wire.Question)
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         """Lease the next question. Send the ids you hold in `have` to get one more ahead (at most three)."""
         have = frozenset(map(str, read(wire.NextRequest, request.data).have))
         lease = assignment.next_pair(request.user, campaign, now=clock.now(), rng=_rng, have=have)
@@ -92,7 +92,7 @@ class NextView(AnnotatorView):
 
 class VoteView(AnnotatorView):
     @extend_schema(operation_id="annotate_vote", request=wire.VoteRequest, responses=wire.VoteResponse)
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         """Answer. Sent twice with the same key it counts once; too early, it says when to send it again."""
         asked = read(wire.VoteRequest, request.data)
         how = voting.AnswerTelemetry(**asked.model_dump(exclude={"token", "closer", "key"}))
@@ -104,7 +104,7 @@ class VoteView(AnnotatorView):
 
 class UndoView(AnnotatorView):
     @extend_schema(operation_id="annotate_undo", request=wire.UndoRequest, responses=wire.Question)
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         """Take back the last answer of the sitting and get its question again."""
         asked = read(wire.UndoRequest, request.data)
         lease = voting.undo(request.user, campaign, key=asked.key, now=clock.now())
@@ -119,7 +119,7 @@ class UndoView(AnnotatorView):
 
 class SkipView(AnnotatorView):
     @extend_schema(operation_id="annotate_skip", request=wire.SkipRequest, responses=wire.Skipped)
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         """Give a question back whose picture or circles are wrong. It goes to others, never to you again."""
         asked = read(wire.SkipRequest, request.data)
         reports.skip(request.user, campaign, asked.id, reason=asked.reason, words=asked.words, now=clock.now())
@@ -128,14 +128,14 @@ class SkipView(AnnotatorView):
 
 class EndingView(AnnotatorView):
     @extend_schema(operation_id="annotate_ending", responses=wire.Ending)
-    def get(self, request: Request, campaign: UUID) -> Response:
+    def get(self, request: ApiRequest, campaign: UUID) -> Response:
         """What there is to say when no question comes: done, nothing left, paused, ... and where to go then."""
         return Response(wire.Ending(**asdict(participants.ending_of(request.user, campaign))).model_dump())
 
 
 class AppealView(AnnotatorView):
     @extend_schema(operation_id="annotate_appeal", request=wire.AppealRequest, responses=wire.Appealed)
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         """Ask the admins to look again at a pause or an exclusion."""
         participation = participants.appeal(request.user, campaign, read(wire.AppealRequest, request.data).text)
         return Response(
@@ -149,7 +149,7 @@ class AppealView(AnnotatorView):
 
 class TutorialView(AnnotatorView):
     @extend_schema(operation_id="annotate_tutorial", responses=wire.TutorialState)
-    def get(self, request: Request, campaign: UUID) -> Response:
+    def get(self, request: ApiRequest, campaign: UUID) -> Response:
         """Where you stand in the tutorial; starts the next try if the last one failed."""
         step = tutorial.where(request.user, campaign)
         return Response(wire.tutorial_state(step, clock.now()).model_dump())
@@ -157,7 +157,7 @@ class TutorialView(AnnotatorView):
     @extend_schema(
         operation_id="annotate_tutorial_answer", request=wire.TutorialAnswerRequest, responses=wire.TutorialFeedback
     )
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         """Answer the open tutorial question; says at once whether that was right, and why."""
         asked = read(wire.TutorialAnswerRequest, request.data)
         now = clock.now()
@@ -191,7 +191,7 @@ def _served(path: Path) -> HttpResponse:
 
 class PictureView(AnnotatorView):
     @extend_schema(operation_id="annotate_picture", responses={(200, "image/jpeg"): OpenApiTypes.BINARY})
-    def get(self, request: Request, identity: UUID) -> HttpResponse:
+    def get(self, request: ApiRequest, identity: UUID) -> HttpResponse:
         """The picture of a question, for its holder and staff only."""
         held = (
             Assignment.objects.select_related(
@@ -213,7 +213,7 @@ class PictureView(AnnotatorView):
 
 class TutorialPictureView(AnnotatorView):
     @extend_schema(operation_id="annotate_tutorial_picture", responses={(200, "image/jpeg"): OpenApiTypes.BINARY})
-    def get(self, request: Request, campaign: UUID, attempt: int, position: int) -> HttpResponse:
+    def get(self, request: ApiRequest, campaign: UUID, attempt: int, position: int) -> HttpResponse:
         """The picture of a question of one of your own tries."""
         asked = tutorial.picture_of(request.user, campaign, attempt, position)
         if asked is None:

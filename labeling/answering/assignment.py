@@ -96,7 +96,12 @@ class Lease:
 
 
 def next_pair(
-    account: Account, campaign_uuid: object, *, now: datetime, rng: random.Random, have: frozenset[str] = frozenset()
+    account: Account,
+    campaign_uuid: uuid.UUID | str,
+    *,
+    now: datetime,
+    rng: random.Random,
+    have: frozenset[str] = frozenset(),
 ) -> Lease:
     """Lease the next question to an annotator; what is held already and not in `have` comes first (resume).
 
@@ -130,7 +135,7 @@ def _participation() -> QuerySet[Participation]:
 _PARTICIPATION = Select(_participation)
 
 
-def participation_of(account: Account, campaign_uuid: object) -> Participation:
+def participation_of(account: Account, campaign_uuid: uuid.UUID | str) -> Participation:
     """The locked participation of an annotator, with what `may_answer` needs to know. Call inside a transaction."""
     participation = _PARTICIPATION.first(account=account.pk, campaign=campaign_uuid)
     if participation is None:
@@ -141,7 +146,7 @@ def participation_of(account: Account, campaign_uuid: object) -> Participation:
 
 
 def _next(
-    account: Account, campaign_uuid: object, now: datetime, rng: random.Random, have: frozenset[str]
+    account: Account, campaign_uuid: uuid.UUID | str, now: datetime, rng: random.Random, have: frozenset[str]
 ) -> Lease | Refusal:
     participation = participation_of(account, campaign_uuid)
     may_answer(account, participation)
@@ -156,10 +161,8 @@ def _next(
     session = _OPEN_SESSION.first(participation=participation.pk) or _start_session(participation)
     if session.answered + len(held) >= session.length:
         raise SessionFull("All comparisons of this session are handed out.", fix="answer the ones you hold")
-    assignment = _assign(participation, session, now, rng)
-    return (
-        lease_of(assignment, session, participation.campaign, now) if isinstance(assignment, Assignment) else assignment
-    )
+    assigned = _assign(participation, session, now, rng)
+    return lease_of(assigned, session, participation.campaign, now) if isinstance(assigned, Assignment) else assigned
 
 
 def may_answer(account: Account, participation: Participation) -> None:
@@ -171,7 +174,7 @@ def may_answer(account: Account, participation: Participation) -> None:
             f"Your work in this campaign is {participation.standing}: {participation.standing_reason}",
             fix="Write to the campaign's admins.",
         )
-    if participation.saw_answers:
+    if participation.saw_answers:  # type: ignore[attr-defined]  # annotated by what reads it
         raise NotAllowed("You have seen other people's answers of this campaign and cannot answer in it.")
     if participation.tutorial_passed_at is None and participation.campaign.tutorial_length:
         raise TutorialFirst("Pass the tutorial first.", fix="open the tutorial")
@@ -360,7 +363,7 @@ class _Waiting:
             participation=self.participation.pk, cursors=self.participation.cursors if by else self.before, until=None
         )
         _TAKE.run(pair=self.pair.pk, by=by)
-        self.pair.first_person = _PERSON.first(person=self.pair.first_person_id)
+        self.pair.first_person = _PERSON.rows(person=self.pair.first_person_id)[0]
         return self.pair
 
 

@@ -18,12 +18,13 @@ from django.views.generic import RedirectView
 from labeling.campaigns import participants
 from labeling.models import Campaign, Participation
 from webapp.accounts import people, throttle
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import STAFF, require
 from webapp.errors import Refusal
 
 
 @login_required
-def home(request: HttpRequest) -> HttpResponse:
+def home(request: PageRequest) -> HttpResponse:
     """The annotator's entrance: campaigns that can be worked on."""
     rows = participants.open_to(request.user).order_by("name")
     page = Paginator(rows, 30).get_page(request.GET.get("page"))
@@ -39,7 +40,7 @@ def home(request: HttpRequest) -> HttpResponse:
 
 @login_required
 @require_POST
-def appeal(request: HttpRequest, identity: UUID) -> HttpResponse:
+def appeal(request: PageRequest, identity: UUID) -> HttpResponse:
     """Ask the admins to look again at a pause or an exclusion."""
     try:
         participants.appeal(request.user, identity, request.POST.get("text", ""))
@@ -50,7 +51,7 @@ def appeal(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 
 @login_required
-def annotate(request: HttpRequest, identity: UUID) -> HttpResponse:
+def annotate(request: PageRequest, identity: UUID) -> HttpResponse:
     """The page on which people answer."""
     campaign = get_object_or_404(Campaign, uuid=identity)
     participants.participate(request.user, campaign)
@@ -60,7 +61,7 @@ def annotate(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 
 @login_required
-def preview(request: HttpRequest, identity: UUID) -> HttpResponse:
+def preview(request: PageRequest, identity: UUID) -> HttpResponse:
     """The page on which people answer, for staff who only look: nothing is counted."""
     require(request.user, *STAFF)
     campaign = get_object_or_404(participants.visible_to(request.user), uuid=identity)

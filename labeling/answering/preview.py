@@ -11,7 +11,6 @@ from django.db.models import Max, Min
 from django.http import HttpResponse
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
-from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -20,6 +19,7 @@ from labeling.answering import questions as wire
 from labeling.answering.assignment import Lease
 from labeling.campaigns import participants
 from labeling.models import Assignment, Campaign, Pair
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import STAFF, require
 from webapp.accounts.tokens import ScopeByMethod
 from webapp.errors import Conflict, NotFound
@@ -31,7 +31,7 @@ _rng = random.SystemRandom()
 class Preview(APIView):
     permission_classes = [ScopeByMethod]
 
-    def campaign_of(self, request: Request, identity: UUID) -> Campaign:
+    def campaign_of(self, request: ApiRequest, identity: UUID) -> Campaign:
         require(request.user, *STAFF)
         campaign = (
             participants.visible_to(request.user).select_related("dataset__skeleton").filter(uuid=identity).first()
@@ -42,7 +42,7 @@ class Preview(APIView):
 
 
 class State(Preview):
-    def get(self, request: Request, campaign: UUID) -> Response:
+    def get(self, request: ApiRequest, campaign: UUID) -> Response:
         row = self.campaign_of(request, campaign)
         about: dict[str, Any] = {
             "id": f"preview-{row.uuid}",
@@ -57,7 +57,7 @@ class State(Preview):
 
 
 class Next(Preview):
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         """One of the campaign's pairs, drawn at random."""
         row = self.campaign_of(request, campaign)
         ends = row.pairs.aggregate(first=Min("pk"), last=Max("pk"))
@@ -72,21 +72,21 @@ class Next(Preview):
 
 
 class Answered(Preview):
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         """Taken as an answer is, and forgotten."""
         row = self.campaign_of(request, campaign)
         return Response({"to_go": row.session_length, "answered": 0, "session_finished": False})
 
 
 class Nothing(Preview):
-    def post(self, request: Request, campaign: UUID) -> Response:
+    def post(self, request: ApiRequest, campaign: UUID) -> Response:
         raise Conflict(
             "This is a preview: nothing was counted, so nothing is taken back or reported.", field="campaign"
         )
 
 
 class Picture(Preview):
-    def get(self, request: Request, campaign: UUID, pair: int) -> HttpResponse:
+    def get(self, request: ApiRequest, campaign: UUID, pair: int) -> HttpResponse:
         row = self.campaign_of(request, campaign)
         asked = (
             Pair.objects.select_related("first_person__image", "second_person__image")

@@ -26,7 +26,7 @@ class TooManySkipped(Refusal):
 
 
 def skip(
-    account: Account, campaign_uuid: object, identity: uuid.UUID, *, reason: str, words: str, now: datetime
+    account: Account, campaign_uuid: uuid.UUID | str, identity: uuid.UUID, *, reason: str, words: str, now: datetime
 ) -> QuestionReport:
     """Give a question back and say why. It goes to others; the same person never gets it again. Twice is once.
 

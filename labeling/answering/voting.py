@@ -131,7 +131,7 @@ def _locked(identity: uuid.UUID, account: Account) -> Assignment:
     """A lease and its participation, locked in this order: participation, then session and lease."""
     participation = _PARTICIPATION_OF.first(identity=identity, account=account.pk)
     lease = _LOCKED.first(identity=identity) if participation is not None else None
-    if lease is None:
+    if lease is None or participation is None:
         raise NotFound("You hold no such question.", field="token", fix="fetch the next question")
     lease.participation = participation
     return lease
@@ -225,7 +225,7 @@ def _may_answer(account: Account, participation: Participation) -> None:
         raise NotAllowed("Your account has another role now and does not answer questions.")
     if participation.standing != Participation.Standing.ACTIVE:
         raise NotAllowed(f"Your work in this campaign is {participation.standing}: {participation.standing_reason}")
-    if participation.saw_answers:
+    if participation.saw_answers:  # type: ignore[attr-defined]  # annotated by what reads it
         raise NotAllowed("You have seen other people's answers of this campaign and cannot answer in it.")
 
 
@@ -299,7 +299,7 @@ def _replay(lease: Assignment, key: uuid.UUID, closer: int) -> Accepted:
 MOST_UNDONE = 2  # times that one question may be taken back: whoever corrects himself needs one
 
 
-def undo(account: Account, campaign_uuid: object, *, key: uuid.UUID, now: datetime) -> Lease:
+def undo(account: Account, campaign_uuid: uuid.UUID | str, *, key: uuid.UUID, now: datetime) -> Lease:
     """Take back the annotator's last answer of the sitting and hand the question out again. Once per key.
 
     Only while the campaign is open, and each question a few times. Raises NotFound, NotAllowed, CampaignNotOpen,
@@ -315,7 +315,7 @@ def undo(account: Account, campaign_uuid: object, *, key: uuid.UUID, now: dateti
         return lease_of(replayed, replayed.session, replayed.campaign, now)
 
 
-def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime) -> Lease:
+def _undo(account: Account, campaign_uuid: uuid.UUID | str, key: uuid.UUID, now: datetime) -> Lease:
     participation = participation_of(account, campaign_uuid)
     replayed = _undone_before(account, campaign_uuid, key)
     if replayed:
@@ -352,7 +352,7 @@ def _undo(account: Account, campaign_uuid: object, key: uuid.UUID, now: datetime
     return lease_of(lease, lease.session, lease.campaign, now)
 
 
-def _undone_before(account: Account, campaign_uuid: object, key: uuid.UUID) -> Assignment | None:
+def _undone_before(account: Account, campaign_uuid: uuid.UUID | str, key: uuid.UUID) -> Assignment | None:
     return (
         Assignment.objects.select_related("session")
         .filter(answers__retraction__key=key, participation__annotator=account, campaign__uuid=campaign_uuid)

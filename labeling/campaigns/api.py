@@ -11,7 +11,6 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, inline_serial
 from pydantic import BaseModel, ConfigDict, Field
 from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from labeling.aggregation import aggregate
@@ -20,6 +19,7 @@ from labeling.campaigns.plan import CampaignChange, CampaignPlan, NewCampaign
 from labeling.models import AggregationRun, Campaign, Dataset, Label, Participation
 from labeling.quality import forecast
 from labeling.releasing import freeze
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import READERS, STAFF, Role, require
 from webapp.api import Listed, with_old_names
 from webapp.errors import Invalid, NotFound
@@ -201,6 +201,7 @@ Progress = inline_serializer(
 
 
 class Campaigns(Listed):
+    request: ApiRequest
     queryset = Campaign.objects.none()
     serializer_class = CampaignShape
     filterset_fields = ["state", "access"]
@@ -215,7 +216,7 @@ class Campaigns(Listed):
         )
 
     @extend_schema(request=NewCampaign, responses={201: CampaignShape})
-    def create(self, request: Request) -> Response:
+    def create(self, request: ApiRequest) -> Response:
         """Make a campaign in draft; a job prepares its pairs, tutorial and gold questions."""
         require(request.user, Role.ADMIN)
         asked = read(NewCampaign, request.data)
@@ -227,20 +228,20 @@ class Campaigns(Listed):
         return Response(self.get_serializer(campaign).data, 201)
 
     @extend_schema(request=CampaignChange, responses=CampaignShape)
-    def partial_update(self, request: Request, id: UUID) -> Response:
+    def partial_update(self, request: ApiRequest, id: UUID) -> Response:
         """Change what is harmless while people work: words, pay, budget, times, the guard, addresses."""
         require(request.user, Role.ADMIN)
         changed = lifecycle.change(request.user, self.get_object(), read(CampaignChange, request.data))
         return Response(self.get_serializer(changed).data)
 
     @extend_schema(responses={202: JobShape})
-    def destroy(self, request: Request, id: UUID) -> Response:
+    def destroy(self, request: ApiRequest, id: UUID) -> Response:
         """Start the job that deletes a campaign that has no votes."""
         return Response(JobShape(lifecycle.delete(request.user, self.get_object())).data, 202)
 
     @extend_schema(request=MoveRequest, responses=CampaignShape)
     @action(detail=True, methods=["post"])
-    def move(self, request: Request, id: UUID) -> Response:
+    def move(self, request: ApiRequest, id: UUID) -> Response:
         """Open, pause or close."""
         require(request.user, Role.ADMIN)
         moved = lifecycle.move(request.user, self.get_object(), read(MoveRequest, request.data).move)
@@ -248,7 +249,7 @@ class Campaigns(Listed):
 
     @extend_schema(request=None, responses=NewLink)
     @action(detail=True, methods=["post"], url_path="new-link")
-    def new_link(self, request: Request, id: UUID) -> Response:
+    def new_link(self, request: ApiRequest, id: UUID) -> Response:
         """Another invitation or recruiter's link; the old one opens nothing any more."""
         require(request.user, Role.ADMIN)
         path = lifecycle.renew_link(request.user, self.get_object())
@@ -256,14 +257,14 @@ class Campaigns(Listed):
 
     @extend_schema(responses=Progress)
     @action(detail=True)
-    def progress(self, request: Request, id: UUID) -> Response:
+    def progress(self, request: ApiRequest, id: UUID) -> Response:
         """Pairs and votes, counted and needed."""
         require(request.user, *READERS)
         return Response(aggregate.progress_of(self.get_object()))
 
     @extend_schema(responses=AnnotatorPage)
     @action(detail=True)
-    def annotators(self, request: Request, id: UUID) -> Response:
+    def annotators(self, request: ApiRequest, id: UUID) -> Response:
         """One row per annotator, page by page: votes, speed, agreement, gold accuracy, bias, tutorial."""
         require(request.user, *STAFF)
         campaign = self.get_object()
@@ -273,7 +274,7 @@ class Campaigns(Listed):
 
     @extend_schema(request=StandingRequest, responses=StandingChange)
     @action(detail=True, methods=["post"], url_path="annotators/(?P<participation>[0-9a-f-]{36})/standing")
-    def standing(self, request: Request, id: UUID, participation: str) -> Response:
+    def standing(self, request: ApiRequest, id: UUID, participation: str) -> Response:
         """Pause, block or restore an annotator, with a reason."""
         require(request.user, *STAFF)
         target = self._participation(participation)
@@ -293,7 +294,7 @@ class Campaigns(Listed):
 
     @extend_schema(request=None, responses=GrantedTry)
     @action(detail=True, methods=["post"], url_path="annotators/(?P<participation>[0-9a-f-]{36})/grant-try")
-    def grant_try(self, request: Request, id: UUID, participation: str) -> Response:
+    def grant_try(self, request: ApiRequest, id: UUID, participation: str) -> Response:
         """Let an annotator who failed the tutorial try it once more."""
         require(request.user, *STAFF)
         granted = participants.grant_try(request.user, self._participation(participation))
@@ -302,7 +303,7 @@ class Campaigns(Listed):
 
     @extend_schema(request=AggregateRequest, responses={202: JobShape})
     @action(detail=True, methods=["post"])
-    def aggregate(self, request: Request, id: UUID) -> Response:
+    def aggregate(self, request: ApiRequest, id: UUID) -> Response:
         """Aggregate the votes into labels by a crowd model."""
         require(request.user, *STAFF)
         asked = read(AggregateRequest, request.data)
@@ -315,7 +316,7 @@ class Campaigns(Listed):
         responses=BudgetPlan,
     )
     @action(detail=False, methods=["post"])
-    def plan(self, request: Request) -> Response:
+    def plan(self, request: ApiRequest) -> Response:
         """What votes will buy and cost before the first one: simulated people and annotators."""
         require(request.user, Role.ADMIN)
         skeleton = request.query_params.get("skeleton", "lsp-14")
@@ -323,7 +324,7 @@ class Campaigns(Listed):
 
     @extend_schema(responses=LabelShape(many=True))
     @action(detail=True)
-    def labels(self, request: Request, id: UUID) -> Response:
+    def labels(self, request: ApiRequest, id: UUID) -> Response:
         """The labels of the last aggregation. Who reads them can no longer answer in the campaign."""
         require(request.user, *STAFF)
         campaign = self.get_object()
@@ -338,7 +339,7 @@ class Campaigns(Listed):
 
     @extend_schema(request=ReleaseRequest, responses={202: JobShape})
     @action(detail=True, methods=["post"])
-    def release(self, request: Request, id: UUID) -> Response:
+    def release(self, request: ApiRequest, id: UUID) -> Response:
         """Freeze the current labels as the next release."""
         require(request.user, Role.ADMIN)
         job = freeze.start(request.user, self.get_object(), note=read(ReleaseRequest, request.data).note)

@@ -59,7 +59,7 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
     if len(set(chosen)) < 2 or len(set(chosen)) != len(chosen):
         raise Invalid("A campaign needs at least two different keypoints.", field="keypoints", value=chosen)
     _check_addresses(plan.model_dump())
-    if plan.mode != Campaign.Mode.FIXED:  # every pair can be asked, and is labelled
+    if plan.mode != "fixed":  # every pair can be asked, and is labelled
         plan = plan.model_copy(update={"pair_policy": plan.pair_policy.model_copy(update={"name": "all"})})
     settings_of = plan.model_dump(
         exclude={"keypoints", "pair_policy", "gold_questions", "tutorial_questions", "tutorial_dataset", "prior"}
@@ -67,7 +67,7 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
     prior = _prior(dataset, plan)
     if plan.tutorial_dataset:
         _known_dataset(plan.tutorial_dataset)
-    if plan.mode != Campaign.Mode.FIXED and plan.least_votes > plan.most_votes:
+    if plan.mode != "fixed" and plan.least_votes > plan.most_votes:
         raise Invalid(
             f"Every person cannot get at least {plan.least_votes} and at most {plan.most_votes} votes.",
             field="least_votes",
@@ -154,7 +154,7 @@ def _known_dataset(identity: str) -> Dataset:
 
 
 def _prior(dataset: Dataset, plan: CampaignPlan) -> DepthPrior | None:
-    if plan.mode != Campaign.Mode.PRIOR:
+    if plan.mode != "adaptive-prior":
         if plan.prior:
             raise Invalid("Only mode adaptive-prior takes a prior.", field="prior", fix="leave it empty")
         return None

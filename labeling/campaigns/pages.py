@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import Count
-from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 from django.views.decorators.http import require_POST
@@ -25,6 +25,7 @@ from labeling.releasing import freeze
 from labeling.skeletons import words
 from webapp import clock
 from webapp.accounts import throttle
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import READERS, STAFF, Role, require
 from webapp.errors import Invalid, NotFound, Refusal
 from webapp.forms import Form
@@ -32,7 +33,7 @@ from webapp.jobs.models import Job
 
 
 @login_required
-def campaign_list(request: HttpRequest) -> HttpResponse:
+def campaign_list(request: PageRequest) -> HttpResponse:
     require(request.user, *READERS)
     rows = participants.visible_to(request.user).select_related("dataset").order_by("-created_at")
     page = Paginator(rows, 20).get_page(request.GET.get("page"))
@@ -40,7 +41,7 @@ def campaign_list(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-def campaign_new(request: HttpRequest) -> HttpResponse:
+def campaign_new(request: PageRequest) -> HttpResponse:
     require(request.user, Role.ADMIN)
     form = Form(NewCampaign, request.POST or None, offered=_offered())
     if request.method == "POST":
@@ -70,7 +71,7 @@ def _offered() -> dict[str, list[tuple[str, str]]]:
 
 
 @login_required
-def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+def campaign_page(request: PageRequest, identity: UUID) -> HttpResponse:
     """One campaign: progress, people, labels, releases, and what can be done next."""
     require(request.user, *READERS)
     campaign = get_object_or_404(
@@ -103,7 +104,7 @@ def campaign_page(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
-def campaign_act(request: HttpRequest, identity: UUID) -> HttpResponse:
+def campaign_act(request: PageRequest, identity: UUID) -> HttpResponse:
     """One door for the buttons of a campaign's page."""
     require(request.user, *STAFF)
     campaign = get_object_or_404(participants.visible_to(request.user), uuid=identity)
@@ -147,7 +148,7 @@ def _participation_of(campaign: Campaign, text: str) -> Participation:
 
 
 @login_required
-def campaign_participants(request: HttpRequest, identity: UUID) -> StreamingHttpResponse:
+def campaign_participants(request: PageRequest, identity: UUID) -> StreamingHttpResponse:
     """The people of a campaign as a table: who they are, who sent them, what they did. For paying them."""
     require(request.user, Role.ADMIN)
     campaign = get_object_or_404(participants.visible_to(request.user), uuid=identity)
@@ -195,7 +196,7 @@ class _Line:
 
 
 @login_required
-def campaign_reports(request: HttpRequest, identity: UUID) -> HttpResponse:
+def campaign_reports(request: PageRequest, identity: UUID) -> HttpResponse:
     """Questions that annotators gave back, and why."""
     require(request.user, *STAFF)
     campaign = get_object_or_404(

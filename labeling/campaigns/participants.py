@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
 from labeling.aggregation import aggregate, posteriors
-from labeling.aggregation.snapshot import standing_votes
+from labeling.aggregation.snapshot import counted_votes, standing_votes
 from labeling.answering.assignment import budget_left
 from labeling.models import Campaign, Pair, Participation, QuestionReport, SawAnswers
 from webapp import audit
@@ -116,7 +117,7 @@ class Ending:
     again: bool = False
 
 
-def ending_of(account: Account, campaign_uuid: object) -> Ending:
+def ending_of(account: Account, campaign_uuid: UUID | str) -> Ending:
     """How it ends for this person now. Whether the work was done is read from what the server recorded."""
     participation = (
         Participation.objects.select_related("campaign").filter(annotator=account, campaign__uuid=campaign_uuid).first()
@@ -204,8 +205,9 @@ def _count_votes(participation: Participation, *, excluded: bool) -> None:
         theirs.update(votes_counted=F("votes_counted") + 1, taken=F("taken") + 1)
     participation.pairs_finished += done.count() - before
     participation.save(update_fields=["pairs_finished"])
-    if campaign.aggregation_runs.exists() and aggregate.counted_votes(campaign).exists():
-        aggregate.start(None, campaign, campaign.aggregation_runs.first().model)
+    last = campaign.aggregation_runs.first()
+    if last is not None and counted_votes(campaign).exists():
+        aggregate.start(None, campaign, last.model)
 
 
 def grant_try(actor: Account, participation: Participation) -> Participation:
@@ -224,7 +226,7 @@ def grant_try(actor: Account, participation: Participation) -> Participation:
     return participation
 
 
-def appeal(account: Account, campaign_uuid: object, text: str) -> Participation:
+def appeal(account: Account, campaign_uuid: UUID | str, text: str) -> Participation:
     """Ask the admins to look again at a pause or an exclusion. Raises NotFound, Conflict."""
     participation = Participation.objects.filter(campaign__uuid=campaign_uuid, annotator=account).first()
     if participation is None:

@@ -10,6 +10,7 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 from django.db import transaction
 
@@ -52,7 +53,7 @@ class Feedback:
     step: Step
 
 
-def where(account: Account, campaign_uuid: object) -> Step:
+def where(account: Account, campaign_uuid: UUID | str) -> Step:
     """The current step; starts the first try. A reload lands here again."""
     with transaction.atomic():
         return _step(participation_of(account, campaign_uuid))
@@ -115,7 +116,7 @@ def _drawn(participation: Participation) -> list[list[Any]]:
     return drawn
 
 
-def picture_of(account: Account, campaign_uuid: object, number: int, position: int) -> ReferenceQuestion | None:
+def picture_of(account: Account, campaign_uuid: UUID | str, number: int, position: int) -> ReferenceQuestion | None:
     """The question at a place of one of the account's own tries."""
     attempt = TutorialTry.objects.filter(
         participation__annotator=account, participation__campaign__uuid=campaign_uuid, number=number
@@ -142,7 +143,7 @@ def _shown_at(token: str, step: Step) -> datetime:
 
 def answer(
     account: Account,
-    campaign_uuid: object,
+    campaign_uuid: UUID | str,
     *,
     question: int,
     closer: str,
@@ -161,7 +162,7 @@ def answer(
         step = _step(participation)
         if step.attempt and (old := _answered(step.attempt, question)):
             return _feedback(old.question, CLOSER[closer] == old.closer and old.correct, step)
-        if step.question is None:
+        if step.question is None or step.attempt is None:
             if step.passed:
                 raise Conflict("The tutorial is passed already.", field="question")
             raise TutorialOver("All tries of the tutorial are used up.", fix="write to the campaign's admins")

@@ -37,7 +37,7 @@ from webapp.errors import InputError
 from webapp.progress import Progress, silent
 
 Array = NDArray[np.float64]
-Index = NDArray[np.int64]
+Index = NDArray[np.integer[Any]]
 Map = Callable[..., Iterable[Any]]
 
 NOISE_MM = np.geomspace(50.0, 600.0, 8)

@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from labeling import catalogs
 from labeling.importing import storing
 from labeling.models import Dataset, Image, SkeletonRow
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.accounts.tokens import ScopeByMethod
 from webapp.api import Listed
@@ -30,7 +31,7 @@ class SkeletonShape(serializers.ModelSerializer):
 
 class DatasetShape(serializers.ModelSerializer):
     id = serializers.UUIDField(source="uuid", read_only=True)
-    skeleton = serializers.SlugRelatedField("name", read_only=True)
+    skeleton: serializers.SlugRelatedField[SkeletonRow] = serializers.SlugRelatedField("name", read_only=True)
     images = serializers.IntegerField(source="image_count", read_only=True)
 
     class Meta:
@@ -79,6 +80,7 @@ class Skeletons(mixins.ListModelMixin, viewsets.GenericViewSet):
 
 
 class Datasets(Listed):
+    request: ApiRequest
     queryset = Dataset.objects.none()
     serializer_class = DatasetShape
     filterset_fields = ["name"]
@@ -118,7 +120,7 @@ class Imports(viewsets.GenericViewSet):
     serializer_class = ImportShape
 
     @extend_schema(request={"multipart/form-data": ImportShape}, responses={202: JobShape})
-    def create(self, request: Request) -> Response:
+    def create(self, request: ApiRequest) -> Response:
         """Upload annotations and pictures. Looked through at once; then a job imports them, all or nothing."""
         require(request.user, Role.ADMIN)
         upload = ImportShape(data=request.data)

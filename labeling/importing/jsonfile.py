@@ -92,11 +92,13 @@ def _question(ann: Any, where: str, person: int, joints: int, report: Report) ->
     if not isinstance(ann, dict):
         report.row(where, "ann", "is not an object")
         return None
-    pair = [ann.get("kp0"), ann.get("kp1")]
-    for key, value in zip(("kp0", "kp1"), pair, strict=True):
+    pair: list[int] = []
+    for key in ("kp0", "kp1"):
+        value = ann.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < joints:
             report.row(where, key, f"is not an index of 0 to {joints - 1}")
             return None
+        pair.append(value)
     if pair[0] == pair[1]:
         report.row(where, "kp1", "is the same keypoint as kp0")
         return None

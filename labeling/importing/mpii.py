@@ -30,7 +30,7 @@ from labeling.skeletons import MPII_16
 def read_mpii(path: Path, pictures: Pictures, limits: Limits, report: Report) -> Parsed:
     """People without joints, and pictures without people, are left out and counted."""
     variables = load(path, limits)
-    release = next((v for k, v in variables.items() if k == "RELEASE"), None)
+    release: Any = next((v for k, v in variables.items() if k == "RELEASE"), None)
     try:
         release = release.ravel()[0]
         annolist = release.annolist.ravel()

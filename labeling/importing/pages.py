@@ -6,9 +6,10 @@ from uuid import UUID
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.files.uploadedfile import UploadedFile
 from django.core.paginator import Paginator
 from django.db.models import Count
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path
 
@@ -16,42 +17,46 @@ from labeling import catalogs, pictures
 from labeling.importing import storing
 from labeling.models import Dataset, Image
 from webapp.accounts import throttle
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.errors import Invalid, Refusal
 from webapp.typed import read
 
 
 @login_required
-def dataset_list(request: HttpRequest) -> HttpResponse:
+def dataset_list(request: PageRequest) -> HttpResponse:
     require(request.user, *STAFF)
     rows = Dataset.objects.select_related("skeleton").annotate(image_count=Count("images")).order_by("name")
     return render(request, "importing/list.html", {"page": Paginator(rows, 20).get_page(request.GET.get("page"))})
 
 
 @login_required
-def dataset_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+def dataset_page(request: PageRequest, identity: UUID) -> HttpResponse:
     require(request.user, *STAFF)
     dataset = get_object_or_404(Dataset.objects.select_related("skeleton"), uuid=identity)
     page = Paginator(dataset.images.annotate(n=Count("people")).order_by("pk"), 48).get_page(request.GET.get("page"))
     return render(request, "importing/dataset.html", {"dataset": dataset, "page": page})
 
 
+def _file(request: PageRequest, field: str) -> UploadedFile:
+    file = request.FILES.get(field)
+    if not isinstance(file, UploadedFile):
+        raise Invalid("Choose a file.", field=field)
+    return file
+
+
 @login_required
-def dataset_import(request: HttpRequest) -> HttpResponse:
+def dataset_import(request: PageRequest) -> HttpResponse:
     """Upload annotations and pictures."""
     require(request.user, Role.ADMIN)
     report = None
     if request.method == "POST":
         try:
-            for field in ("annotations", "pictures"):
-                if field not in request.FILES:
-                    raise Invalid("Choose a file.", field=field)
+            annotations, pictures = _file(request, "annotations"), _file(request, "pictures")
             throttle.take(throttle.heavy(), str(request.user.pk))
             fields = ("dataset", "format", "licence", "attribution", "description")
             plan = read(storing.ImportConfig, {k: request.POST.get(k, "") for k in fields})
-            return redirect(
-                "job", storing.receive(request.user, plan, request.FILES["annotations"], request.FILES["pictures"]).uuid
-            )
+            return redirect("job", storing.receive(request.user, plan, annotations, pictures).uuid)
         except Refusal as error:
             messages.error(request, str(error))
             report = error.more.get("report")
@@ -61,7 +66,7 @@ def dataset_import(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-def thumbnail(request: HttpRequest, identity: UUID) -> HttpResponse:
+def thumbnail(request: PageRequest, identity: UUID) -> HttpResponse:
     require(request.user, *STAFF)
     image = get_object_or_404(Image, uuid=identity)
     response = HttpResponse(pictures.thumbnail_of(image).read_bytes(), content_type="image/jpeg")

@@ -30,8 +30,14 @@ def ask(
 
     `decode`: look at every picture too, not at the annotations and the archive's list only.
     """
-    question = {"target": target, "annotations": str(annotations), "pictures": str(pictures), "limits": asdict(limits)}
-    question |= {"decode": decode, "time_s": time_s}
+    question = {
+        "target": target,
+        "annotations": str(annotations),
+        "pictures": str(pictures),
+        "limits": asdict(limits),
+        "decode": decode,
+        "time_s": time_s,
+    }
     try:
         done = subprocess.run(
             [sys.executable, "-m", "labeling.importing.sandbox"],

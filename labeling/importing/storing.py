@@ -86,7 +86,7 @@ def receive(actor: Account, plan: ImportConfig, annotations: UploadedFile, pictu
         for field, file in (("annotations", annotations), ("pictures", pictures)):
             with paths[field].open("wb") as target:
                 shutil.copyfileobj(file, target, 2**20)
-        if small := annotations.size + pictures.size <= INSPECT_BYTES:
+        if small := (annotations.size or 0) + (pictures.size or 0) <= INSPECT_BYTES:
             small = _inspect(offer.target, paths["annotations"], paths["pictures"])
         return run.enqueue(
             actor,
@@ -272,9 +272,11 @@ class _Row:
 
     @classmethod
     def of(cls, entry: Entry, picture: Picture, plan: ImportConfig) -> _Row:
-        image = (entry.name, picture.sha256, picture.suffix, picture.bytes, picture.width, picture.height, entry.split)
-        image += (entry.source, entry.licence or plan.licence, entry.attribution or plan.attribution)
-        people = [
+        image = (
+            *(entry.name, picture.sha256, picture.suffix, picture.bytes, picture.width, picture.height, entry.split),
+            *(entry.source, entry.licence or plan.licence, entry.attribution or plan.attribution),
+        )
+        people: list[tuple[str | None, ...]] = [
             (json.dumps(p.bbox), json.dumps(p.keypoints), None if p.truth_mm is None else json.dumps(p.truth_mm))
             for p in entry.people
         ]

@@ -133,8 +133,8 @@ def read_json(path: Path, pictures: Pictures, limits: Limits, report: Report) ->
     return Parsed(skeleton, entries)
 
 
-def _credits(image: dict[str, Any], row: str, report: Report) -> dict[str, str]:
-    credits = {}
+def _credits(image: dict[str, Any], row: str, report: Report) -> dict[str, Any]:
+    credits: dict[str, Any] = {}
     for key, most in (("split", 5), ("source", 400), ("licence", 200), ("attribution", 400)):
         value = image.get(key)
         if value is None:
@@ -192,8 +192,8 @@ def read_ordinal(path: Path, pictures: Pictures, limits: Limits, report: Report)
         if list(skeleton.keypoints) != names:
             raise BadInput("'joint_names' differ from the keypoints of 'skeleton'")
     else:
-        skeleton = skeletons.by_names(names)
-        if skeleton is None and sorted(n.replace("nose", "head") for n in names) == sorted(skeletons.LSP_14.keypoints):
+        known = skeletons.by_names(names)
+        if known is None and sorted(n.replace("nose", "head") for n in names) == sorted(skeletons.LSP_14.keypoints):
             names = [n.replace("nose", "head") for n in names]
             skeleton = _custom({**skeletons.LSP_14.as_dict(), "name": "lsp-14-reordered", "keypoints": names})
         if skeleton is None:

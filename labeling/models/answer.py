@@ -78,18 +78,21 @@ class Assignment(models.Model):
     @property
     def asked(self) -> Pair | ReferenceQuestion:
         """The two keypoints in question: `first` and `second`."""
-        if self.probe_of is not None:
-            return self.probe_of.pair
-        question = self.pair or self.gold
-        assert question is not None  # noqa: S101  (a constraint of the schema)
-        return question
+        return self.gold or self._pair
+
+    @property
+    def _pair(self) -> Pair:
+        """The pair of an ordinary question, or of the vote that is probed. The schema knows that there is one."""
+        pair = self.pair if self.probe_of is None else self.probe_of.pair
+        assert pair is not None  # noqa: S101
+        return pair
 
     @property
     def people(self) -> list[Person]:
         """Whom the question is about: one person, or the first keypoint's and the second's."""
         if self.gold is not None:
             return [self.gold.person]
-        pair = self.pair if self.probe_of is None else self.probe_of.pair
+        pair = self._pair
         alone = pair.first_person_id == pair.second_person_id
         return [pair.first_person] if alone else [pair.first_person, pair.second_person]
 
@@ -148,7 +151,7 @@ class Votes(models.Manager["Vote"]):
 class Vote(Answer):
     """An answer about a pair: the only kind that labels are made of."""
 
-    objects = Votes()
+    objects = Votes()  # type: ignore[misc]
 
     class Meta:
         proxy = True

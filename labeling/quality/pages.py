@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import path
 from django.utils import timezone
@@ -17,6 +17,7 @@ from labeling.campaigns import participants
 from labeling.models import AggregationRun, Campaign, Label, SkeletonRow
 from labeling.quality import forecast, plots, report, truth
 from labeling.skeletons import BUILT_IN, words
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.errors import Refusal
 from webapp.pagination import Ranked
@@ -24,7 +25,7 @@ from webapp.typed import read
 
 
 @login_required
-def campaign_plan(request: HttpRequest) -> HttpResponse:
+def campaign_plan(request: PageRequest) -> HttpResponse:
     """The budget planner: what votes will buy and cost, before the first one."""
     require(request.user, Role.ADMIN)
     asked, result, drawn = forecast.PlanConfig(), None, []
@@ -45,7 +46,7 @@ def campaign_plan(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-def campaign_labels(request: HttpRequest, identity: UUID) -> HttpResponse:
+def campaign_labels(request: PageRequest, identity: UUID) -> HttpResponse:
     """The riskiest labels first. Who looks can no longer answer in the campaign."""
     require(request.user, *STAFF)
     campaign = get_object_or_404(
@@ -86,7 +87,7 @@ def _label_pages(last: AggregationRun | None) -> Paginator:
 
 
 @login_required
-def campaign_quality(request: HttpRequest, identity: UUID) -> HttpResponse:
+def campaign_quality(request: PageRequest, identity: UUID) -> HttpResponse:
     """Forecast, arms, labels beside the truth, annotators, the least known people. Shows nobody's answers."""
     require(request.user, *STAFF)
     campaign = get_object_or_404(

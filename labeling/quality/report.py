@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ Array = NDArray[np.float64]
 
 def arms(campaign: Campaign) -> list[dict[str, Any]]:
     """Votes, risk and people done of the arms of an adaptive campaign."""
-    rows = (
+    rows: Iterable[Any] = (
         DepthPosterior.objects.filter(campaign=campaign)
         .order_by()
         .values("control")
@@ -108,7 +109,9 @@ def people(
                 "votes": participation.vote_count,
                 "answers": participation.answer_count,
                 "looks": looks,
-                "noise_mm": depth.noise_of(belief * honest) if belief is not None and looks > 0.5 else None,
+                "noise_mm": depth.noise_of(belief * honest)
+                if belief is not None and looks is not None and looks > 0.5
+                else None,
                 "measured_mm": curves_of[participation.pk].noise_mm if participation.pk in curves_of else None,
                 "wage": wage(campaign, participation),
                 "stays": (participation.probes_same / participation.probe_count, participation.probe_count)

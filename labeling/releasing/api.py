@@ -13,11 +13,11 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.exceptions import NotFound as RestNotFound
-from rest_framework.request import Request
 
 from labeling.campaigns import participants
 from labeling.models import Release
 from webapp.accounts.models import Account
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import READERS
 from webapp.api import Listed
 
@@ -32,6 +32,7 @@ class ReleaseShape(serializers.ModelSerializer):
 
 
 class Releases(Listed):
+    request: ApiRequest
     queryset = Release.objects.none()
     serializer_class = ReleaseShape
 
@@ -42,7 +43,7 @@ class Releases(Listed):
 
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     @action(detail=True, url_path=r"files/(?P<name>[a-z_]+\.[a-z]+)")
-    def files(self, request: Request, id: UUID, name: str) -> FileResponse:
+    def files(self, request: ApiRequest, id: UUID, name: str) -> FileResponse:
         """One file of a release."""
         return release_file(request.user, self.get_object(), name)
 

@@ -6,17 +6,18 @@ from uuid import UUID
 
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import FileResponse, Http404, HttpResponse
 from django.shortcuts import get_object_or_404, render
 from django.urls import path
 
 from labeling.models import Release
 from labeling.releasing.api import release_file
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import READERS, Role, require
 
 
 @login_required
-def release_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+def release_page(request: PageRequest, identity: UUID) -> HttpResponse:
     require(request.user, *READERS)
     release = get_object_or_404(Release.objects.select_related("campaign", "aggregation_run"), uuid=identity)
     return render(
@@ -32,14 +33,14 @@ def release_page(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 
 @login_required
-def release_list(request: HttpRequest) -> HttpResponse:
+def release_list(request: PageRequest) -> HttpResponse:
     require(request.user, *READERS)
     rows = Release.objects.select_related("campaign").order_by("-created_at")
     return render(request, "releasing/list.html", {"page": Paginator(rows, 20).get_page(request.GET.get("page"))})
 
 
 @login_required
-def release_download(request: HttpRequest, identity: UUID, name: str) -> HttpResponse:
+def release_download(request: PageRequest, identity: UUID, name: str) -> FileResponse:
     require(request.user, *READERS)
     release = get_object_or_404(Release, uuid=identity)
     if name not in release.manifest["files"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from training.harvests import frames, publication, review, uploads
 from training.models import Harvest, Review
 from training.runs import fine_tunes
 from training.runs.api import RunShape
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.api import Listed
 from webapp.errors import Invalid, NotFound
@@ -69,12 +69,12 @@ def upload_shape(offer: HarvesterOffer) -> type[serializers.Serializer]:
         elif name == "models":
             text = f"ids, separated by commas: {text}"
         kind = _FIELDS.get(info.annotation, serializers.CharField)
-        usual = (
+        usual: dict[str, Any] = (
             {}
             if info.is_required()
             else {"required": False, "default": "" if kind is serializers.CharField else info.default}
         )
-        blank = {"allow_blank": not info.is_required()} if kind is serializers.CharField else {}
+        blank: dict[str, Any] = {"allow_blank": not info.is_required()} if kind is serializers.CharField else {}
         fields[name] = kind(help_text=text, **usual, **blank)
     for part in offer.parts:
         fields[part.field] = serializers.FileField(help_text=part.help, required=part.required)
@@ -200,6 +200,7 @@ def _whole(request: Request, name: str, usual: int) -> int:
 
 
 class Harvests(Listed):
+    request: ApiRequest
     queryset = Harvest.objects.none()
     serializer_class = HarvestShape
     throttle_scope = "heavy"
@@ -215,11 +216,11 @@ class Harvests(Listed):
     @extend_schema(
         request={"multipart/form-data": upload_shape(harvesters["multiview"])}, responses={202: HarvestShape}
     )
-    def create(self, request: Request) -> Response:
+    def create(self, request: ApiRequest) -> Response:
         """Upload a recording of several cameras and start its harvest; the same as `multiview/`."""
         return self.receive(request, harvesters["multiview"])
 
-    def receive(self, request: Request, offer: HarvesterOffer) -> Response:
+    def receive(self, request: ApiRequest, offer: HarvesterOffer) -> Response:
         require(request.user, Role.ADMIN)
         upload = upload_shape(offer)(data=request.data)
         upload.is_valid(raise_exception=True)
@@ -268,7 +269,7 @@ class Harvests(Listed):
 
     @extend_schema(request=Decision, responses={200: ReviewShape(many=True), 201: ReviewShape})
     @action(detail=True, methods=["get", "post"])
-    def reviews(self, request: Request, id: UUID) -> Response:
+    def reviews(self, request: ApiRequest, id: UUID) -> Response:
         """Who decided what (the newest 100), or one more decision."""
         harvest = self.get_object()
         if request.method == "POST":
@@ -285,20 +286,20 @@ class Harvests(Listed):
 
     @extend_schema(request=None, responses=ReviewShape)
     @action(detail=True, methods=["post"])
-    def undo(self, request: Request, id: UUID) -> Response:
+    def undo(self, request: ApiRequest, id: UUID) -> Response:
         """Take back the newest decision that stands."""
         return Response(ReviewShape(review.undo(request.user, self.get_object())).data)
 
     @extend_schema(request=publication.PublishPlan, responses={202: JobShape})
     @action(detail=True, methods=["post"])
-    def publish(self, request: Request, id: UUID) -> Response:
+    def publish(self, request: ApiRequest, id: UUID) -> Response:
         """Make a data set of accepted pseudo-labels."""
         job = publication.publish(request.user, self.get_object(), read(publication.PublishPlan, request.data))
         return Response(JobShape(job).data, 202)
 
     @extend_schema(request=fine_tunes.TunePlan, responses={201: RunShape})
     @action(detail=True, methods=["post"])
-    def tune(self, request: Request, id: UUID) -> Response:
+    def tune(self, request: ApiRequest, id: UUID) -> Response:
         """Fine-tune a lifter on this harvest's pseudo-labels, beside the labels of its own release."""
         run = fine_tunes.start(request.user, self.get_object(), read(fine_tunes.TunePlan, request.data))
         return Response(RunShape(run).data, 201)
@@ -326,17 +327,17 @@ class Harvests(Listed):
         return response
 
 
-def _door(offer: HarvesterOffer) -> Callable[[Harvests, Request], Response]:
+def _door(offer: HarvesterOffer) -> Any:
     """POST `harvests/NAME/`: an upload for one harvester."""
 
-    def upload(self: Harvests, request: Request) -> Response:
+    def upload(self: Harvests, request: ApiRequest) -> Response:
         return self.receive(request, offer)
 
     upload.__name__ = f"upload_{offer.name.replace('-', '_')}"
     upload.__doc__ = f"Start a harvest. {offer.title}. {offer.about}"
     door = action(detail=False, methods=["post"], url_path=offer.name)(upload)
     request = {"multipart/form-data": upload_shape(offer)}
-    return extend_schema(request=request, responses={202: HarvestShape})(door)  # type: ignore[no-any-return]
+    return extend_schema(request=request, responses={202: HarvestShape})(door)
 
 
 for _offer in harvesters:

@@ -149,8 +149,9 @@ def projected_covariance(camera: Camera, position: Any, covariance: Any) -> Any:
 
 def strip(harvest: Harvest) -> list[list[int]]:
     """Per frame that has pseudo-labels: frame, waiting, accepted, rejected. One query."""
-    counts = {v: Count("pk", filter=Q(verdict=v)) for v in PseudoLabel.Verdict.values}
-    per_frame = PseudoLabel.objects.filter(harvest=harvest).values("frame").annotate(**counts).order_by("frame")
+    waiting, accepted, rejected = (Count("pk", filter=Q(verdict=v)) for v in ("waiting", "accepted", "rejected"))
+    per_frame = PseudoLabel.objects.filter(harvest=harvest).values("frame").order_by("frame")
+    per_frame = per_frame.annotate(waiting=waiting, accepted=accepted, rejected=rejected)
     return [[r["frame"], r["waiting"], r["accepted"], r["rejected"]] for r in per_frame]
 
 

@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
 from django.db.models import Count, Q
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 from django.views.decorators.http import require_POST
@@ -20,6 +20,7 @@ from training.harvests import frames, publication, review, uploads
 from training.models import Harvest, Model
 from training.runs import fine_tunes
 from webapp.accounts import throttle
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.errors import Refusal
 from webapp.forms import USUAL, Form
@@ -27,7 +28,7 @@ from webapp.typed import read
 
 
 @login_required
-def harvest_list(request: HttpRequest) -> HttpResponse:
+def harvest_list(request: PageRequest) -> HttpResponse:
     require(request.user, *STAFF)
     counted = {v: Count("pseudo_labels", filter=Q(pseudo_labels__verdict=v)) for v in review.Verdict.values}
     harvests = (
@@ -45,7 +46,7 @@ def harvest_list(request: HttpRequest) -> HttpResponse:
 
 
 @login_required
-def harvest_new(request: HttpRequest, harvester: str) -> HttpResponse:
+def harvest_new(request: PageRequest, harvester: str) -> HttpResponse:
     """Upload a recording for one of the harvesters."""
     require(request.user, Role.ADMIN)
     offer = uploads.offer_of(harvester)
@@ -63,14 +64,14 @@ def harvest_new(request: HttpRequest, harvester: str) -> HttpResponse:
             return redirect("harvest", uploads.receive(request.user, offer.name, plan, request.FILES).uuid)
         except Refusal as error:
             form.note(error)
-    models = Model.objects.order_by("-created_at")[:200] if lifts else []
+    models = list(Model.objects.order_by("-created_at")[:200]) if lifts else []
     chosen = request.POST.getlist("models") or [str(m.uuid) for m in models[:1]]
     shown = {"offer": offer, "form": form, "options": options, "lifts": lifts, "models": models, "chosen": chosen}
     return render(request, "harvests/new.html", shown)
 
 
 @login_required
-def harvest_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+def harvest_page(request: PageRequest, identity: UUID) -> HttpResponse:
     require(request.user, *STAFF)
     harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
     verdicts = harvest.pseudo_labels.values_list("verdict").annotate(n=Count("pk"))
@@ -100,7 +101,7 @@ def harvest_page(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 
 @login_required
-def harvest_review(request: HttpRequest, identity: UUID) -> HttpResponse:
+def harvest_review(request: PageRequest, identity: UUID) -> HttpResponse:
     require(request.user, *STAFF)
     harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
     if harvest.report is None:
@@ -120,7 +121,7 @@ def harvest_review(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
-def harvest_publish(request: HttpRequest, identity: UUID) -> HttpResponse:
+def harvest_publish(request: PageRequest, identity: UUID) -> HttpResponse:
     harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
     try:
         fields = {
@@ -134,7 +135,7 @@ def harvest_publish(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 @login_required
 @require_POST
-def harvest_tune(request: HttpRequest, identity: UUID) -> HttpResponse:
+def harvest_tune(request: PageRequest, identity: UUID) -> HttpResponse:
     """Fine-tune a lifter on this harvest's pseudo-labels."""
     harvest = get_object_or_404(Harvest.objects.select_related("job"), uuid=identity)
     try:

@@ -8,11 +8,11 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from pydantic import BaseModel, ConfigDict, Field
 from rest_framework import serializers
-from rest_framework.request import Request
 from rest_framework.response import Response
 
 from labeling.models import Dataset, DepthPrior, Release
 from training.priors import depth_priors
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.api import Listed
 from webapp.errors import Invalid
@@ -44,6 +44,7 @@ class PriorRequest(BaseModel):
 
 
 class Priors(Listed):
+    request: ApiRequest
     queryset = DepthPrior.objects.none()
     serializer_class = PriorShape
 
@@ -53,19 +54,19 @@ class Priors(Listed):
         return DepthPrior.objects.select_related("dataset").order_by("-created_at", "-pk")
 
     @extend_schema(request=PriorRequest, responses={202: JobShape})
-    def create(self, request: Request) -> Response:
+    def create(self, request: ApiRequest) -> Response:
         """Make a depth prior for campaigns of mode adaptive-prior: cross-fitted lifters of a release, or similar poses."""
         require(request.user, Role.ADMIN)
         asked = read(PriorRequest, request.data)
-        if (asked.release is None) == (asked.dataset is None):
-            raise Invalid("Say what to make the prior from.", field="release", fix="send either release or dataset")
-        if asked.dataset is not None:
+        if asked.dataset is not None and asked.release is None:
             dataset = Dataset.objects.select_related("skeleton").filter(uuid=asked.dataset).first()
             if dataset is None:
                 raise Invalid("No such data set.", field="dataset", value=str(asked.dataset))
             return Response(
                 JobShape(depth_priors.start_from_poses(request.user, dataset, asked.name, asked.seed)).data, 202
             )
+        if asked.release is None or asked.dataset is not None:
+            raise Invalid("Say what to make the prior from.", field="release", fix="send either release or dataset")
         release = Release.objects.select_related("campaign__dataset__skeleton").filter(uuid=asked.release).first()
         if release is None:
             raise Invalid("No such release.", field="release", value=str(asked.release))

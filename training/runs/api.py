@@ -20,6 +20,7 @@ from rest_framework.response import Response
 from labeling.models import Release
 from training.models import Model, Run
 from training.runs import launch, lifts
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import READERS, Role, require
 from webapp.api import Listed
 from webapp.errors import Conflict, Invalid, NotFound
@@ -154,6 +155,7 @@ class Lifted(BaseModel):
 
 
 class Runs(Listed):
+    request: ApiRequest
     queryset = Run.objects.none()
     serializer_class = RunShape
     throttle_scope = "heavy"
@@ -168,7 +170,7 @@ class Runs(Listed):
         return runs if self.action == "details" else runs.defer("details")
 
     @extend_schema(request=RunRequest, responses={201: RunShape})
-    def create(self, request: Request) -> Response:
+    def create(self, request: ApiRequest) -> Response:
         """Start training on a release."""
         require(request.user, Role.ADMIN, Role.RESEARCHER)
         asked = read(RunRequest, request.data)
@@ -201,6 +203,7 @@ def curves_of(run: Run, most: int = 600) -> dict[str, Any]:
 
 
 class Models(Listed):
+    request: ApiRequest
     queryset = Model.objects.none()
     serializer_class = ModelShape
 
@@ -229,7 +232,7 @@ class Models(Listed):
 
     @extend_schema(responses={(200, "application/octet-stream"): OpenApiTypes.BINARY})
     @action(detail=True)
-    def pseudo(self, request: Request, id: UUID) -> FileResponse:
+    def pseudo(self, request: ApiRequest, id: UUID) -> FileResponse:
         """The pseudo-labels that a fine-tuned model learned, as npz. For admins, as harvests are."""
         require(request.user, Role.ADMIN)
         return self._file(".npz")
@@ -250,7 +253,7 @@ class Models(Listed):
 
     @extend_schema(request=PredictRequest, responses={200: Lifted, 202: JobShape})
     @action(detail=True, methods=["post"])
-    def predict(self, request: Request, id: UUID) -> Response:
+    def predict(self, request: ApiRequest, id: UUID) -> Response:
         """Lift 2D keypoints to 3D: up to 256 people at once, up to 10,000 as a job."""
         asked = read(PredictRequest, request.data)
         result = lifts.lift(request.user, self.get_object(), asked.model_dump(exclude_none=True))
@@ -260,7 +263,7 @@ class Models(Listed):
 
     @extend_schema(responses={(200, "application/json"): Lifted})
     @action(detail=True, url_path=f"predictions/(?P<job>{_UUID})")
-    def predictions(self, request: Request, id: UUID, job: str) -> FileResponse:
+    def predictions(self, request: ApiRequest, id: UUID, job: str) -> FileResponse:
         """The poses of a finished lifting job: for the one who asked, and for admins."""
         model = self.get_object()
         row = Job.objects.filter(uuid=job, kind="lift", config__model=str(model.uuid)).first()

@@ -37,7 +37,7 @@ def tune(job: JobContext, run: Run, config: TuneConfig) -> dict[str, Any]:
         freeze(harvest, config.learn_from, frozen)
     pseudo = read(frozen, skeleton_of(harvest))
     with frozen.open("rb") as stream:
-        about = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
+        about: dict[str, Any] = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
     about |= {"harvest": str(harvest.uuid), "people": len(pseudo.score), "joints": int((pseudo.score > 0).sum())}
     job.say(f"{about['people']} people with {about['joints']} pseudo-labels of {harvest.name}")
     return jobs.train_lifter(job, run, config.lifter, beside=(pseudo, config.pseudo), frozen=(frozen, about))
@@ -97,7 +97,8 @@ def freeze(harvest: Harvest, learn_from: str, target: Path) -> None:
             fix="accept more pseudo-labels",
         )
     part = target.with_suffix(".part.npz")
-    np.savez(part, **{name: np.concatenate(values) for name, values in parts.items()})
+    arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
+    np.savez(part, **arrays)
     part.replace(target)
 
 

@@ -55,7 +55,7 @@ def train_lifter(
     parent = Path(settings.MEDIA_ROOT) / run.started_from.path if run.started_from else None
     device = "cuda" if torch.cuda.is_available() else "cpu"
     fitting.check(poses, config)
-    known = bool(np.isfinite(poses.truth_mm).all(axis=(1, 2))[poses.pose].all()) and len(poses.pose) > 0
+    known = bool(np.isfinite(poses.truth_mm[poses.pose]).all()) and len(poses.pose) > 0
     known = known and config.objective == "ordinal" and beside is None
     rounds = 2 if known else 1
     context.say(f"{len(poses.names)} people, {len(poses.pose)} labelled pairs, on {device}")

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
 
@@ -17,6 +17,7 @@ from training.catalogs import training_methods
 from training.models import Model, Run
 from training.runs import launch, plots
 from webapp.accounts import throttle
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import READERS, STAFF, Role, require
 from webapp.errors import Invalid, Refusal
 from webapp.forms import Form
@@ -35,7 +36,7 @@ COLUMNS = {
 
 
 @login_required
-def run_list(request: HttpRequest) -> HttpResponse:
+def run_list(request: PageRequest) -> HttpResponse:
     require(request.user, *READERS)
     rows = Run.objects.select_related("release__campaign", "job", "model").defer("details").order_by("-created_at")
     return render(
@@ -48,15 +49,16 @@ def run_list(request: HttpRequest) -> HttpResponse:
     )
 
 
-def _chosen(text: str, field: str) -> UUID | None:
+def _chosen(text: str, field: str) -> UUID:
+    """The id, or nobody's where none was chosen."""
     try:
-        return UUID(text) if text else None
+        return UUID(text) if text else UUID(int=0)
     except ValueError:
         raise Invalid("This is no id of ours.", field=field, value=text[:60], fix="choose from the list") from None
 
 
 @login_required
-def run_new(request: HttpRequest) -> HttpResponse:
+def run_new(request: PageRequest) -> HttpResponse:
     require(request.user, Role.ADMIN, Role.RESEARCHER)
     offer = training_methods["lifter"]
     form = Form(offer.config, request.POST or None, empty_is="of the preset")
@@ -107,7 +109,7 @@ def _row(name: str, metrics: dict[str, Any]) -> tuple[str, list[tuple[Any, str]]
 
 
 @login_required
-def run_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+def run_page(request: PageRequest, identity: UUID) -> HttpResponse:
     require(request.user, *READERS)
     run = get_object_or_404(
         Run.objects.select_related("release__campaign", "job", "started_from", "model"), uuid=identity
@@ -142,7 +144,7 @@ def run_page(request: HttpRequest, identity: UUID) -> HttpResponse:
 
 
 @login_required
-def run_compare(request: HttpRequest) -> HttpResponse:
+def run_compare(request: PageRequest) -> HttpResponse:
     """Runs side by side: `?run=<uuid>&run=<uuid>`, up to six."""
     require(request.user, *READERS)
     asked = []

@@ -57,7 +57,7 @@ def plots_of(runs: list[Run]) -> list[Bars]:
     """Per joint, per action, by depth gap, and the histogram, of runs that have them; runs side by side."""
     details = [run.details or {} for run in runs]
     plots = []
-    joints = next((d["joints"] for d in details if d.get("per_joint")), [])
+    joints: list[str] = next((d["joints"] for d in details if d.get("per_joint")), [])
     for key, title, unit in (
         ("pa_mpjpe_mm", "PA-MPJPE per keypoint", "mm"),
         ("order_error", "Relative-label error per keypoint (true order)", ""),
@@ -69,10 +69,11 @@ def plots_of(runs: list[Run]) -> list[Bars]:
     if len(actions) > 1:
         series = [[d.get("per_action", {}).get(a) for a in actions] for d in details]
         plots.append(bars("PA-MPJPE per action", "mm", actions, series))
-    gaps = next((r.metrics["by_gap"] for r in runs if (r.metrics or {}).get("by_gap")), [])
+    by_gap: list[list[dict[str, float]]] = [(r.metrics or {}).get("by_gap", []) for r in runs]
+    gaps: list[dict[str, float]] = next((rows for rows in by_gap if rows), [])
     if gaps:
         labels = [f"from {g['from_mm']:.0f} mm" for g in gaps]
-        by = [{g["from_mm"]: g["error"] for g in (r.metrics or {}).get("by_gap", [])} for r in runs]
+        by = [{g["from_mm"]: g["error"] for g in rows} for rows in by_gap]
         plots.append(
             bars("Relative-label error by depth gap", "", labels, [[b.get(g["from_mm"]) for g in gaps] for b in by])
         )
@@ -82,7 +83,9 @@ def plots_of(runs: list[Run]) -> list[Bars]:
         longest = max(len(h["people"]) for h in histograms if h)
         labels = [f"{n * width:.0f} to {(n + 1) * width:.0f} mm" for n in range(longest - 1)]
         labels.append(f"{(longest - 1) * width:.0f} mm and more")
-        counts = [[*h["people"], *[0] * (longest - len(h["people"]))] if h else [None] * longest for h in histograms]
+        counts: list[list[float | None]] = [
+            [*h["people"], *[0] * (longest - len(h["people"]))] if h else [None] * longest for h in histograms
+        ]
         plots.append(bars("Held-out people by PA-MPJPE", "people", labels, counts))
     return plots
 

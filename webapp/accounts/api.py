@@ -15,6 +15,7 @@ from rest_framework.views import APIView
 
 from webapp.accounts import people, tokens
 from webapp.accounts.models import Account, ApiToken, AuditEntry
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import Role, require
 from webapp.accounts.tokens import ScopeByMethod
 from webapp.errors import NotAllowed
@@ -52,6 +53,7 @@ class MeView(APIView):
 
 
 class Accounts(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet):
+    request: ApiRequest
     queryset = Account.objects.none()
     permission_classes = [ScopeByMethod]
     serializer_class = AccountShape
@@ -66,7 +68,7 @@ class Accounts(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Generi
         return Account.objects.order_by("pk")
 
     @extend_schema(request=AccountRequest, responses={201: AccountShape})
-    def create(self, request: Request) -> Response:
+    def create(self, request: ApiRequest) -> Response:
         """Make an account (admins)."""
         require(request.user, Role.ADMIN)
         asked = read(AccountRequest, request.data)
@@ -74,7 +76,7 @@ class Accounts(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Generi
         return Response(AccountShape(account).data, 201)
 
     @extend_schema(request=AccountChange, responses=AccountShape)
-    def partial_update(self, request: Request, id: UUID) -> Response:
+    def partial_update(self, request: ApiRequest, id: UUID) -> Response:
         """Change a role, or switch an account off or on (admins)."""
         require(request.user, Role.ADMIN)
         asked = read(AccountChange, request.data)
@@ -94,6 +96,7 @@ class AuditShape(serializers.ModelSerializer):
 class Audit(mixins.ListModelMixin, viewsets.GenericViewSet):
     """Who did what, newest first (admins)."""
 
+    request: ApiRequest
     queryset = AuditEntry.objects.none()
     permission_classes = [ScopeByMethod]
     serializer_class = AuditShape
@@ -126,6 +129,7 @@ class TokenMade(TokenShape):
 
 
 class Tokens(mixins.ListModelMixin, viewsets.GenericViewSet):
+    request: ApiRequest
     queryset = ApiToken.objects.none()
     permission_classes = [ScopeByMethod]
     serializer_class = TokenShape
@@ -137,7 +141,7 @@ class Tokens(mixins.ListModelMixin, viewsets.GenericViewSet):
         return ApiToken.objects.filter(account=self.request.user)
 
     @extend_schema(request=TokenRequest, responses={201: TokenMade})
-    def create(self, request: Request) -> Response:
+    def create(self, request: ApiRequest) -> Response:
         """Make a token for yourself. Its text is in this answer and never again."""
         asked = read(TokenRequest, request.data)
         if isinstance(request.auth, ApiToken) and set(asked.scopes) - set(request.auth.scopes):
@@ -147,7 +151,7 @@ class Tokens(mixins.ListModelMixin, viewsets.GenericViewSet):
         return Response(data, 201)
 
     @extend_schema(responses={204: None})
-    def destroy(self, request: Request, id: UUID) -> Response:
+    def destroy(self, request: ApiRequest, id: UUID) -> Response:
         """Revoke a token."""
         tokens.revoke(request.user, self.get_object())
         return Response(status=204)

@@ -42,7 +42,7 @@ class Account(AbstractUser):
     recruiter = models.CharField(max_length=64, blank=True, default="")
     recruiter_id = models.CharField(max_length=128, blank=True, default="")
 
-    objects = Accounts()
+    objects = Accounts()  # type: ignore[misc]
 
     class Meta(AbstractUser.Meta):
         constraints = [

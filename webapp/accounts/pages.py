@@ -14,6 +14,7 @@ from django.core.paginator import Paginator
 from django.db import transaction
 from django.db.models import Exists, OuterRef
 from django.http import Http404, HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
@@ -24,6 +25,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from webapp import audit
 from webapp.accounts import people, second_factor, throttle, tokens
 from webapp.accounts.models import Account, ApiToken, AuditEntry, SignIn
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import Role, require
 from webapp.errors import NotAllowed, NotFound, Refusal
 
@@ -143,6 +145,7 @@ def first_admin(request: HttpRequest, token: str) -> HttpResponse:
 
 @method_decorator(never_cache, "dispatch")
 class PasswordChange(views.PasswordChangeView):
+    request: PageRequest
     template_name = "accounts/password_change.html"
     success_url = reverse_lazy("account")
 
@@ -168,7 +171,7 @@ class PasswordForgotten(views.PasswordResetView):
     subject_template_name = "accounts/password_subject.txt"
     success_url = reverse_lazy("login")
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         if not settings.EMAIL_URL:
             raise Http404
         return super().dispatch(request, *args, **kwargs)
@@ -206,7 +209,7 @@ def _end_sessions(account: Account, *, but: str = "", only: int | None = None) -
 
 @never_cache
 @login_required
-def account(request: HttpRequest) -> HttpResponse:
+def account(request: PageRequest) -> HttpResponse:
     """One's own account: API tokens and sessions."""
     mine: Account = request.user
     if request.method == "POST":
@@ -256,7 +259,7 @@ def account(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @login_required
-def people_page(request: HttpRequest) -> HttpResponse:
+def people_page(request: PageRequest) -> HttpResponse:
     """All accounts, for admins: create, change role, switch off, hand out a link for the password."""
     require(request.user, Role.ADMIN)
     post = request.POST
@@ -308,7 +311,7 @@ def people_page(request: HttpRequest) -> HttpResponse:
 
 @never_cache
 @login_required
-def audit_page(request: HttpRequest) -> HttpResponse:
+def audit_page(request: PageRequest) -> HttpResponse:
     """Who did what, newest first, for admins."""
     require(request.user, Role.ADMIN)
     book = AuditEntry.objects.select_related("actor")

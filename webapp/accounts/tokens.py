@@ -126,7 +126,7 @@ class MayAnnotate(BasePermission):
         return bool(request.user and request.user.is_authenticated) and _scope_allows(request, "annotate")
 
 
-class BearerScheme(OpenApiAuthenticationExtension):
+class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "webapp.accounts.tokens.TokenAuthentication"
     name = "bearer"
 
@@ -134,7 +134,7 @@ class BearerScheme(OpenApiAuthenticationExtension):
         return {"type": "http", "scheme": "bearer"}
 
 
-class CookieScheme(OpenApiAuthenticationExtension):
+class CookieScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "webapp.accounts.tokens.SessionAuthentication"
     name = "session"
 

@@ -9,9 +9,9 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema
 from rest_framework import mixins, serializers, viewsets
 from rest_framework.decorators import action
-from rest_framework.request import Request
 from rest_framework.response import Response
 
+from webapp.accounts.requests import ApiRequest
 from webapp.accounts.roles import STAFF, Role
 from webapp.accounts.tokens import ScopeByMethod
 from webapp.jobs import run
@@ -61,13 +61,13 @@ class Jobs(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericVie
 
     @extend_schema(request=None, responses=JobShape)
     @action(detail=True, methods=["post"])
-    def cancel(self, request: Request, id: UUID) -> Response:
+    def cancel(self, request: ApiRequest, id: UUID) -> Response:
         """Ask the job to stop."""
         return Response(JobShape(run.cancel(request.user, self.get_object())).data)
 
     @extend_schema(request=None, responses=JobShape)
     @action(detail=True, methods=["post"])
-    def retry(self, request: Request, id: UUID) -> Response:
+    def retry(self, request: ApiRequest, id: UUID) -> Response:
         """Continue a failed or cancelled job from its checkpoint."""
         return Response(JobShape(run.retry(request.user, self.get_object())).data)
 

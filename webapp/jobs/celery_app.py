@@ -42,4 +42,4 @@ def _refuse_another_folder(**_: object) -> None:
     finally:  # the pool's processes are forked after this: they must inherit no connection and no pool
         connection.close()
         if connection.vendor == "postgresql":
-            connection.close_pool()
+            connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's

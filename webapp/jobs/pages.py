@@ -7,9 +7,10 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.paginator import Paginator
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
+from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import READERS, require
 from webapp.errors import Refusal
 from webapp.jobs import leftovers, run
@@ -17,14 +18,14 @@ from webapp.jobs.api import visible_to
 
 
 @login_required
-def job_list(request: HttpRequest) -> HttpResponse:
+def job_list(request: PageRequest) -> HttpResponse:
     require(request.user, *READERS)
     jobs = visible_to(request.user).select_related("created_by")
     return render(request, "jobs/list.html", {"page": Paginator(jobs, 30).get_page(request.GET.get("page"))})
 
 
 @login_required
-def job_page(request: HttpRequest, identity: UUID) -> HttpResponse:
+def job_page(request: PageRequest, identity: UUID) -> HttpResponse:
     require(request.user, *READERS)
     job = get_object_or_404(visible_to(request.user), uuid=identity)
     if request.method == "POST":

@@ -36,7 +36,7 @@ class Command(BaseCommand):
             raise CommandError("release: nobody in it has known depths, so there is nothing to compare with")
         p, second = poses.p_second[known], gap[known] > 0
         table = measures.reliability(p, second, bins=10)
-        data = {
+        data: dict[str, Any] = {
             "labels": int(known.sum()),
             "accuracy": measures.accuracy(p, second),
             "ece": measures.ece(p, second),

@@ -93,7 +93,7 @@ class Command(BaseCommand):
 
         twins = [(skeleton.index(a), skeleton.index(b)) for a, b in skeleton.twins]
         there = np.flatnonzero(cut.there.ravel())
-        pictures = cut.pictures.reshape(-1, *cut.pictures.shape[2:])[there].astype(np.float32) / 255
+        pictures = cut.pictures.reshape(-1, *cut.pictures.shape[2:])[there].astype(np.float32) / np.float32(255)
         points = cut.points.reshape(-1, *cut.points.shape[2:])[there]
         mask = cut.selected.reshape(-1, cut.selected.shape[-1])[there]
         self.stdout.write(f"{len(there)} pictures, {int(mask.sum())} selected joints")
@@ -132,7 +132,8 @@ class _Cut:
         """Cut each frame in each view where the harvest found somebody; boxes as the harvester's own."""
         from training.heatmaps import files
 
-        cut = cls(*result.seen.shape, size)
+        frames, views, joints = result.seen.shape
+        cut = cls(frames, views, joints, size)
         known = np.asarray(result.outcome) == 0
         for v, camera in enumerate(cameras):
             place = camera.project(np.asarray(result.position))

@@ -160,7 +160,7 @@ def _fork_web(arguments: list[str]) -> BaseProcess:
     """gunicorn as a fork of this process, which has imported Django already."""
     connection.close()
     if connection.vendor == "postgresql":
-        connection.close_pool()
+        connection.close_pool()  # type: ignore[attr-defined]  # PostgreSQL's
     process = multiprocessing.get_context("fork").Process(target=_web, args=(arguments,))
     process.start()
     return process
@@ -192,13 +192,13 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _stop(running: dict[str, Process]) -> None:
     for process in running.values():
-        if _ended(process) is None:
+        if process.pid is not None and _ended(process) is None:
             os.killpg(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + 8
     while time.monotonic() < deadline and any(_ended(p) is None for p in running.values()):
         time.sleep(0.05)
     for process in running.values():
-        if _ended(process) is None:
+        if process.pid is not None and _ended(process) is None:
             os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -70,6 +70,7 @@ def follow(run: Run, out: OutputWrapper) -> None:
         time.sleep(0.5)
     if job.state != "done":
         raise CommandError(f"{job.state}: {(job.error or {}).get('detail', '')}")
+    result = job.result or {}
     out.write(f"run {run.uuid}")
-    out.write(f"model {job.result['model']}")
-    out.write(json.dumps(job.result["metrics"], indent=1))
+    out.write(f"model {result['model']}")
+    out.write(json.dumps(result["metrics"], indent=1))

@@ -3,18 +3,19 @@
 A pytest plugin, loaded before anything of ours is imported: `pyproject.toml` names it.
 """
 
+from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "labeling.crowd.measures",
-    "labeling.crowd.selection",
-    "labeling.crowd.votes",
-    "training.harvest.arrays",
-    "training.harvest.selection",
-    "training.multiview.triangulation",
-    "training.poses.cameras",
-    "training.poses.human36m",
-    "training.poses.metrics",
-    "training.poses.rotations",
+    "labeling.crowd",
+    "labeling.releasing.reading",
+    "training.harvest",
+    "training.heatmaps",
+    "training.lifter",
+    "training.multiview",
+    "training.poses",
+    "training.simulation",
+    "training.video",
 )
-install_import_hook(list(CHECKED), "beartype.beartype")
+checked = beartype(conf=BeartypeConf(is_pep484_tower=True))  # an int is a float, as for mypy
+install_import_hook(list(CHECKED), "tests.shapes.checked")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Called with what is done, of how much, and of what. It may raise to stop the work (`webapp.jobs.run.Cancelled`)."""
 

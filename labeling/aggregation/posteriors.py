@@ -113,7 +113,7 @@ def prepare(campaign: Campaign, control: set[int], between: Callable[[], None] =
         some = people[start : start + AT_ONCE]
         apart = np.array([pk not in control for pk in some.tolist()])
         before = expected(campaign, some).pictures(known=apart)
-        state = depth.fit(before, votes, LIVE, crowd=crowd_of(campaign), belief=np.zeros((0, 0)))
+        state = depth.fit(before, votes, LIVE, crowd=crowd_of(campaign), belief=np.zeros((0, len(depth.KINDS))))
         first, last = np.searchsorted(pairs[:, 0], some[0]), np.searchsorted(pairs[:, 0], some[-1], side="right")
         risk, gain = _worth(state, some, pairs[first:last])
         created = [

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
@@ -43,7 +44,7 @@ def _authored() -> tuple[tuple[str, ...], Array]:
 
 
 @lru_cache(maxsize=64)
-def covariance(skeleton: Skeleton) -> Array:
+def covariance(skeleton: Skeleton) -> Float[np.ndarray, "J J"]:
     """Covariance of depths (mm^2), J x J in the skeleton's order, about the person's mean depth. Read-only: it is shared."""
     matrix = _covariance(skeleton)
     matrix.setflags(write=False)
@@ -64,7 +65,7 @@ def _covariance(skeleton: Skeleton) -> Array:
     return np.asarray(mixed @ known @ mixed.T + np.diag(apart))
 
 
-def walk(skeleton: Skeleton) -> Array:
+def walk(skeleton: Skeleton) -> Float[np.ndarray, "J J"]:
     """Covariance of a walk along the bones from the root, each step of sd STEP times BONE_MM."""
     joints = len(skeleton.keypoints)
     steps = np.zeros((joints, joints - 1))

@@ -28,6 +28,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from labeling.crowd.config import DepthConfig
@@ -102,10 +103,10 @@ class Pictures:
     """I pictures of one person each. `mean` I x J and `covariance` J x J or I x J x J of the depths before any vote (mm);
     `gold` I, True where `mean` is the known truth; `height` I x J (mm, up is positive), if slant shall be learned."""
 
-    mean: Array
-    covariance: Array
-    gold: NDArray[np.bool_]
-    height: Array | None = None
+    mean: Float[np.ndarray, "I J"]
+    covariance: Float[np.ndarray, "..."]  # their shapes are checked below, for users, too
+    gold: Bool[np.ndarray, "..."]
+    height: Float[np.ndarray, "I J"] | None = None
 
     def __post_init__(self) -> None:
         i, j = self.mean.shape
@@ -116,7 +117,7 @@ class Pictures:
         if not (np.isfinite(self.mean).all() and np.isfinite(self.covariance).all()):
             raise BadPictures("mean or covariance is not finite")
 
-    def sigma(self, which: Index) -> Array:
+    def sigma(self, which: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n J J"]:
         """Prior covariance of some pictures, n x J x J; next to nothing where the truth is known."""
         j = self.mean.shape[1]
         one = self.covariance.ndim == 2
@@ -129,13 +130,13 @@ class PairVotes:
     """N votes: annotator `annotator` compared joints `first` and `second` of `picture`; `second_closer`; `shown` as in
     `votes.Votes`, or CONDITIONS where unknown."""
 
-    picture: Index
-    first: Index
-    second: Index
-    annotator: Index
-    second_closer: NDArray[np.bool_]
+    picture: Int[np.ndarray, " N"]
+    first: Int[np.ndarray, " N"]
+    second: Int[np.ndarray, " N"]
+    annotator: Int[np.ndarray, " N"]
+    second_closer: Bool[np.ndarray, " N"]
     annotators: int
-    presentation: Index | None = None
+    presentation: Int[np.ndarray, " N"] | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(a) for a in (self.picture, self.first, self.second, self.annotator, self.second_closer)}
@@ -148,7 +149,7 @@ class PairVotes:
         return len(self.picture)
 
     @property
-    def looks(self) -> Index:
+    def looks(self) -> Int[np.ndarray, " N"]:
         return np.full(len(self), CONDITIONS) if self.presentation is None else self.presentation
 
 
@@ -156,7 +157,7 @@ class PairVotes:
 class Crowd:
     """What is known of the annotators: `shares` of the kinds, misperception `shared_mm`, `slant`."""
 
-    shares: Array = field(default_factory=PRIOR.copy)
+    shares: Float[np.ndarray, " K"] = field(default_factory=PRIOR.copy)
     shared_mm: float = 60.0
     slant: float = 0.0
 
@@ -167,31 +168,33 @@ class DepthPosteriors:
     `belief` annotators x kinds; `expected` N, P(this vote | all other votes); `precision`, `pull` N, the votes' factors;
     `message` N x kinds, P(vote | kind), what each vote says of its annotator."""
 
-    mean: Array
-    covariance: Array
-    perceived_mean: Array
-    perceived_covariance: Array
-    belief: Array
+    mean: Float[np.ndarray, "I J"]
+    covariance: Float[np.ndarray, "I J J"]
+    perceived_mean: Float[np.ndarray, "I J"]
+    perceived_covariance: Float[np.ndarray, "I J J"]
+    belief: Float[np.ndarray, "A K"]
     crowd: Crowd
-    expected: Array
-    precision: Array
-    pull: Array
-    message: NDArray[np.float32]
+    expected: Float[np.ndarray, " N"]
+    precision: Float[np.ndarray, " M"]
+    pull: Float[np.ndarray, " M"]
+    message: Float[np.ndarray, "M K"]
     rounds: int
 
-    def p_second(self, picture: Index, first: Index, second: Index) -> Array:
+    def p_second(
+        self, picture: Int[np.ndarray, "..."], first: Int[np.ndarray, "..."], second: Int[np.ndarray, "..."]
+    ) -> Float[np.ndarray, "..."]:
         """P(second joint is closer), of any pairs."""
         gap, variance = difference(self.mean, self.covariance, picture, first, second)
         return np.asarray(cdf(gap / np.sqrt(variance)))
 
 
-def noise_of(belief: Array) -> float:
+def noise_of(belief: Float[np.ndarray, " K"]) -> float:
     """The noise (mm) of one annotator who would answer close calls as this mixture of kinds does."""
     slope = float((belief[_SEES] * _SIGN / _SIGMA).sum() / belief.sum())
     return 1 / max(slope, 1 / MOST_NOISE_MM)
 
 
-def skill_of(belief: Array, gap_mm: float = 200.0) -> Array:
+def skill_of(belief: Float[np.ndarray, "A K"], gap_mm: float = 200.0) -> Float[np.ndarray, " A"]:
     """P(right) of each annotator (annotators x kinds) on a pair this far apart: 20 cm, beyond which people are right nine times
     of ten (Ronchi et al. 2018, Fig. 2a)."""
     right = np.full(len(KINDS), 0.5)
@@ -199,7 +202,13 @@ def skill_of(belief: Array, gap_mm: float = 200.0) -> Array:
     return np.asarray(belief @ right)
 
 
-def difference(mean: Array, covariance: Array, picture: Index, first: Index, second: Index) -> tuple[Array, Array]:
+def difference(
+    mean: Float[np.ndarray, "I J"],
+    covariance: Float[np.ndarray, "I J J"],
+    picture: Int[np.ndarray, "..."],
+    first: Int[np.ndarray, "..."],
+    second: Int[np.ndarray, "..."],
+) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
     """Mean and variance of depth(first) - depth(second): positive means that the second is closer."""
     variance = (
         covariance[picture, first, first] + covariance[picture, second, second] - 2 * covariance[picture, first, second]
@@ -213,7 +222,7 @@ def fit(
     config: DepthConfig,
     *,
     crowd: Crowd | None = None,
-    belief: Array | None = None,
+    belief: Float[np.ndarray, "A K"] | None = None,
     previous: DepthPosteriors | None = None,
     progress: Progress = silent,
     keep: bool = True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -13,14 +14,14 @@ _GIVEN = (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
 _A = tuple(a / sum(_GIVEN) for a in _GIVEN)
 
 
-def both(u: Array) -> tuple[Array, Array]:
+def both(u: Float[np.ndarray, "*S"]) -> tuple[Float[np.ndarray, " *S"], Float[np.ndarray, " *S"]]:
     """Distribution function and density at u."""
     x = np.abs(u) * np.sqrt(0.5)
     bell = np.exp(-x * x)
     t = 1 / (1 + _P * x)
     tail = 0.5 * bell * t * (_A[0] + t * (_A[1] + t * (_A[2] + t * (_A[3] + t * _A[4]))))
-    return np.where(u > 0, 1 - tail, tail), bell * (1 / np.sqrt(2 * np.pi))
+    return np.where(u > 0, 1 - tail, tail), np.asarray(bell * (1 / np.sqrt(2 * np.pi)))
 
 
-def cdf(u: Array) -> Array:
+def cdf(u: float | Float[np.ndarray, "*S"]) -> Float[np.ndarray, "..."]:
     return both(np.asarray(u))[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.crowd import depth, selection
@@ -23,8 +24,8 @@ CONFIG = DepthConfig(rounds=6, tolerance=0.02)
 class Outlook:
     """Mean risk of all pairs of a person and share of pairs surer than 0.9, after 0, 1, 2, ... votes on it."""
 
-    risk: Array
-    sure: Array
+    risk: Float[np.ndarray, " V"]
+    sure: Float[np.ndarray, " V"]
 
     def votes_for(self, risk: float) -> int | None:
         """Fewest votes per person after which the mean risk is low enough; None if it is not within the votes tried."""
@@ -32,7 +33,9 @@ class Outlook:
         return int(reached[0]) if len(reached) else None
 
 
-def adaptive(covariance: Array, crowd: depth.Crowd, votes: int, *, seed: int = 0, people: int = PEOPLE) -> Outlook:
+def adaptive(
+    covariance: Float[np.ndarray, "J J"], crowd: depth.Crowd, votes: int, *, seed: int = 0, people: int = PEOPLE
+) -> Outlook:
     """The outlook of an adaptive campaign. `covariance` J x J of depths (mm^2) about their expectation."""
     rng = np.random.default_rng(seed)
     joints = len(covariance)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from labeling.aggregation.snapshot import standing_votes
 from labeling.crowd import measures
 from labeling.crowd.votes import Votes
-from labeling.models import AggregationRun, Campaign, DepthPosterior, Label, Person
+from labeling.models import AggregationRun, Campaign, DepthPosterior, Label, Pair, Person
 from labeling.models.answer import SAME, SECOND
 from labeling.quality.report import Array
 from labeling.quality.suspicion import ENOUGH
@@ -20,7 +20,7 @@ from labeling.quality.suspicion import ENOUGH
 MOST, MOST_PEOPLE = 8000, 1000  # labels or votes, and people, with known truth that plots are drawn from
 
 
-def _true_gaps(rows: list[tuple[int, int, int]]) -> Array:
+def _true_gaps(rows: list[tuple[int, ...]]) -> Array:
     """z_first - z_second (mm) of (person, first, second); NaN where the truth is not known."""
     people = {person for person, *_ in rows}
     truth: dict[int, Any] = {}
@@ -101,19 +101,17 @@ class Answers:
 
 def answers(campaign: Campaign) -> Answers:
     has_truth = Person.objects.filter(image__dataset=campaign.dataset_id, truth_mm__isnull=False).exists()
-    rows = list(
-        standing_votes(campaign)
-        .exclude(closer=SAME)
-        .order_by("-pk")
-        .values_list("pair__first_person_id", "pair__first", "pair__second", "pair_id", "participation_id", "closer")[
-            :MOST
-        ]
-    )
+    votes = standing_votes(campaign).exclude(closer=SAME).order_by("-pk")
+    rows = list(votes.values_list("pair_id", "participation_id", "closer")[:MOST])
+    # Pairs by their keys: in a join, a planner reads the pairs of every campaign.
+    asked = {pair for pair, *_ in rows if has_truth}
+    pairs = Pair.objects.filter(pk__in=asked).values_list("pk", "first_person_id", "first", "second")
+    about = {pk: place for pk, *place in pairs}
     return Answers(
-        np.array([row[3] for row in rows], dtype=np.int64),
-        np.array([row[4] for row in rows], dtype=np.int64),
-        np.array([row[5] == SECOND for row in rows], dtype=bool),
-        _true_gaps([row[:3] for row in rows]) if has_truth else np.full(len(rows), np.nan),
+        np.array([row[0] for row in rows], dtype=np.int64),
+        np.array([row[1] for row in rows], dtype=np.int64),
+        np.array([row[2] == SECOND for row in rows], dtype=bool),
+        _true_gaps([tuple(about[row[0]]) for row in rows]) if has_truth else np.full(len(rows), np.nan),
     )
 
 

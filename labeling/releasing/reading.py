@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Int, Shaped
 
 from labeling import skeletons
 from labeling.skeletons import Skeleton
@@ -30,25 +30,25 @@ class Poses:
 
     skeleton: Skeleton
     names: list[str]
-    split: NDArray[np.str_]
-    keypoints_px: NDArray[np.float64]
-    state: NDArray[np.int8]
-    pose: NDArray[np.int64]
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
-    p_second: NDArray[np.float64]
-    truth_mm: NDArray[np.float64]
-    action: NDArray[np.str_] | None = None
-    focal_px: NDArray[np.float64] | None = None
-    principal_px: NDArray[np.float64] | None = None
+    split: Shaped[np.ndarray, " N"]
+    keypoints_px: Float[np.ndarray, "N J 2"]
+    state: Int[np.ndarray, "N J"]
+    pose: Int[np.ndarray, " P"]
+    first: Int[np.ndarray, " P"]
+    second: Int[np.ndarray, " P"]
+    p_second: Float[np.ndarray, " P"]
+    truth_mm: Float[np.ndarray, "N J 3"]
+    action: Shaped[np.ndarray, " N"] | None = None
+    focal_px: Float[np.ndarray, "N 2"] | None = None
+    principal_px: Float[np.ndarray, "N 2"] | None = None
 
 
 def unlabelled(
     skeleton: Skeleton,
     names: list[str],
-    keypoints_px: NDArray[np.float64],
-    focal_px: NDArray[np.float64] | None = None,
-    principal_px: NDArray[np.float64] | None = None,
+    keypoints_px: Float[np.ndarray, "N J 2"],
+    focal_px: Float[np.ndarray, "N 2"] | None = None,
+    principal_px: Float[np.ndarray, "N 2"] | None = None,
 ) -> Poses:
     """People to predict: keypoints N x J x 2, NaN where absent; focal length and principal point N x 2, NaN where unknown."""
     there = np.asarray(np.isfinite(keypoints_px).all(axis=-1))

@@ -15,7 +15,6 @@ from labeling.releasing.reading import Poses
 from labeling.skeletons import BUILT_IN, H36M_17, LSP_14
 from training.lifter import bones, data, evaluate, export, foreshortening, losses, network, objectives
 from training.lifter import fit as fitting
-from training.lifter import predict as predicting
 from training.lifter.batches import Batches
 from training.lifter.config import PAPER, LifterConfig
 from training.lifter.network import tree_path
@@ -420,10 +419,6 @@ def test_mirroring_keeps_the_order_and_swaps_the_names() -> None:
     assert order[LSP_14.index("left_knee")] == LSP_14.index("right_knee")
     assert order[LSP_14.index("neck")] == LSP_14.index("neck")
     assert (order[order] == np.arange(14)).all()
-
-
-def test_numpy_and_torch_know_the_same_usual_scale() -> None:
-    assert predicting.USUAL_SCALE == network.USUAL_SCALE
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import IO
 
 
-def unpacked_bytes(file: Path | IO[bytes]) -> int:
+def unpacked_bytes(file: Path | IO[bytes] | BytesIO) -> int:
     """Raises zipfile.BadZipFile for what is no archive."""
     with zipfile.ZipFile(file) as archive:
         return sum(info.file_size for info in archive.infolist())
 
 
-def bounded(file: Path | IO[bytes], most: int) -> None:
+def bounded(file: Path | IO[bytes] | BytesIO, most: int) -> None:
     """Raises ValueError for an archive that unpacks to more than `most` bytes."""
     size = unpacked_bytes(file)
     if size > most:

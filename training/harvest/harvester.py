@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -68,6 +68,7 @@ class Harvested:
     lengths_mm: Sequence[float] | None = None
 
 
+@runtime_checkable
 class Harvester(Protocol):
     """Writes its arrays into `target`; called again with the same input it goes on where it was. Raises InputError."""
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError, safe_open
@@ -60,13 +61,13 @@ def load(path: Path, keypoints: tuple[str, ...]) -> tuple[HeatmapNetwork, int]:
     return network, size
 
 
-def to_square(box: Array, size: int) -> Array:
+def to_square(box: Float[np.ndarray, "... 4"], size: int) -> Float[np.ndarray, "... 4"]:
     """`to_map` (scale x, y, offset x, y) from px of the frame to px of a size x size picture of box (left, top, width, height px)."""
     scale = (size - 1) / box[2:]
     return np.concatenate([scale, -scale * box[:2]])
 
 
-def cut_out(frame: Image.Image, to_map: Array, size: int) -> Floats:
+def cut_out(frame: Image.Image, to_map: Float[np.ndarray, " 4"], size: int) -> Float[np.ndarray, "3 S S"]:
     """3 x size x size in 0..1; what lies outside of the frame is black. Pixel centres are at whole numbers on both sides."""
     reduce = max(int(min(1 / to_map[0], 1 / to_map[1])), 1)  # else fine detail aliases
     smaller = frame.convert("RGB").reduce(reduce) if reduce > 1 else frame.convert("RGB")
@@ -79,7 +80,9 @@ def cut_out(frame: Image.Image, to_map: Array, size: int) -> Floats:
     return np.asarray(np.asarray(cut, dtype=np.float32).transpose(2, 0, 1) / 255.0)
 
 
-def write_heatmaps(heat: Floats, to_map: Array, best: Floats, path: Path) -> None:
+def write_heatmaps(
+    heat: Float[np.ndarray, "F V J h w"], to_map: Float[np.ndarray, "F V 4"], best: Float[np.ndarray, " J"], path: Path
+) -> None:
     """Heatmaps F x V x J x h x w as the harvester reads them; `best` J counts as 1, `to_map` F x V x 4 is of the pictures they were made of."""
     scaled = np.clip(heat / np.maximum(best, 1e-3)[None, None, :, None, None], 0, 1)
     cells = (to_map + [0, 0, 0.5, 0.5]) / STRIDE - [0, 0, 0.5, 0.5]

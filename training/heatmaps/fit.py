@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,9 +25,9 @@ Floats = NDArray[np.float32]
 
 def fit(
     network: HeatmapNetwork,
-    pictures: Floats,
-    keypoints: Array,
-    selected: NDArray[np.bool_],
+    pictures: Float[np.ndarray, "N 3 H W"],
+    keypoints: Float[np.ndarray, "N J 2"],
+    selected: Bool[np.ndarray, "N J"],
     twins: list[tuple[int, int]],
     config: HeatmapConfig,
     *,
@@ -62,7 +63,7 @@ def fit(
     return losses
 
 
-def gaussians(points: Tensor, size: Any, sigma: float) -> Tensor:
+def gaussians(points: Float[Tensor, "N J 2"], size: Any, sigma: float) -> Float[Tensor, "N J H W"]:
     """Targets N x J x H x W with peaks of 1 at points N x J x 2."""
     x = torch.arange(size[1], device=points.device) - points[..., 0, None]
     y = torch.arange(size[0], device=points.device) - points[..., 1, None]
@@ -98,7 +99,9 @@ def _varied(
 
 
 @torch.no_grad()
-def predict(network: HeatmapNetwork, pictures: Floats, batch: int = 64) -> Floats:
+def predict(
+    network: HeatmapNetwork, pictures: Float[np.ndarray, "N 3 H W"], batch: int = 64
+) -> Float[np.ndarray, "N J h w"]:
     """Heatmaps N x J x H/2 x W/2, clipped to 0..1."""
     device = next(network.parameters()).device
     network.eval()

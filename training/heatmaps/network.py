@@ -7,6 +7,7 @@ Source of the idea, not of the layers: the hourglass of Newell et al. 2016; this
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 STRIDE = 2
@@ -43,7 +44,7 @@ class HeatmapNetwork(nn.Module):
         self.head = nn.Conv2d(a, joints, 1)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, pictures: Float[Tensor, "N 3 H W"]) -> Float[Tensor, "N J h w"]:
         """N x 3 x H x W -> N x J x H/2 x W/2."""
         half = self.to_half(pictures - 0.5)
         quarter = self.to_quarter(half)
@@ -56,6 +57,6 @@ class HeatmapNetwork(nn.Module):
         return heat
 
 
-def to_cells(points: Tensor) -> Tensor:
+def to_cells(points: Float[Tensor, "... 2"]) -> Float[Tensor, "... 2"]:
     """Pixels of the picture -> cells of its heatmaps (centres at whole numbers in both)."""
     return (points + 0.5) / STRIDE - 0.5

@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int, Num
 from torch import Tensor
 
 
-def turns(chance: Tensor, most_deg: float) -> tuple[Tensor, Tensor]:
+def turns(chance: Float[Tensor, " B"], most_deg: float) -> tuple[Float[Tensor, "B 2 2"], Float[Tensor, "B 3 3"]]:
     """Rotations in the picture, B x 2 x 2 and B x 3 x 3, that act from the right; `chance` B in 0..1 is the angle within +-most_deg."""
     angle = (chance * 2 - 1) * math.radians(most_deg)
     c, s, zero = torch.cos(angle), torch.sin(angle), torch.zeros_like(angle)
@@ -24,23 +25,23 @@ def turns(chance: Tensor, most_deg: float) -> tuple[Tensor, Tensor]:
 class Mirror:
     """Left and right exchanged for the poses that are `flipped` (B): names change, x changes its sign. `twins` J: the other side's joint."""
 
-    flipped: Tensor
-    twins: Tensor
+    flipped: Bool[Tensor, " B"]
+    twins: Int[Tensor, " J"]
 
-    def points(self, values: Tensor) -> Tensor:
+    def points(self, values: Float[Tensor, "B J D"]) -> Float[Tensor, "B J D"]:
         """B x J x 2 or B x J x 3, x first."""
         sign = torch.tensor([-1.0, 1.0, 1.0], device=values.device)[: values.shape[-1]]
         return torch.where(self.flipped[:, None, None], values[:, self.twins] * sign, values)
 
-    def joints(self, values: Tensor) -> Tensor:
+    def joints(self, values: Num[Tensor, "B J"]) -> Num[Tensor, "B J"]:
         """B x J."""
         return torch.where(self.flipped[:, None], values[:, self.twins], values)
 
-    def rotation(self, values: Tensor) -> Tensor:
+    def rotation(self, values: Float[Tensor, "B 3 3"]) -> Float[Tensor, "B 3 3"]:
         """B x 3 x 3 that take mirrored points back to where they were."""
         sign = torch.tensor([-1.0, 1.0, 1.0], device=values.device)
         return torch.where(self.flipped[:, None, None], values * sign, values)
 
-    def names(self, joint: Tensor, row: Tensor) -> Tensor:
+    def names(self, joint: Int[Tensor, " N"], row: Int[Tensor, " N"]) -> Int[Tensor, " N"]:
         """N joints (indices) of the poses `row` N."""
         return torch.where(self.flipped[row], self.twins[joint], joint)

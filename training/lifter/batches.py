@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from labeling.releasing.reading import Poses
@@ -22,17 +23,17 @@ class Batch:
     `truth` B x J x 3 (mm, root at 0, in the points' frame) and `lengths` B x T only where asked for.
     """
 
-    x: Tensor
-    points: Tensor
-    present: Tensor
-    inverse_focal: Tensor
-    to_camera: Tensor
-    row: Tensor
-    first: Tensor
-    second: Tensor
-    p_second: Tensor
-    truth: Tensor | None
-    lengths: Tensor | None
+    x: Float[Tensor, "B D"]
+    points: Float[Tensor, "B J 2"]
+    present: Float[Tensor, "B J"]
+    inverse_focal: Float[Tensor, " B"]
+    to_camera: Float[Tensor, "B 3 3"]
+    row: Int[Tensor, " P"]
+    first: Int[Tensor, " P"]
+    second: Int[Tensor, " P"]
+    p_second: Float[Tensor, " P"]
+    truth: Float[Tensor, "B J 3"] | None
+    lengths: Float[Tensor, "B T"] | None
 
 
 class Batches:
@@ -77,7 +78,7 @@ class Batches:
     def __len__(self) -> int:
         return len(self.points)
 
-    def draw(self, everybody: Tensor, generator: torch.Generator, share: tuple[int, int] = (0, 1)) -> Batch:
+    def draw(self, everybody: Int[Tensor, " N"], generator: torch.Generator, share: tuple[int, int] = (0, 1)) -> Batch:
         """The people (indices), as copies, with their pairs; of them every n-th from the k-th, `share` being (k, n).
 
         Random numbers are drawn for everybody, so that all shares together are the batch of one process.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses
@@ -85,7 +86,7 @@ def compared(skeleton: Skeleton) -> list[tuple[int, int]]:
     return [(i, j) for key, i, j in keys if key in _LENGTHS and key not in _MASKED]
 
 
-def assumed_mm(poses: Poses, bones: list[tuple[int, int]], *, generic: bool) -> NDArray[np.float64]:
+def assumed_mm(poses: Poses, bones: list[tuple[int, int]], *, generic: bool) -> Float[np.ndarray, " T"]:
     """Lengths of bones (index pairs; mm) of a typical adult, or of the authors' `generic` skeleton.
 
     A bone that the table lacks is as long as its 95th percentile in the picture, at the scale that the known bones have
@@ -104,7 +105,7 @@ def assumed_mm(poses: Poses, bones: list[tuple[int, int]], *, generic: bool) -> 
     return np.where(np.isfinite(known), known, np.nan_to_num(wide * ratio, nan=200.0))
 
 
-def true_mm(poses: Poses, bones: list[tuple[int, int]]) -> NDArray[np.float64]:
+def true_mm(poses: Poses, bones: list[tuple[int, int]]) -> Float[np.ndarray, "N T"]:
     """True lengths N x bones (mm); NaN where truth is unknown."""
     first, second = np.array(bones).T
     return np.asarray(np.linalg.norm(poses.truth_mm[:, second] - poses.truth_mm[:, first], axis=-1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses
@@ -24,23 +25,23 @@ class LifterInput:
     N x 3 x 3 takes the frame of the points (root on the optical axis where the camera is known) to the camera frame.
     """
 
-    points: Array
-    present: Array
-    size: NDArray[np.float64]
-    inverse_focal: Array
-    to_camera: Array
+    points: Float[np.ndarray, "N J 2"]
+    present: Float[np.ndarray, "N J"]
+    size: Float[np.ndarray, " N"]
+    inverse_focal: Float[np.ndarray, " N"]
+    to_camera: Float[np.ndarray, "N 3 3"]
 
 
 @dataclass(frozen=True)
 class InputStatistics:
     """What training poses look like: mean and std (2J) around the root; mean and covariance around the middle."""
 
-    mean: Array
-    std: Array
-    middle_mean: Array
-    middle_cov: Array
+    mean: Float[np.ndarray, " D"]
+    std: Float[np.ndarray, " D"]
+    middle_mean: Float[np.ndarray, " M"]
+    middle_cov: Float[np.ndarray, "M M"]
 
-    def standardise(self, flat: Array) -> Array:
+    def standardise(self, flat: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N D"]:
         """N x 2J; coordinates that never vary (the root) become 0."""
         return np.where(self.std > 1e-6, (flat - self.mean) / np.maximum(self.std, 1e-6), 0.0).astype(np.float32)
 
@@ -130,7 +131,7 @@ def _completed(
     return out.reshape(around.shape)
 
 
-def twin_order(poses: Poses) -> NDArray[np.int64]:
+def twin_order(poses: Poses) -> Int[np.ndarray, " J"]:
     """The order of joints after left and right are swapped."""
     order = np.arange(len(poses.skeleton.keypoints))
     for left, right in poses.skeleton.twins:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses
@@ -16,7 +17,7 @@ BINS = 15  # the last one holds all that is worse
 SHOWN = 12
 
 
-def order_errors(predicted: NDArray[np.floating], poses: Poses) -> dict[str, float]:
+def order_errors(predicted: Float[np.ndarray, "N J 3"], poses: Poses) -> dict[str, float]:
     """Relative-label error (share of wrongly ordered pairs) against the labels and, where known, the true order.
 
     predicted N x J x 3 (z larger = farther). `label_error`: over the release's labelled pairs, ties (prob = 0.5) left
@@ -47,7 +48,7 @@ def _orders(
     return ok & (says != (gap > 0)), ok, gap
 
 
-def error_by_gap(predicted: NDArray[np.floating], poses: Poses, edges_mm: list[float]) -> list[dict[str, float]]:
+def error_by_gap(predicted: Float[np.ndarray, "N J 3"], poses: Poses, edges_mm: list[float]) -> list[dict[str, float]]:
     """True-order error in bins of the absolute depth gap (mm)."""
     wrong, ok, gap = _orders(predicted, poses)
     size = np.where(ok, np.abs(gap), -1.0)
@@ -59,7 +60,7 @@ def error_by_gap(predicted: NDArray[np.floating], poses: Poses, edges_mm: list[f
     return bins
 
 
-def measure(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
+def measure(predicted: Float[np.ndarray, "N J 3"], poses: Poses) -> dict[str, Any]:
     """The numbers of a run: order errors and, over people with whole truth, errors in mm with bootstrap intervals."""
     measures: dict[str, Any] = dict(order_errors(predicted, poses))
     measures["held_out_people"] = len(poses.names)
@@ -86,7 +87,7 @@ def measure(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
     return measures
 
 
-def by_action(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
+def by_action(predicted: Float[np.ndarray, "N J 3"], poses: Poses) -> dict[str, Any]:
     """Errors in mm of every action, and their means over actions, as the tables of Human3.6M have them: an action counts once,
     however many frames it has. Empty where no actions or no whole truth are known."""
     whole = np.isfinite(poses.truth_mm).all(axis=(1, 2))
@@ -110,17 +111,17 @@ def by_action(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
     }
 
 
-def examples(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
+def examples(predicted: Float[np.ndarray, "N J 3"], poses: Poses) -> dict[str, Any]:
     """Evenly chosen people with their poses, and what is needed to draw them."""
     shown = np.linspace(0, len(poses.names) - 1, min(SHOWN, len(poses.names))).round().astype(int)
     return {
         "joints": list(poses.skeleton.keypoints),
         "bones": [[poses.skeleton.index(a), poses.skeleton.index(b)] for a, b in poses.skeleton.bones],
-        "examples": [_person(predicted, poses, n, None) for n in shown],
+        "examples": [_person(predicted, poses, int(n), None) for n in shown],
     }
 
 
-def details(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
+def details(predicted: Float[np.ndarray, "N J 3"], poses: Poses) -> dict[str, Any]:
     """What a run's page draws: error per joint and per action, histogram, worst and evenly chosen people with poses."""
     shown_people = examples(predicted, poses)
     wrong, ok, _ = _orders(predicted, poses)
@@ -143,7 +144,7 @@ def details(predicted: NDArray[np.floating], poses: Poses) -> dict[str, Any]:
             str(n): round(float(people[which == i].mean()), 3) for i, n in enumerate(names) if (which == i).any()
         }
     rows = np.flatnonzero(whole)
-    shown_people["worst"] = [_person(predicted, poses, rows[n], people[n]) for n in np.argsort(-people)[:SHOWN]]
+    shown_people["worst"] = [_person(predicted, poses, int(rows[n]), people[n]) for n in np.argsort(-people)[:SHOWN]]
     return shown_people
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.torch import save_file
@@ -62,7 +63,7 @@ class Fitted:
     poses: Poses
 
     @torch.no_grad()
-    def predict(self, poses: Poses) -> NDArray[np.float32]:
+    def predict(self, poses: Poses) -> Float[np.ndarray, "N J 3"]:
         """N x J x 3 in the camera frame, root at the origin; mm, or the network's units where depth is free."""
         return _predict(self.network, self.statistics, self.config, poses)
 

@@ -11,12 +11,16 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 LOW, HIGH, BINS = -3.0, 0.6, 120  # log of the seen sine
 MOMENT_NOISE, PRIOR_NOISE = 0.1, 0.07
 TOO_LONG = 0.35  # a seen log sine above this is no noise: the prior falls linearly with it
 STEEP = 20.0
+# What the network and its twin in numpy (predict) share beside the tables.
+USUAL_SCALE = 0.25  # px/mm where the scale head says 0: about what an upright adult has at the person's set size
+BATCH_NORM_EPS = 1e-5
 
 Array = NDArray[np.float32]
 
@@ -36,7 +40,7 @@ def _density(noise: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 @cache
-def tables() -> tuple[Array, Array, Array]:
+def tables() -> tuple[Float[np.ndarray, " K"], Float[np.ndarray, " K"], Float[np.ndarray, " K"]]:
     """E|cos|, E cos^2 and log density of the seen log sine, each at the middles of BINS bins from LOW to HIGH."""
     joint, cosine = _density(MOMENT_NOISE)
     total = joint.sum(1)
@@ -46,8 +50,8 @@ def tables() -> tuple[Array, Array, Array]:
     return first.astype(np.float32), second.astype(np.float32), log_density.astype(np.float32)
 
 
-def at(table: NDArray[np.floating], log_sine: NDArray[np.floating]) -> NDArray[np.floating]:
+def at(table: Float[np.ndarray, " K"], log_sine: float | Float[np.ndarray, "*S"]) -> Float[np.ndarray, "..."]:
     """Linear interpolation of one of the tables; constant beyond its ends."""
     place = np.clip((log_sine - LOW) / (HIGH - LOW) * BINS - 0.5, 0, BINS - 1 - 1e-3)
-    left = place.astype(np.int64)
-    return table[left] + (place - left) * (table[left + 1] - table[left])
+    left = np.asarray(place).astype(np.int64)
+    return np.asarray(table[left] + (place - left) * (table[left + 1] - table[left]))

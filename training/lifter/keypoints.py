@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -180,6 +180,7 @@ def _read_npz(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
             yield unlabelled(skeleton, few_names, few, part.get("focal_px"), part.get("principal_px"))
 
 
+@runtime_checkable
 class Writer(Protocol):
     """Takes poses as they come; `end` closes what was begun."""
 

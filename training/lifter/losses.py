@@ -7,6 +7,7 @@ B batch, J joints, P pairs of the whole batch, T bones. Predicted depth z: large
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -18,8 +19,14 @@ LARGEST = 85.0  # the authors' guard against overflow
 
 
 def relative(
-    depth: Tensor, row: Tensor, first: Tensor, second: Tensor, p_second: Tensor, slope: float, soft: bool = True
-) -> Tensor:
+    depth: Float[Tensor, "B J"],
+    row: Int[Tensor, " P"],
+    first: Int[Tensor, " P"],
+    second: Int[Tensor, " P"],
+    p_second: Float[Tensor, " P"],
+    slope: float,
+    soft: bool = True,
+) -> Float[Tensor, ""]:
     """How ill predicted depths (B x J) fit the labels; mean over pairs (eq. 2).
 
     D = (z_first - z_second) / mean |z_first - z_second|; the gradient flows through the mean. Hard: with r = +1 where the
@@ -39,8 +46,12 @@ def relative(
 
 
 def reprojection(
-    pose: Tensor, scale: Tensor, target: Tensor, present: Tensor, inverse_focal: Tensor | None = None
-) -> Tensor:
+    pose: Float[Tensor, "B J 3"],
+    scale: Float[Tensor, " B"],
+    target: Float[Tensor, "B J 2"],
+    present: Float[Tensor, "B J"],
+    inverse_focal: Float[Tensor, " B"] | None = None,
+) -> Float[Tensor, ""]:
     """Mean distance (px) of the projected pose to the centred 2D keypoints (eq. 4).
 
     Scaled orthographic: s (x, y). With inverse_focal (B, 1/px; 0 where unknown) perspective, the root at distance f / s:
@@ -53,12 +64,14 @@ def reprojection(
     return (distance * present).sum() / present.sum().clamp_min(1.0)
 
 
-def root(pose: Tensor, index: int) -> Tensor:
+def root(pose: Float[Tensor, "B J 3"], index: int) -> Float[Tensor, ""]:
     """Mean distance of the predicted root from the origin (eq. 3)."""
     return torch.sqrt((pose[:, index] ** 2).sum(-1) + EPS).mean()
 
 
-def skeleton(pose: Tensor, bones: Tensor, lengths: Tensor, unit: int) -> Tensor:
+def skeleton(
+    pose: Float[Tensor, "B J 3"], bones: Int[Tensor, "L 2"], lengths: Float[Tensor, "... L"], unit: int
+) -> Float[Tensor, ""]:
     """Mean difference of bone length ratios to the reference's, relative to one unit limb (eq. 6).
 
     bones L x 2; lengths L, or B x L where every person has its own.
@@ -70,12 +83,14 @@ def skeleton(pose: Tensor, bones: Tensor, lengths: Tensor, unit: int) -> Tensor:
     return torch.sqrt((ratio - lengths / lengths[..., unit : unit + 1]) ** 2 + EPS).mean()
 
 
-def supervised(pose: Tensor, truth: Tensor) -> Tensor:
+def supervised(pose: Float[Tensor, "B J 3"], truth: Float[Tensor, "B J 3"]) -> Float[Tensor, ""]:
     """Mean squared error over all coordinates (mm^2), as the authors' baseline."""
     return ((pose - truth) ** 2).mean()
 
 
-def ordering(gap: Tensor, variance: Tensor, p_second: Tensor) -> Tensor:
+def ordering(
+    gap: Float[Tensor, " P"], variance: Float[Tensor, " P"], p_second: Float[Tensor, " P"]
+) -> Float[Tensor, ""]:
     """Cross-entropy of the labels when depth gaps (mm; positive: second closer) are normal with this variance; mean."""
     if not len(gap):
         return gap.sum() * 0.0
@@ -83,7 +98,9 @@ def ordering(gap: Tensor, variance: Tensor, p_second: Tensor) -> Tensor:
     return -(p_second * torch.special.log_ndtr(sure) + (1 - p_second) * torch.special.log_ndtr(-sure)).mean()
 
 
-def likely_angles(log_density: Tensor, log_sine: Tensor, weight: Tensor) -> Tensor:
+def likely_angles(
+    log_density: Float[Tensor, " K"], log_sine: Float[Tensor, "B T"], weight: Float[Tensor, "B T"]
+) -> Float[Tensor, ""]:
     """Minus mean log density of seen log sines (B x T) of bones that point anywhere; weight B x T, 0 where not seen."""
     too_long = torch.relu(log_sine - foreshortening.TOO_LONG)
     likely = at(log_density, log_sine) - foreshortening.STEEP * too_long

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
@@ -16,9 +17,9 @@ from torch.distributed.nn.functional import all_reduce
 from labeling.skeletons import Skeleton
 from training.lifter import foreshortening
 from training.lifter.config import LifterConfig
+from training.lifter.foreshortening import BATCH_NORM_EPS, USUAL_SCALE
 
 OUTPUT_SCALE = 100.0
-USUAL_SCALE = 0.25  # px/mm where the scale head says 0: about what an upright adult has at the person's set size
 GAP_NOISE_MM = 300.0  # spread of labels' misjudgement at the start; learned
 UNIT_LIMB = {"right_knee", "right_ankle"}
 
@@ -74,10 +75,10 @@ class Stage(nn.Module):
 
 
 def _layer(inputs: int, outputs: int, dropout: float) -> list[nn.Module]:
-    return [nn.Linear(inputs, outputs), BatchNorm(outputs), nn.ReLU(), Dropout(dropout)]
+    return [nn.Linear(inputs, outputs), BatchNorm(outputs, eps=BATCH_NORM_EPS), nn.ReLU(), Dropout(dropout)]
 
 
-def tree_path(skeleton: Skeleton) -> NDArray[np.float32]:
+def tree_path(skeleton: Skeleton) -> Float[np.ndarray, "J T"]:
     """J x T: 1 where a bone of the tree lies between the root and the joint."""
     path = np.zeros((len(skeleton.keypoints), len(skeleton.tree)), dtype=np.float32)
     for number, (parent, child) in enumerate(skeleton.tree):
@@ -140,31 +141,38 @@ class Lifter(nn.Module):
         for name, array in arrays.items():
             self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(array)))
 
-    def features(self, x: Tensor) -> Tensor:
+    def features(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B H"]:
         return self.stages(self.enter(x))
 
-    def coordinates(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def coordinates(self, features: Float[Tensor, "B H"]) -> tuple[Float[Tensor, "B J 3"], Float[Tensor, " B"]]:
         pose = (self.pose(features).float() * self.unnorm + self.offset).view(-1, self.joints, 3)
         return pose, torch.sigmoid(self.scale(features).float()).squeeze(-1) * self.scale_range
 
-    def signs(self, features: Tensor) -> tuple[Tensor, Tensor]:
+    def signs(self, features: Float[Tensor, "B H"]) -> tuple[Float[Tensor, "B T"], Float[Tensor, " B"]]:
         return self.pose(features).float(), USUAL_SCALE * torch.exp(self.scale(features).float().squeeze(-1))
 
-    def bone_lengths(self) -> Tensor:
+    def bone_lengths(self) -> Float[Tensor, " T"]:
         """mm; learned ones keep the total length, as scale and size cannot be told apart."""
         if not self.log_ratio.requires_grad:
             return self.lengths
         longer = self.lengths * torch.exp(self.log_ratio)[self.group]
         return longer * (self.lengths.sum() / longer.sum())
 
-    def log_sines(self, points: Tensor, scale: Tensor, lengths: Tensor) -> Tensor:
+    def log_sines(
+        self, points: Float[Tensor, "B J 2"], scale: Float[Tensor, " B"], lengths: Float[Tensor, "... T"]
+    ) -> Float[Tensor, "B T"]:
         """B x T: log of each bone's length in the picture over its length in space."""
         squared = ((points[:, self.child] - points[:, self.parent]) ** 2).sum(-1)
         return 0.5 * torch.log(squared + 1e-6) - torch.log(scale)[:, None] - torch.log(lengths)
 
     def steps(
-        self, points: Tensor, signs: Tensor, scale: Tensor, lengths: Tensor, inverse_focal: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self,
+        points: Float[Tensor, "B J 2"],
+        signs: Float[Tensor, "B T"],
+        scale: Float[Tensor, " B"],
+        lengths: Float[Tensor, "... T"],
+        inverse_focal: Float[Tensor, " B"],
+    ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"], Float[Tensor, "B T"]]:
         """Expected depth step of each bone B x T (mm), its variance, and the log sines as seen.
 
         Taken twice: the second time each joint is as large as its depth after the first makes it (1 + s z / f). That
@@ -177,13 +185,21 @@ class Lifter(nn.Module):
         step = lengths * at(self.tables[0], corrected) * torch.tanh(signs)
         return step, (lengths**2 * at(self.tables[1], corrected) - step**2).clamp_min(1.0), seen
 
-    def assemble(self, points: Tensor, scale: Tensor, step: Tensor, inverse_focal: Tensor) -> Tensor:
+    def assemble(
+        self,
+        points: Float[Tensor, "B J 2"],
+        scale: Float[Tensor, " B"],
+        step: Float[Tensor, "B T"],
+        inverse_focal: Float[Tensor, " B"],
+    ) -> Float[Tensor, "B J 3"]:
         """Pose B x J x 3 (mm, root at 0): depths along the tree; x, y from the 2D, perspective where focal is known."""
         z = step @ self.path.T
         stretch = _nearness(z, scale, inverse_focal) / scale[:, None]
         return torch.cat([points * stretch[..., None], z[..., None]], -1)
 
-    def forward(self, x: Tensor, points: Tensor, inverse_focal: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "B D"], points: Float[Tensor, "B J 2"], inverse_focal: Float[Tensor, " B"]
+    ) -> Float[Tensor, "B J 3"]:
         """Pose B x J x 3 for standardised input x; points B x J x 2 and inverse_focal B as in data.LifterInput."""
         features = self.features(x)
         if self.depth == "free":
@@ -199,7 +215,7 @@ def _nearness(z: Tensor, scale: Tensor, inverse_focal: Tensor) -> Tensor:
     return (1 + z * (scale * inverse_focal)[:, None]).clamp(0.5, 2.0)
 
 
-def at(table: Tensor, log_sine: Tensor) -> Tensor:
+def at(table: Float[Tensor, " K"], log_sine: Float[Tensor, "*S"]) -> Float[Tensor, " *S"]:
     """`foreshortening.at` in torch."""
     width = (foreshortening.HIGH - foreshortening.LOW) / foreshortening.BINS
     place = ((log_sine - foreshortening.LOW) / width - 0.5).clamp(0.0, foreshortening.BINS - 1 - 1e-3)

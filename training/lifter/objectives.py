@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from training.lifter import losses
@@ -11,7 +12,7 @@ from training.lifter.config import LifterConfig
 from training.lifter.network import GAP_NOISE_MM, Lifter
 
 
-def toward_camera(network: Lifter, batch: Batch, pose: Tensor) -> Tensor:
+def toward_camera(network: Lifter, batch: Batch, pose: Float[Tensor, "B J 3"]) -> Float[Tensor, "B J"]:
     """Depth B x J along the axis by which annotators judge: the camera's, or the level one where a pitch is learned."""
     axis = batch.to_camera[:, 2]
     if network.pitch.requires_grad:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
@@ -16,10 +17,9 @@ from labeling.skeletons import Skeleton
 from training.lifter import foreshortening
 from training.lifter.config import LifterConfig
 from training.lifter.data import InputStatistics, LifterInput, lifter_input, subset
+from training.lifter.foreshortening import BATCH_NORM_EPS, USUAL_SCALE
 from webapp.errors import InputError
 
-BATCH_NORM_EPS = 1e-5
-USUAL_SCALE = 0.25  # as in network, which imports torch; a test holds them equal
 AT_ONCE = 4096
 FORMAT = "nearer-lifter-2"
 Array = NDArray[np.float32]
@@ -33,7 +33,7 @@ class BadModel(InputError):
 class Model:
     """Weights by name, how input is prepared, and the skeleton it was trained on."""
 
-    weights: dict[str, Array]
+    weights: dict[str, np.ndarray]
     statistics: InputStatistics
     config: LifterConfig
     skeleton: Skeleton
@@ -59,7 +59,7 @@ def load(path: Path) -> Model:
         raise BadModel(f"not a readable lifter: {error}") from None
 
 
-def predict(model: Model, poses: Poses) -> Array:
+def predict(model: Model, poses: Poses) -> Float[np.ndarray, "N J 3"]:
     """3D poses N x J x 3 in the camera frame (x right, y down, z away), root at or near the origin.
 
     mm where the model knows bone lengths (depth 'bones', or supervised), else the network's units.
@@ -86,7 +86,7 @@ def _predict(model: Model, poses: Poses) -> Array:
     return np.asarray(pose @ view.to_camera.transpose(0, 2, 1), dtype=np.float32)
 
 
-def bone_lengths(model: Model) -> Array:
+def bone_lengths(model: Model) -> Float[np.ndarray, " T"]:
     """mm per bone; learned ones keep the total length (as network.Lifter.bone_lengths)."""
     lengths = model.weights["lengths"]
     if model.config.lengths != "learned":
@@ -95,7 +95,9 @@ def bone_lengths(model: Model) -> Array:
     return np.asarray(longer * (lengths.sum() / longer.sum()))
 
 
-def _assembled(model: Model, view: LifterInput, signs: Array, scale: Array) -> Array:
+def _assembled(
+    model: Model, view: LifterInput, signs: Float[np.ndarray, "N T"], scale: Float[np.ndarray, " N"]
+) -> Float[np.ndarray, "N J 3"]:
     """The pose from signed bones: network.Lifter's log_sines, steps and assemble."""
     w, lengths, points = model.weights, bone_lengths(model), view.points
     nearness = np.ones(points.shape[:2], dtype=np.float32)
@@ -109,7 +111,7 @@ def _assembled(model: Model, view: LifterInput, signs: Array, scale: Array) -> A
     return np.concatenate([points * (nearness / scale[:, None])[..., None], z[..., None]], -1)
 
 
-def _layer(w: dict[str, Array], name: str, at: int, x: Array) -> Array:
+def _layer(w: dict[str, np.ndarray], name: str, at: int, x: Array) -> Array:
     """Linear, batch norm with running statistics, ReLU."""
     norm = f"{name}.{at + 1}"
     factor = w[f"{norm}.weight"] / np.sqrt(w[f"{norm}.running_var"] + BATCH_NORM_EPS)

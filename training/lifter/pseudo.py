@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -42,9 +43,9 @@ class Pseudo:
     confidence (0: not labelled), `clip` N: bone lengths are those of a clip."""
 
     poses: Poses
-    target_mm: Array
-    score: Array
-    clip: NDArray[np.int64]
+    target_mm: Float[np.ndarray, "N J 3"]
+    score: Float[np.ndarray, "N J"]
+    clip: Int[np.ndarray, " N"]
 
 
 def steady_bones(skeleton: Skeleton) -> list[tuple[int, int]]:
@@ -58,13 +59,13 @@ def steady_bones(skeleton: Skeleton) -> list[tuple[int, int]]:
     return losses
 
 
-def weights_of(score: Array, config: PseudoConfig) -> Array:
+def weights_of(score: Float[np.ndarray, "N J"], config: PseudoConfig) -> Float[np.ndarray, "N J"]:
     """W (eq. 4); 0 where there is no label."""
     whole = np.where(score > config.confident, 1.0, score) if config.weighted else np.ones_like(score)
     return np.asarray(np.where(score > 0, whole, 0.0))
 
 
-def clip_lengths(pseudo: Pseudo, bones: list[tuple[int, int]], confident: float) -> Array:
+def clip_lengths(pseudo: Pseudo, bones: list[tuple[int, int]], confident: float) -> Float[np.ndarray, "N T"]:
     """N x bones (mm): medians over the frames of each one's clip whose both ends are sure; over all of them where none is."""
     first, second = np.array(bones, dtype=int).reshape(-1, 2).T
     length = np.linalg.norm(pseudo.target_mm[:, second] - pseudo.target_mm[:, first], axis=-1)
@@ -78,12 +79,16 @@ def clip_lengths(pseudo: Pseudo, bones: list[tuple[int, int]], confident: float)
     return out
 
 
-def fidelity(pose: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+def fidelity(
+    pose: Float[Tensor, "B J 3"], target: Float[Tensor, "B J 3"], weight: Float[Tensor, "B J"]
+) -> Float[Tensor, ""]:
     """Weighted mean of squared coordinates' errors (eq. 3)."""
     return (((pose - target) ** 2).mean(-1) * weight).sum() / weight.sum().clamp_min(1e-6)
 
 
-def consistency(pose: Tensor, bones: Tensor, lengths: Tensor) -> Tensor:
+def consistency(
+    pose: Float[Tensor, "B J 3"], bones: Int[Tensor, "T 2"], lengths: Float[Tensor, "B T"]
+) -> Float[Tensor, ""]:
     """Mean squared difference of bone lengths to their clip's (eq. 5)."""
     if not len(bones):
         return pose.sum() * 0.0

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from training.multiview.triangulation import linear
@@ -21,7 +22,9 @@ LEAST_JOINTS, MOST_OFF = 4, 3.0  # joints in common; times the inlier distance
 STRIDE_MM = 600.0  # between two frames nobody's middle moves further
 
 
-def subject_of(cameras: Sequence[Camera], people: Floats, *, inlier_px: float, least_score: float) -> Floats:
+def subject_of(
+    cameras: Sequence[Camera], people: Float[np.ndarray, "F V P J 3"], *, inlier_px: float, least_score: float
+) -> Float[np.ndarray, "F V J 3"]:
     """The detections of one subject, F x V x J x 3, out of those of everybody (F x V x P x J x 3); 0 where he is not seen."""
     frames, views, count, joints = people.shape[:4]
     subjects = np.zeros((frames, views, joints, 3), dtype=np.float32)
@@ -52,7 +55,9 @@ class Group:
         self.members, self.middle, self.error_px = members, middle, error_px
 
 
-def grouped(cameras: Sequence[Camera], people: Floats, *, inlier_px: float, least_score: float) -> list[Group]:
+def grouped(
+    cameras: Sequence[Camera], people: Float[np.ndarray, "V P J 3"], *, inlier_px: float, least_score: float
+) -> list[Group]:
     """Groups of V x P x J x 3 that are seen by two cameras or more, the surest first."""
     views = len(people)
     seen = (people[..., 2] > least_score).sum(axis=-1) >= LEAST_JOINTS

@@ -234,7 +234,7 @@ def _to_qca(cameras: Sequence[Camera]) -> bytes:
 class _OpenCV(yaml.SafeLoader):
     """FileStorage's YAML: numbers, texts, lists and matrices, nothing else; no aliases, which could unfold without end."""
 
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("aliases are not read")
         return super().compose_node(parent, index)

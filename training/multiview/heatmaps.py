@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from webapp.errors import InputError
@@ -26,8 +27,8 @@ class BadHeatmaps(InputError):
 class Maps:
     """`values` F x V x J x H x W in 0..1, `to_map` F x V x 4. A heatmap without any value says nothing about its joint."""
 
-    values: Floats
-    to_map: Array
+    values: Float[np.ndarray, "F V J H W"]
+    to_map: Float[np.ndarray, "F V 4"]
 
     def __post_init__(self) -> None:
         if self.values.ndim != 5 or self.to_map.shape != (*self.values.shape[:2], 4):
@@ -40,11 +41,11 @@ class Maps:
             raise BadHeatmaps("to_map must be finite, with positive scales", field="to_map")
 
     @property
-    def has_peak(self) -> NDArray[np.bool_]:
+    def has_peak(self) -> Bool[np.ndarray, "F V J"]:
         """F x V x J: is there anything on the heatmap?"""
         return np.asarray(self.values.max(axis=(3, 4)) > 0)
 
-    def peaks(self) -> tuple[Array, Array]:
+    def peaks(self) -> tuple[Float[np.ndarray, "F V J 2"], Float[np.ndarray, "F V J"]]:
         """The largest cell of each heatmap moved a quarter towards its larger neighbours (Newell et al. 2016): px and height."""
         frames, views, joints, height, width = self.values.shape
         flat = self.values.reshape(frames, views, joints, -1)
@@ -61,7 +62,12 @@ class Maps:
         return np.where(top[..., None] > 0, pixels, 0.0), top
 
 
-def boxes(pixels: Array, score: Array, scale: float = 1.25, least_score: float = 0.0) -> Array:
+def boxes(
+    pixels: Float[np.ndarray, "F V J 2"],
+    score: Float[np.ndarray, "F V J"],
+    scale: float = 1.25,
+    least_score: float = 0.0,
+) -> Float[np.ndarray, "F V 4"]:
     """Square boxes F x V x 4 (left, top, width, height px) around detections times `scale`; width 0 where there is none."""
     there = np.asarray((score > least_score) & np.isfinite(pixels).all(axis=-1))
     low = np.where(there[..., None], pixels, np.inf).min(axis=2)
@@ -73,7 +79,9 @@ def boxes(pixels: Array, score: Array, scale: float = 1.25, least_score: float =
     return np.concatenate([corner, side[..., None], side[..., None]], axis=-1)
 
 
-def of_peaks(peaks: Array, box: Array, size: int = 64, sigma: float = 1.0) -> Maps:
+def of_peaks(
+    peaks: Float[np.ndarray, "F V J K 3"], box: Float[np.ndarray, "F V 4"], size: int = 64, sigma: float = 1.0
+) -> Maps:
     """Gaussians around peaks F x V x J x K x 3 (x px, y px, height; 0: none) on the boxes; where they overlap the larger counts."""
     frames, views, joints, count = peaks.shape[:4]
     side = np.where(box[..., 2:] > 0, box[..., 2:], 1.0)
@@ -91,7 +99,13 @@ def of_peaks(peaks: Array, box: Array, size: int = 64, sigma: float = 1.0) -> Ma
 
 
 def of_detections(
-    pixels: Array, score: Array, *, scale: float = 1.25, size: int = 64, sigma: float = 1.0, least_score: float = 0.3
+    pixels: Float[np.ndarray, "F V J 2"],
+    score: Float[np.ndarray, "F V J"],
+    *,
+    scale: float = 1.25,
+    size: int = 64,
+    sigma: float = 1.0,
+    least_score: float = 0.3,
 ) -> Maps:
     """Gaussians of the height of their scores around detections F x V x J x 2; those below `least_score` say nothing."""
     known = np.asarray((score > least_score) & np.isfinite(pixels).all(axis=-1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
@@ -19,7 +20,9 @@ class NoLengths(InputError):
     """A limb that no frame shows with both ends."""
 
 
-def lengths(position: Array, sure: NDArray[np.bool_], skeleton: Skeleton) -> Array:
+def lengths(
+    position: Float[np.ndarray, "F J 3"], sure: Bool[np.ndarray, "F J"], skeleton: Skeleton
+) -> Float[np.ndarray, " T"]:
     """Median length of each limb of the tree over frames whose both ends are `sure` (F x J), left and right alike.
 
     Raises NoLengths.
@@ -40,7 +43,7 @@ def lengths(position: Array, sure: NDArray[np.bool_], skeleton: Skeleton) -> Arr
     return np.array([lengths_mm[group] for group in twins])
 
 
-def from_points(points: Points, skeleton: Skeleton) -> Array:
+def from_points(points: Points, skeleton: Skeleton) -> Float[np.ndarray, " T"]:
     """Lengths of triangulated joints: those that three views agree on, or two where no limb has enough of them."""
     votes = points.used.sum(axis=1)
     try:
@@ -49,7 +52,7 @@ def from_points(points: Points, skeleton: Skeleton) -> Array:
         return lengths(points.position, points.known & (votes >= 2), skeleton)
 
 
-def cube_centre(points: Points) -> Array:
+def cube_centre(points: Points) -> Float[np.ndarray, "F 3"]:
     """Middle of the triangulated joints of each frame (F x 3 mm), robust to one that is far off; NaN where there are none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # frames without any joint

@@ -21,6 +21,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from scipy import fft
 from torch import Tensor
@@ -37,7 +38,7 @@ BACKGROUND_MASS = 64.0**3 * 0.01**4  # of the uniform part, beside a peak of 1: 
 class Grid:
     """A cube of n^3 voxel centres, `side_mm` from the first to the last; `centre` F x 3 in the world."""
 
-    centre: Tensor
+    centre: Float[Tensor, "F 3"]
     side_mm: float
     n: int
 
@@ -45,7 +46,7 @@ class Grid:
     def cell_mm(self) -> float:
         return self.side_mm / (self.n - 1)
 
-    def axis(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+    def axis(self, device: torch.device, dtype: torch.dtype) -> Float[Tensor, " n"]:
         """Places of voxels along an edge, mm from the centre."""
         return (torch.arange(self.n, device=device, dtype=dtype) - (self.n - 1) / 2) * self.cell_mm
 
@@ -55,12 +56,12 @@ class Marginals:
     """Of F frames x J joints, mm and world frame: `mean`, `covariance` of the whole marginal; `mode_mean`, `mode_covariance` of the
     voxels within LOCAL of its mode; `entropy` in nats (0 where it was not asked for); `empty`: there was no mass at all (contradictory limbs), the rest is 0."""
 
-    mean: Tensor
-    covariance: Tensor
-    mode_mean: Tensor
-    mode_covariance: Tensor
-    entropy: Tensor
-    empty: Tensor
+    mean: Float[Tensor, "F J 3"]
+    covariance: Float[Tensor, "F J 3 3"]
+    mode_mean: Float[Tensor, "F J 3"]
+    mode_covariance: Float[Tensor, "F J 3 3"]
+    entropy: Float[Tensor, "F J"]
+    empty: Bool[Tensor, "F J"]
 
 
 def delta_for(views: int, n: int, four: float = 0.01) -> float:
@@ -70,8 +71,14 @@ def delta_for(views: int, n: int, four: float = 0.01) -> float:
 
 
 def log_unary(
-    heatmaps: Tensor, to_map: Array, cameras: Sequence[Camera], grid: Grid, delta: Tensor, *, undistort: bool = True
-) -> Tensor:
+    heatmaps: Float[Tensor, "F V J H W"],
+    to_map: Float[np.ndarray, "F V 4"],
+    cameras: Sequence[Camera],
+    grid: Grid,
+    delta: Float[Tensor, "F J"],
+    *,
+    undistort: bool = True,
+) -> Float[Tensor, "F J n n n"]:
     """log prod_k (h_k + delta) at every voxel, its maximum 0: F x J x n x n x n.
 
     `heatmaps` F x V x J x H x W, at least 0, peaks of at most 1; `to_map` F x V x 4: scale x, y and offset x, y from pixels to cells of the heatmap
@@ -146,7 +153,7 @@ def _cells(lenses: list[_Lens], view: int, centre: Tensor, axis: Tensor, to_map:
 
 
 def marginals(
-    log_unary: Tensor,
+    log_unary: Float[Tensor, "F J n n n"],
     grid: Grid,
     tree: Tree,
     lengths_mm: Sequence[float],
@@ -162,8 +169,12 @@ def marginals(
 
 
 def beliefs(
-    log_unary: Tensor, grid: Grid, tree: Tree, lengths_mm: Sequence[float], tolerance_cells: float = 1.0
-) -> Tensor:
+    log_unary: Float[Tensor, "F J n n n"],
+    grid: Grid,
+    tree: Tree,
+    lengths_mm: Sequence[float],
+    tolerance_cells: float = 1.0,
+) -> Float[Tensor, "F J n n n"]:
     """Unnormalised marginals, F x J x n x n x n, each with a maximum of 1, or 0 everywhere if nothing is possible."""
     unary = torch.exp(log_unary)
     joints = unary.shape[1]
@@ -361,7 +372,7 @@ def _in_place(belief: Tensor, shell: _Shell, n: int) -> Tensor:
     return message if top == 0 else message.div_(top)
 
 
-def moments(belief: Tensor, grid: Grid, *, entropy: bool = False) -> Marginals:
+def moments(belief: Float[Tensor, "F J n n n"], grid: Grid, *, entropy: bool = False) -> Marginals:
     """Means and covariances about the mean itself, so that nothing cancels: sums along an axis as they are, the rest in float64."""
     frames, joints = belief.shape[:2]
     axis = grid.axis(belief.device, torch.float64)

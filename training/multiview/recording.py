@@ -6,9 +6,10 @@ import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
@@ -26,11 +27,12 @@ OUTSIDE_SHARE, OUTSIDE_BY = 0.2, 0.1  # a fifth of the detections a tenth of the
 class Chunk:
     """Detections of some frames, F x V x J x 2 px and score F x V x J (0: missing), and a detector's own heatmaps if there are any."""
 
-    pixels: Array
-    score: Array
+    pixels: Float[np.ndarray, "F V J 2"]
+    score: Float[np.ndarray, "F V J"]
     maps: Maps | None = None
 
 
+@runtime_checkable
 class Source(Protocol):
     """Where detections come from; nothing holds more than was asked for."""
 
@@ -64,7 +66,7 @@ class Recording:
 class Detections:
     """All detections in one array, F x V x J x 3 (x px, y px, score), in memory or mapped from disk."""
 
-    values: NDArray[np.floating]
+    values: Float[np.ndarray, "F V J 3"]
 
     @property
     def frames(self) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.skeletons import H36M_17
@@ -21,7 +22,7 @@ class Clip:
     """F poses of J joints: poses_mm F x J x 3 (world: y up, right-handed, mm), at `fps`."""
 
     name: str
-    poses_mm: NDArray[np.float32]
+    poses_mm: Float[np.ndarray, "F J 3"]
     fps: float
     split: str = "train"
     action: str = ""
@@ -32,7 +33,7 @@ class Motion:
     """A file's own joints over time: positions_mm F x J x 3 (world: y up), at `fps`."""
 
     joints: list[str]
-    positions_mm: NDArray[np.float32]
+    positions_mm: Float[np.ndarray, "F J 3"]
     fps: float
 
 

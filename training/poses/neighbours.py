@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from webapp.errors import InputError
@@ -35,7 +36,7 @@ class Library:
     """3D poses, M x J x 3."""
 
     keypoints: tuple[str, ...]
-    poses_mm: Array
+    poses_mm: Float[np.ndarray, "M J 3"]
 
     def __post_init__(self) -> None:
         if self.poses_mm.ndim != 3 or self.poses_mm.shape[1:] != (len(self.keypoints), 3):
@@ -67,9 +68,9 @@ class Library:
 class Views:
     """Poses seen from all sides: `flat` V x J x 2 and `depth` V x J (mm, about their means), `pose` V."""
 
-    flat: Floats
-    depth: Floats
-    pose: NDArray[np.int64]
+    flat: Float[np.ndarray, "V J 2"]
+    depth: Float[np.ndarray, "V J"]
+    pose: Int[np.ndarray, " V"]
 
 
 def look_at(library: Library, sides: int = 24, seed: int = 0, most: int = 300_000) -> Views:
@@ -115,12 +116,12 @@ def _other_side(name: str) -> str:
 
 def expected_depths(
     views: Views,
-    keypoints_px: Array,
-    known: NDArray[np.bool_],
+    keypoints_px: Float[np.ndarray, "N J 2"],
+    known: Bool[np.ndarray, "N J"],
     *,
     nearest: int = NEAREST,
-    not_pose: NDArray[np.int64] | None = None,
-) -> Array:
+    not_pose: Int[np.ndarray, " N"] | None = None,
+) -> Float[np.ndarray, "N J"]:
     """Depth of every joint (N x J, mm about the mean), the weighted mean of the most similar views.
 
     `known` N x J: joints that have a 2D position; the others are completed. People with fewer than LEAST_JOINTS of them, or
@@ -158,7 +159,7 @@ def _unit(flat: Floats) -> Floats:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
-def error_covariance(views: Views, seed: int = 0, count: int = 1500) -> Array:
+def error_covariance(views: Views, seed: int = 0, count: int = 1500) -> Float[np.ndarray, "J J"]:
     """Covariance (mm^2, J x J) of the errors of `expected_depths` about poses left out of the library, 2D noise included."""
     rng = np.random.default_rng(seed)
     some = rng.choice(len(views.flat), min(count, len(views.flat)), replace=False)

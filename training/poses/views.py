@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.releasing.reading import Poses, unlabelled
@@ -38,7 +39,9 @@ class Studio:
     most_per_clip: int = 260
 
 
-def reshape_people(poses_mm: Array, skeleton: Skeleton, factor: Array) -> Array:
+def reshape_people(
+    poses_mm: Float[np.ndarray, "N J 3"], skeleton: Skeleton, factor: Float[np.ndarray, " T"]
+) -> Float[np.ndarray, "N J 3"]:
     """Scale each bone of the tree: poses N x J x 3, factor one per tree bone; the root stays where it is."""
     out = poses_mm.copy()
     for (parent, child), by in zip(skeleton.tree, factor, strict=True):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Float, Int
 
 from labeling.releasing.reading import Poses
 from webapp.config import Config
@@ -24,7 +24,7 @@ class LabelConfig(Config):
     seed: int = 0
 
 
-def correct_probability(gap_mm: NDArray[np.floating]) -> NDArray[np.float64]:
+def correct_probability(gap_mm: Float[np.ndarray, "*N"]) -> Float[np.ndarray, " *N"]:
     """P(an aggregated label is right) = min(0.5 + 0.0125 per cm, 1): the authors' line fitted to their annotators."""
     return np.minimum(0.5 + 0.00125 * np.abs(gap_mm), 1.0).astype(np.float64)
 
@@ -58,8 +58,12 @@ def label(poses: Poses, config: LabelConfig) -> Poses:
 
 
 def depth_gap(
-    poses: Poses, pose: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64], pitch_deg: float = 0.0
-) -> NDArray[np.float64]:
+    poses: Poses,
+    pose: Int[np.ndarray, " P"],
+    first: Int[np.ndarray, " P"],
+    second: Int[np.ndarray, " P"],
+    pitch_deg: float = 0.0,
+) -> Float[np.ndarray, " P"]:
     """Camera depth of the first minus that of the second keypoint (mm); positive: the second is closer."""
     pitch = np.radians(pitch_deg)
     z = np.cos(pitch) * poses.truth_mm[..., 2] - np.sin(pitch) * poses.truth_mm[..., 1]

@@ -10,6 +10,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from training.poses import rotations
@@ -32,10 +33,10 @@ FLESH_M = 0.035
 class Body:
     """V vertices (m), F triangles, the dominant bone of each vertex, and the 14 LSP keypoints (m) by name."""
 
-    vertices: Array
-    faces: NDArray[np.int32]
+    vertices: Float[np.ndarray, "V 3"]
+    faces: Int[np.ndarray, "T 3"]
     bone_of_vertex: list[str]
-    rest_vertices: Array
+    rest_vertices: Float[np.ndarray, "V 3"]
     joints: dict[str, Array]
 
 
@@ -55,7 +56,7 @@ def _rest(shape: tuple[tuple[str, float], ...]) -> tuple[Array, Array]:
     return rest["rest_vertices"][0].double().numpy(), rest["rest_bone_heads"][0].double().numpy()
 
 
-def rotation(axis: str, degrees: float) -> Array:
+def rotation(axis: str, degrees: float) -> Float[np.ndarray, "3 3"]:
     return rotations.about("xyz".index(axis), np.radians(degrees))
 
 

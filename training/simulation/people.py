@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
@@ -32,18 +33,18 @@ SUIT = {
 class Clothes:
     """What a person wears: a colour and a half width (mm) per bone, hair and face."""
 
-    colour: Array
-    width_mm: Array
-    hair: Array
-    face: Array
+    colour: Float[np.ndarray, "T 3"]
+    width_mm: Float[np.ndarray, " T"]
+    hair: Float[np.ndarray, " 3"]
+    face: Float[np.ndarray, " 3"]
 
 
 @dataclass(frozen=True)
 class Lighting:
     """How a camera renders: background colours (left, right), gains, noise and blur."""
 
-    ground: Array
-    gain: Array
+    ground: Float[np.ndarray, "2 3"]
+    gain: Float[np.ndarray, " 3"]
     noise: float
 
 
@@ -96,14 +97,14 @@ def lighting(rng: np.random.Generator, harsh: float = 1.0) -> Lighting:
 
 
 def render(
-    world_mm: Array,
+    world_mm: Float[np.ndarray, "N J 3"],
     camera: Camera,
     skeleton: Skeleton,
     worn: Clothes,
     seen_as: Lighting,
     rng: np.random.Generator,
     size: int = 64,
-) -> tuple[Floats, Array, Array]:
+) -> tuple[Float[np.ndarray, "N 3 S S"], Float[np.ndarray, "N J 2"], Float[np.ndarray, "N 4"]]:
     """Pictures of world poses N x J x 3; keypoints N x J x 2 in their pixels; to_map N x 4 from the camera's pixels to theirs."""
     flat, depth = camera.project(world_mm), camera.see(world_mm)[..., 2]
     low, high = flat.min(axis=1), flat.max(axis=1)

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
@@ -68,25 +69,25 @@ def studio(
 class Detected:
     """`peaks` F x V x J x 2 x 3 (x px, y px, height), the first the detection; `right_px` where the joints really are."""
 
-    peaks: Array
-    right_px: Array
+    peaks: Float[np.ndarray, "F V J 2 3"]
+    right_px: Float[np.ndarray, "F V J 2"]
 
     @property
-    def pixels(self) -> Array:
+    def pixels(self) -> Float[np.ndarray, "F V J 2"]:
         return self.peaks[..., 0, :2]
 
     @property
-    def score(self) -> Array:
+    def score(self) -> Float[np.ndarray, "F V J"]:
         return self.peaks[..., 0, 2]
 
 
 def detect(
-    world_mm: Array,
+    world_mm: Float[np.ndarray, "F J 3"],
     cameras: tuple[Camera, ...],
     skeleton: Skeleton,
     detector: Detector,
     rng: np.random.Generator,
-    bias_px: Array | None = None,
+    bias_px: Float[np.ndarray, "V J 2"] | None = None,
 ) -> Detected:
     """Noisy detections of joints F x J x 3; `bias_px` V x J x 2 is a detector's habit in a view."""
     right = np.stack([camera.project(world_mm) for camera in cameras], axis=1)

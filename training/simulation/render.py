@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -55,15 +56,15 @@ class Shot:
 class Camera:
     """Position (m), rotation world -> camera (x right, y down, z away), focal length (px) at SIZE."""
 
-    place: Array
-    turn: Array
+    place: Float[np.ndarray, " 3"]
+    turn: Float[np.ndarray, "3 3"]
     focal: float
 
-    def see(self, points: Array) -> Array:
+    def see(self, points: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 3"]:
         """World points to camera frame (m)."""
         return (points - self.place) @ self.turn.T
 
-    def project(self, points: Array) -> Array:
+    def project(self, points: Float[np.ndarray, "... 3"]) -> Float[np.ndarray, "... 2"]:
         c = self.see(points)
         return c[:, :2] / c[:, 2:] * self.focal + SIZE / 2
 

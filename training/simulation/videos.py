@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 
@@ -83,7 +84,9 @@ def _stretches(
     return inside, number
 
 
-def seen_from(world_mm: Array, yaw_deg: float, pitch_deg: float = 10.0) -> Array:
+def seen_from(
+    world_mm: Float[np.ndarray, "F J 3"], yaw_deg: float, pitch_deg: float = 10.0
+) -> Float[np.ndarray, "F J 3"]:
     """World poses (y up) in a camera's axes, root at the origin."""
     a, p = np.radians(yaw_deg), np.radians(pitch_deg)
     forward = np.array([-np.sin(a) * np.cos(p), -np.sin(p), -np.cos(a) * np.cos(p)])
@@ -94,8 +97,8 @@ def seen_from(world_mm: Array, yaw_deg: float, pitch_deg: float = 10.0) -> Array
 
 
 def stubborn(
-    truth: Array, skeleton: Skeleton, how: Stubborn, rng: np.random.Generator, fps: float = 10.0
-) -> tuple[Array, Array]:
+    truth: Float[np.ndarray, "F J 3"], skeleton: Skeleton, how: Stubborn, rng: np.random.Generator, fps: float = 10.0
+) -> tuple[Float[np.ndarray, "F J 3"], Float[np.ndarray, "F J"]]:
     """Predictions F x J x 3 and confidences F x J of the first study's simulated predictor. The root is never wrong."""
     frames, joints = truth.shape[:2]
     factor = _factors(skeleton, _STUDY_1)[None, :, None] * np.array([0.75, 0.75, 1.75])
@@ -134,7 +137,9 @@ def _swapped(noisy: Array, skeleton: Skeleton, share: float, length: float, rng:
     return out
 
 
-def correlated(truth: Array, skeleton: Skeleton, how: Correlated, rng: np.random.Generator) -> tuple[Array, Array]:
+def correlated(
+    truth: Float[np.ndarray, "F J 3"], skeleton: Skeleton, how: Correlated, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "F J 3"], Float[np.ndarray, "F J"]]:
     """Predictions F x J x 3 and confidences F x J of the second study's simulated predictor."""
     frames, joints = truth.shape[:2]
     factor = _factors(skeleton, _STUDY_2)[None, :, None] * np.array([1.0, 1.0, 1.9])
@@ -170,7 +175,9 @@ class Noise2D:
 LIGHT, HEAVY = Noise2D(), Noise2D(burst_px=70.0, bursts=0.10, swaps=0.05)
 
 
-def detected(pixels: Array, skeleton: Skeleton, how: Noise2D, rng: np.random.Generator) -> tuple[Array, Array]:
+def detected(
+    pixels: Float[np.ndarray, "F J 2"], skeleton: Skeleton, how: Noise2D, rng: np.random.Generator
+) -> tuple[Float[np.ndarray, "F J 2"], Float[np.ndarray, "F J"]]:
     """Detections F x J x 2 (px) and scores F x J (0: missing) of keypoints over time."""
     frames, joints = pixels.shape[:2]
     noisy = pixels + how.jitter_px * _correlated(pixels.shape, how.correlation, rng)
@@ -187,6 +194,6 @@ def detected(pixels: Array, skeleton: Skeleton, how: Noise2D, rng: np.random.Gen
     return np.where(gone[..., None], 0.0, noisy), np.where(gone, 0.0, score)
 
 
-def handheld(frames: int, rng: np.random.Generator) -> Array:
+def handheld(frames: int, rng: np.random.Generator) -> Float[np.ndarray, "F 1 2"]:
     """A camera that pans (sd 80 px, over seconds) and shakes (sd 5 px): F x 1 x 2 px that every joint moves by."""
     return 80 * _correlated((frames, 1, 2), 0.97, rng) + 5 * _correlated((frames, 1, 2), 0.5, rng)

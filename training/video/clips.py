@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
@@ -28,7 +29,7 @@ class Clip:
 
     person: int
     first: int
-    slots: NDArray[np.int64]
+    slots: Int[np.ndarray, " F"]
     why: str = "the video ends"
 
 
@@ -55,7 +56,7 @@ class Followed:
     crossings: list[int]
 
 
-def alone(score: Floats) -> Followed:
+def alone(score: Float[np.ndarray, "F P J"]) -> Followed:
     """Clips of people whom a predictor of 3D has followed already, one a person, from first to last seen. `score` F x P x J."""
     clips: list[Clip] = []
     for person in range(score.shape[1]):
@@ -67,7 +68,9 @@ def alone(score: Floats) -> Followed:
     return Followed(clips, 0, [])
 
 
-def follow(people: Floats, fps: float, config: ClipConfig, *, progress: Progress = silent) -> Followed:
+def follow(
+    people: Float[np.ndarray, "F P J 3"], fps: float, config: ClipConfig, *, progress: Progress = silent
+) -> Followed:
     """Clips of F x P x J x 3 (px, px, score; 0: missing)."""
     there = np.stack([(people[:, p, :, 2] > 0).sum(axis=1) >= LEAST_JOINTS for p in range(people.shape[1])], axis=1)
     follower = _Follower(config, max(1, round(config.gap_s * fps)))

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from scipy.linalg import cholesky_banded, qr
 from scipy.linalg.lapack import dtbtrs
@@ -29,7 +30,7 @@ RANK = 1e-13  # singular values below this share of the largest are rounding
 class Completed:
     """`trajectory` F x n in the units of the input; `residual` of the constraints relative to the data."""
 
-    trajectory: Array
+    trajectory: Float[np.ndarray, "F n"]
     iterations: int
     residual: float
     converged: bool
@@ -40,8 +41,8 @@ class Factored:
     """The F x F matrix b0 I + left right', left and right F x q."""
 
     identity: float
-    left: Array
-    right: Array
+    left: Float[np.ndarray, "F q"]
+    right: Float[np.ndarray, "F q"]
 
     def after(self, x: Array) -> Array:
         """(X B)' for X' = x."""
@@ -52,9 +53,9 @@ class Factored:
 class Singular:
     """u diag(s) v', u and v with orthonormal columns."""
 
-    u: Array
-    s: Array
-    v: Array
+    u: Float[np.ndarray, "F r"]
+    s: Float[np.ndarray, " r"]
+    v: Float[np.ndarray, "n r"]
 
     def plus(self, left: Array, right: Array) -> Singular:
         """Of this + left right', without forming it. The columns at hand are orthonormal: only new ones are turned."""
@@ -77,12 +78,12 @@ def _beside(basis: Array, more: Array) -> tuple[Array, Array, Array]:
     return np.hstack([basis, q]), inside + again, np.asarray(r, dtype=np.float64)
 
 
-def shrink(values: Array, by: float) -> Array:
+def shrink(values: Float[np.ndarray, "*S"], by: float) -> Float[np.ndarray, " *S"]:
     """argmin_E by |E|_1 + |E - values|^2 / 2."""
     return np.sign(values) * np.maximum(np.abs(values) - by, 0.0)
 
 
-def singular_threshold(values: Array, by: float) -> Array:
+def singular_threshold(values: Float[np.ndarray, "F n"], by: float) -> Float[np.ndarray, "F n"]:
     """argmin_X by |X|_* + |X - values|^2 / 2 for a tall matrix, through its n x n Gram matrix's eigenvectors."""
     _, v = np.linalg.eigh(values.T @ values)
     turned = values @ v
@@ -90,7 +91,13 @@ def singular_threshold(values: Array, by: float) -> Array:
     return np.asarray((turned * np.where(s > by, 1 - by / np.maximum(s, 1e-300), 0.0)) @ v.T)
 
 
-def data_step(target: Array, seen: Array, weight: Array | None, pinned: NDArray[np.bool_], mu: float) -> Array:
+def data_step(
+    target: Float[np.ndarray, "F n"],
+    seen: Float[np.ndarray, "F n"],
+    weight: Float[np.ndarray, "F n"] | None,
+    pinned: Bool[np.ndarray, "F n"],
+    mu: float,
+) -> Float[np.ndarray, "F n"]:
     """Z: argmin of the data term + mu/2 |Z - target|^2: pinned entries as seen ('hard', no weight), or weighted."""
     if weight is None:
         return np.where(pinned, seen, target)
@@ -135,8 +142,8 @@ def trajectory_step(b: Factored, right_side: Array, smooth: float, mu: float) ->
 
 
 def complete(
-    predicted: Array,
-    score: Array,
+    predicted: Float[np.ndarray, "F n"],
+    score: Float[np.ndarray, "..."],
     config: CompletionConfig | None = None,
     *,
     progress: Progress = silent,

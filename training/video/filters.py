@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from scipy.linalg import solve_banded, solveh_banded
 from scipy.signal import butter, savgol_filter, sosfiltfilt
@@ -10,7 +11,7 @@ from scipy.signal import butter, savgol_filter, sosfiltfilt
 Array = NDArray[np.float64]
 
 
-def interpolated(values: Array, known: NDArray[np.bool_]) -> Array:
+def interpolated(values: Float[np.ndarray, "F ..."], known: Bool[np.ndarray, "F ..."]) -> Float[np.ndarray, "F ..."]:
     """Entries that are not known, linearly between the nearest that are; at the ends the nearest; 0 where none is known."""
     out = np.array(values, dtype=np.float64)
     frames = np.arange(len(out))
@@ -20,14 +21,16 @@ def interpolated(values: Array, known: NDArray[np.bool_]) -> Array:
     return out
 
 
-def savitzky_golay(values: Array, window: int = 5, order: int = 2) -> Array:
+def savitzky_golay(values: Float[np.ndarray, "F ..."], window: int = 5, order: int = 2) -> Float[np.ndarray, "F ..."]:
     """Least squares polynomials over `window` frames (odd); clips shorter than that stay as they are."""
     if len(values) < window:
         return np.array(values)
     return np.asarray(savgol_filter(values, window, order, axis=0))
 
 
-def butterworth(values: Array, fps: float, cutoff_hz: float = 2.2, order: int = 2) -> Array:
+def butterworth(
+    values: Float[np.ndarray, "F ..."], fps: float, cutoff_hz: float = 2.2, order: int = 2
+) -> Float[np.ndarray, "F ..."]:
     """Low pass, forward and backward (no delay). A cut-off above what the frame rate can carry changes nothing."""
     if cutoff_hz >= fps / 2 or len(values) < 2:
         return np.array(values)
@@ -35,7 +38,7 @@ def butterworth(values: Array, fps: float, cutoff_hz: float = 2.2, order: int = 
     return np.asarray(sosfiltfilt(sections, values, axis=0, padlen=min(3 * (2 * len(sections) + 1), len(values) - 1)))
 
 
-def differences(frames: int, order: int) -> Array:
+def differences(frames: int, order: int) -> Float[np.ndarray, "K F"]:
     """Bands (upper form of solveh_banded, order + 1 rows) of D'D, D the differences of this order of a column of `frames`."""
     kernel = np.array([1.0])
     for _ in range(order):
@@ -49,7 +52,9 @@ def differences(frames: int, order: int) -> Array:
     return bands
 
 
-def smoothed(values: Array, weight: Array, stiffness: float, order: int = 2) -> Array:
+def smoothed(
+    values: Float[np.ndarray, "F n"], weight: Float[np.ndarray, "F ..."], stiffness: float, order: int = 2
+) -> Float[np.ndarray, "F n"]:
     """Whittaker's smoother: argmin_x sum w (x - y)^2 + stiffness |D x|^2, each column with weights of its own (F x n, or F for all)."""
     frames = len(values)
     if frames <= order:
@@ -67,7 +72,9 @@ def smoothed(values: Array, weight: Array, stiffness: float, order: int = 2) -> 
     return out
 
 
-def kalman_rts(values: Array, noise: Array, fps: float, agility: float = 300.0) -> Array:
+def kalman_rts(
+    values: Float[np.ndarray, "F n"], noise: Float[np.ndarray, "F n"], fps: float, agility: float = 300.0
+) -> Float[np.ndarray, "F n"]:
     """Kalman filter and Rauch-Tung-Striebel smoother, constant velocity: acceleration is white of `agility` (units / s^2 / sqrt(Hz));
     `noise` F x n is the standard deviation of each entry.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
@@ -47,9 +48,9 @@ class Video:
     clips: Sequence[Clip]
     fps: float
     size: tuple[int, int]
-    people: NDArray[np.floating] | None = None
-    poses_mm: NDArray[np.floating] | None = None
-    score: NDArray[np.floating] | None = None
+    people: Float[np.ndarray, "F P J 3"] | None = None
+    poses_mm: Float[np.ndarray, "F P J 3"] | None = None
+    score: Float[np.ndarray, "F P J"] | None = None
     view: View = UNKNOWN
     name: str = "video"
 

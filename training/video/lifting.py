@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.crowd.anatomy import BETWEEN
@@ -38,7 +39,7 @@ class View:
         return cls((focal_px, focal_px), ((size[0] - 1) / 2, (size[1] - 1) / 2)) if focal_px else cls()
 
 
-def in_skeleton(people: NDArray[np.floating], source: Skeleton, target: Skeleton) -> NDArray[np.floating]:
+def in_skeleton(people: Float[np.ndarray, "*S J 3"], source: Skeleton, target: Skeleton) -> Float[np.ndarray, "*S K 3"]:
     """Detections ... x J x 3 (px, px, score) in the wanted skeleton's joints; those that nothing says are 0.
 
     A joint between others has the lowest of their scores. Raises BadLifter where fewer than six joints are found.
@@ -82,7 +83,9 @@ class Ensemble:
     def skeleton(self) -> Skeleton:
         return self.models[0].skeleton
 
-    def lift(self, pixels: Array, view: View) -> tuple[Array, Array]:
+    def lift(
+        self, pixels: Float[np.ndarray, "F J 2"], view: View
+    ) -> tuple[Float[np.ndarray, "E F J 3"], Float[np.ndarray, "E F J 3"]]:
         """Poses E x F x J x 3 (mm, root at the origin, camera frame) of pictures F x J x 2 (NaN: absent), and of their mirrors.
 
         Frames with fewer than two joints have NaN poses.

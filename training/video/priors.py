@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.crowd.anatomy import BETWEEN
@@ -21,11 +22,11 @@ SIDES = 12
 class PosePrior:
     """`mean` 3J and `precision` 3J x 3J (1 / mm^2) of poses with the root at the origin."""
 
-    mean: Array
-    precision: Array
+    mean: Float[np.ndarray, " D"]
+    precision: Float[np.ndarray, "D D"]
 
     @classmethod
-    def of(cls, poses_mm: Array) -> PosePrior:
+    def of(cls, poses_mm: Float[np.ndarray, "M J 3"]) -> PosePrior:
         """From poses M x J x 3, root at the origin, as cameras see them. Raises ValueError for fewer than two."""
         flat = poses_mm.reshape(len(poses_mm), -1)
         if len(flat) < 2 or not np.isfinite(flat).all():

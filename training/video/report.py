@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from training.harvest.arrays import HarvestArrays, Outcome, counts
@@ -18,7 +19,7 @@ AT_ONCE = 4096
 CURVES = ("error_px", "expected_mm", "shaking_before_mm", "shaking_after_mm")
 
 
-def timeline(result: HarvestArrays, fps: float, *, progress: Progress = silent) -> NDArray[np.float32]:
+def timeline(result: HarvestArrays, fps: float, *, progress: Progress = silent) -> Float[np.ndarray, "R C"]:
     """Rows x CURVES: mean reprojection error (px), mean expected error (mm), and mean second difference (mm) at 10 frames a second of
     the joints around their middle, as lifted and as harvested."""
     rows = len(result.position)

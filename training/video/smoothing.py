@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve_banded, cholesky_banded
 
@@ -32,14 +33,14 @@ USUAL_FPS = 10.0
 class Smoothed:
     """`positions` F x J x 3 mm; `method` says whether the guard fell back to the plain smoother; `moved_mm` of confident joints."""
 
-    positions: Array
+    positions: Float[np.ndarray, "F J 3"]
     method: Literal["low-rank", "plain"]
     moved_mm: float
 
 
 def smooth(
-    predicted: Array,
-    score: Array,
+    predicted: Float[np.ndarray, "F J 3"],
+    score: Float[np.ndarray, "..."],
     config: SmoothConfig,
     fps: float = USUAL_FPS,
     skeleton: Skeleton | None = None,
@@ -70,8 +71,12 @@ def smooth(
 
 
 def low_rank(
-    predicted: Array, weight: Array, config: SmoothConfig, fps: float = USUAL_FPS, prior: PosePrior | None = None
-) -> Array:
+    predicted: Float[np.ndarray, "F J D"],
+    weight: Float[np.ndarray, "F J"],
+    config: SmoothConfig,
+    fps: float = USUAL_FPS,
+    prior: PosePrior | None = None,
+) -> Float[np.ndarray, "F J D"]:
     """The convex problem for predictions F x J x 3 (or x 2) and weights F x J."""
     frames = len(predicted)
     seen = predicted.reshape(frames, -1)
@@ -125,7 +130,9 @@ class _Likely:
         return np.asarray(poses @ self.share + self.towards)
 
 
-def bone_lengths(positions: Array, score: Array, skeleton: Skeleton) -> Array:
+def bone_lengths(
+    positions: Float[np.ndarray, "F J 3"], score: Float[np.ndarray, "F J"], skeleton: Skeleton
+) -> Float[np.ndarray, " T"]:
     """Median length (mm) of each bone of the tree over frames whose both ends are confident, left and right averaged."""
     lengths = np.zeros(len(skeleton.tree))
     for n, (parent, child) in enumerate(skeleton.tree):
@@ -136,7 +143,9 @@ def bone_lengths(positions: Array, score: Array, skeleton: Skeleton) -> Array:
     return np.asarray((np.bincount(group, lengths) / np.bincount(group))[group])
 
 
-def to_lengths(positions: Array, lengths: Array, skeleton: Skeleton, part: float) -> Array:
+def to_lengths(
+    positions: Float[np.ndarray, "F J 3"], lengths: Float[np.ndarray, " T"], skeleton: Skeleton, part: float
+) -> Float[np.ndarray, "F J 3"]:
     """Each bone moved `part` of the way to its length, from the root outwards; directions stay."""
     out = positions.copy()
     for (parent, child), length in zip(skeleton.tree, lengths):

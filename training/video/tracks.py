@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
@@ -36,13 +37,13 @@ class Tracks:
     """`pixels` F x J x 2; `weight` F x J: how much of each detection was believed (0..1); `swapped` F x limbs (legs, arms);
     `known` J: joints seen at least twice."""
 
-    pixels: Array
-    weight: Array
-    swapped: NDArray[np.bool_]
-    known: NDArray[np.bool_]
+    pixels: Float[np.ndarray, "F J 2"]
+    weight: Float[np.ndarray, "F J"]
+    swapped: Bool[np.ndarray, "F L"]
+    known: Bool[np.ndarray, " J"]
 
 
-def person_px(pixels: Array, score: Array) -> float:
+def person_px(pixels: Float[np.ndarray, "F J 2"], score: Float[np.ndarray, "F J"]) -> float:
     """Median over frames of the larger side of the box around a person's detections."""
     there = score > 0
     low = np.where(there[..., None], pixels, np.inf).min(axis=1)
@@ -51,7 +52,13 @@ def person_px(pixels: Array, score: Array) -> float:
     return float(np.median((high - low).max(axis=1)[some])) if some.any() else 0.0
 
 
-def clean(pixels: Array, score: Array, skeleton: Skeleton, config: TrackConfig, fps: float = USUAL_FPS) -> Tracks:
+def clean(
+    pixels: Float[np.ndarray, "F J 2"],
+    score: Float[np.ndarray, "F J"],
+    skeleton: Skeleton,
+    config: TrackConfig,
+    fps: float = USUAL_FPS,
+) -> Tracks:
     """Tracks behind detections F x J x 2 (px) with scores F x J (0: missing; NaN coordinates count as missing)."""
     there = np.asarray((score > 0) & np.isfinite(score) & np.isfinite(pixels).all(axis=-1))
     seen = np.where(there[..., None], pixels, 0.0)

@@ -24,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit, logsumexp
@@ -57,10 +58,10 @@ class Design:
     """What the hidden states of a question do to an answer: `features` conditions x states x parameters, `weights` states
     (log, first half y = 0, second half y = 1), `mean` and `sd` of the parameters before any vote."""
 
-    features: Array
-    weights: Array
-    mean: Array
-    sd: Array
+    features: Float[np.ndarray, "C S P"]
+    weights: Float[np.ndarray, " S"]
+    mean: Float[np.ndarray, " P"]
+    sd: Float[np.ndarray, " P"]
     learned: bool  # are the states' weights learned?
 
     @property
@@ -97,27 +98,27 @@ def design(kind: str, sides: bool) -> Design:
 class Crowd:
     """Annotators' parameters (annotators x parameters), their covariances, and the prior of both."""
 
-    theta: Array
-    spread: Array
-    mean: Array
-    precision: Array
+    theta: Float[np.ndarray, "A P"]
+    spread: Float[np.ndarray, "A P P"]
+    mean: Float[np.ndarray, " P"]
+    precision: Float[np.ndarray, "P P"]
 
 
 @dataclass(frozen=True)
 class Fitted:
     """`states` questions x states, posterior; `table` (annotator, condition, answer) x states, log P(answer | state)."""
 
-    states: NDArray[np.float32]
-    table: NDArray[np.float32]
+    states: Float[np.ndarray, "Q S"]
+    table: Float[np.ndarray, "T S"]
     crowd: Crowd
-    weights: Array
+    weights: Float[np.ndarray, " S"]
     rounds: int
 
     @property
-    def p_second(self) -> Array:
+    def p_second(self) -> Float[np.ndarray, " Q"]:
         return self.states[:, self.states.shape[1] // 2 :].sum(axis=1, dtype=np.float64)
 
-    def log_p(self, votes: Votes) -> Array:
+    def log_p(self, votes: Votes) -> Float[np.ndarray, " N"]:
         """Log-probability of other votes on the same questions, by the same annotators."""
         p = np.exp(self.table[_cell(votes)]) * self.states[votes.question]
         return np.log(np.maximum(p.sum(axis=1, dtype=np.float64), 1e-12))
@@ -127,7 +128,7 @@ def fit(
     votes: Votes,
     config: EaseConfig,
     *,
-    gold: Array | None = None,
+    gold: Float[np.ndarray, " Q"] | None = None,
     progress: Progress = silent,
 ) -> CrowdResult:
     """Posterior of every question. `gold`: 1 = second closer, 0 = first, NaN where unknown."""
@@ -156,7 +157,7 @@ def states(
     votes: Votes,
     config: EaseConfig,
     *,
-    gold: Array | None = None,
+    gold: Float[np.ndarray, " Q"] | None = None,
     progress: Progress = silent,
 ) -> Fitted:
     """EM: posterior of each question's hidden state, annotators' parameters, the crowd's distribution of both."""
@@ -170,7 +171,9 @@ def states(
     by_cell = incidence.T.tocsr()
     barred = _barred(votes.questions, plan, gold)
     weights, belief = plan.weights.copy(), _start(votes, plan, gold)
-    crowd = Crowd(np.tile(plan.mean, (votes.annotators, 1)), np.zeros(0), plan.mean, np.diag(plan.sd**-2.0))
+    parameters = len(plan.mean)
+    spread = np.zeros((votes.annotators, parameters, parameters))
+    crowd = Crowd(np.tile(plan.mean, (votes.annotators, 1)), spread, plan.mean, np.diag(plan.sd**-2.0))
     table = np.zeros((size[1], len(weights)), np.float32)
     number = 0
     for number in range(1, config.rounds + 1):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from crowdkit.aggregation import GLAD, MACE, DawidSkene, MajorityVote, OneCoinDawidSkene, Wawa, ZeroBasedSkill
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.crowd.config import Rounds
@@ -37,29 +38,41 @@ def _fit(model: Any, votes: Votes, progress: Progress) -> CrowdResult:
 Gold = NDArray[np.float64] | None
 
 
-def majority_vote(votes: Votes, config: Any, *, gold: Gold = None, progress: Progress) -> CrowdResult:
+def majority_vote(
+    votes: Votes, config: Any, *, gold: Float[np.ndarray, " Q"] | None = None, progress: Progress
+) -> CrowdResult:
     return _fit(MajorityVote(), votes, progress)
 
 
-def dawid_skene(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
+def dawid_skene(
+    votes: Votes, config: Rounds, *, gold: Float[np.ndarray, " Q"] | None = None, progress: Progress
+) -> CrowdResult:
     return _fit(DawidSkene(n_iter=config.rounds), votes, progress)
 
 
-def one_coin(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
+def one_coin(
+    votes: Votes, config: Rounds, *, gold: Float[np.ndarray, " Q"] | None = None, progress: Progress
+) -> CrowdResult:
     return _fit(OneCoinDawidSkene(n_iter=config.rounds), votes, progress)
 
 
-def glad(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
+def glad(
+    votes: Votes, config: Rounds, *, gold: Float[np.ndarray, " Q"] | None = None, progress: Progress
+) -> CrowdResult:
     return _fit(GLAD(n_iter=config.rounds), votes, progress)
 
 
-def mace(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
+def mace(
+    votes: Votes, config: Rounds, *, gold: Float[np.ndarray, " Q"] | None = None, progress: Progress
+) -> CrowdResult:
     return _fit(MACE(n_iter=config.rounds), votes, progress)
 
 
-def wawa(votes: Votes, config: Any, *, gold: Gold = None, progress: Progress) -> CrowdResult:
+def wawa(votes: Votes, config: Any, *, gold: Float[np.ndarray, " Q"] | None = None, progress: Progress) -> CrowdResult:
     return _fit(Wawa(), votes, progress)
 
 
-def zero_based_skill(votes: Votes, config: Rounds, *, gold: Gold = None, progress: Progress) -> CrowdResult:
+def zero_based_skill(
+    votes: Votes, config: Rounds, *, gold: Float[np.ndarray, " Q"] | None = None, progress: Progress
+) -> CrowdResult:
     return _fit(ZeroBasedSkill(n_iter=config.rounds), votes, progress)

@@ -7,6 +7,7 @@ held-out votes are. No truth is needed. The winner is then fitted to all votes.
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.crowd.config import ChosenConfig, EaseConfig, TwoCoinConfig
@@ -23,7 +24,7 @@ def fit(
     votes: Votes,
     config: ChosenConfig,
     *,
-    gold: Array | None = None,
+    gold: Float[np.ndarray, " Q"] | None = None,
     progress: Progress = silent,
 ) -> CrowdResult:
     """Posterior by the model under which held-out votes are likeliest; its name and all scores are in `notes`."""
@@ -38,7 +39,7 @@ def fit(
 
 
 def held_out(
-    votes: Votes, config: ChosenConfig, gold: Array | None = None, progress: Progress = silent
+    votes: Votes, config: ChosenConfig, gold: Float[np.ndarray, " Q"] | None = None, progress: Progress = silent
 ) -> dict[str, float]:
     """Mean log-probability (natural) of held-out votes under each candidate; empty if there are too few votes to tell."""
     rng = np.random.default_rng(config.seed)

@@ -6,7 +6,10 @@ aggregated labels. y in {0, 1} truth, z vote, P = P(y = 1 | votes), a = P(z=1 | 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.crowd.config import PaperConfig
@@ -20,7 +23,7 @@ def fit(
     votes: Votes,
     config: PaperConfig,
     *,
-    gold: NDArray[np.float64] | None = None,
+    gold: Float[np.ndarray, " Q"] | None = None,
     progress: Progress = silent,
 ) -> CrowdResult:
     """Posterior of every question. `gold`: known answers (1 = second closer, 0 = first), NaN where unknown."""
@@ -55,7 +58,7 @@ def fit(
 def _rate(
     hits: NDArray[np.float64],
     chances: NDArray[np.float64],
-    who: NDArray[np.int64],
+    who: NDArray[np.integer[Any]],
     annotators: int,
     prior: float,
     strength: float,
@@ -66,7 +69,7 @@ def _rate(
 
 
 def _clip(value: NDArray[np.float64] | float) -> NDArray[np.float64]:
-    return np.clip(value, EDGE, 1 - EDGE)
+    return np.asarray(np.clip(value, EDGE, 1 - EDGE))
 
 
 def _with_gold(posterior: NDArray[np.float64], gold: NDArray[np.float64] | None) -> NDArray[np.float64]:

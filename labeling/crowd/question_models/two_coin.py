@@ -11,7 +11,10 @@ Sources: Dawid and Skene 1979 (two error rates); Raykar et al. 2010, eq. 12 (Bet
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.special import digamma, expit, polygamma
 
@@ -29,7 +32,7 @@ def fit(
     votes: Votes,
     config: TwoCoinConfig,
     *,
-    gold: Array | None = None,
+    gold: Float[np.ndarray, " Q"] | None = None,
     progress: Progress = silent,
 ) -> CrowdResult:
     """Posterior of every question. `gold`: 1 = second closer, 0 = first, NaN where unknown."""
@@ -71,11 +74,11 @@ def _start(votes: Votes) -> Array:
     return (ones + 0.5) / (votes.per_question() + 1.0)
 
 
-def _counts(votes: Votes, cell: NDArray[np.int64], posterior: Array) -> Array:
+def _counts(votes: Votes, cell: NDArray[np.integer[Any]], posterior: Array) -> Array:
     """Expected votes, annotators x (y = 1, y = 0) x (z = 1, z = 0)."""
     counts = np.bincount(cell, minlength=2 * votes.annotators).reshape(-1, 2)
     if1 = np.bincount(cell, weights=posterior[votes.question], minlength=2 * votes.annotators).reshape(-1, 2)
-    return np.stack([if1, counts - if1], axis=1)[:, :, ::-1]
+    return np.asarray(np.stack([if1, counts - if1], axis=1)[:, :, ::-1], dtype=np.float64)
 
 
 def _fitted(priors: Array, expected: Array, steps: int = 5) -> Array:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
 from labeling.skeletons import BODY_25, BUILT_IN, COCO_17, Skeleton, by_names
@@ -29,7 +30,7 @@ CAMEL = {"L": "left", "R": "right"}
 class Detected:
     """`people` F x V x P x J x 3; `cameras` their names where the files say them; `fps` 0 where they do not."""
 
-    people: Floats
+    people: Float[np.ndarray, "F V P J 3"]
     skeleton: Skeleton
     cameras: tuple[str, ...] = ()
     fps: float = 0.0
@@ -73,7 +74,7 @@ def read_single(
     return read_openpose([files[0].parent], skeleton or BODY_25, between=between)
 
 
-def extent(people: Floats) -> tuple[int, int]:
+def extent(people: Float[np.ndarray, "... 3"]) -> tuple[int, int]:
     """Width and height (px) that hold all detections ... x J x 3: the picture's size, where nothing says it."""
     there = people[..., 2] > 0
     far = people[..., :2][there].max(axis=0) if there.any() else np.array([999.0, 999.0])
@@ -223,8 +224,8 @@ def read_npz(path: Path, skeleton: Skeleton | None, *, single: bool = False) -> 
 class Lifted:
     """3D predictions of somebody else's: `poses_mm` F x P x J x 3 (camera frame; NaN: missing), `score` F x P x J in 0..1."""
 
-    poses_mm: Floats
-    score: Floats
+    poses_mm: Float[np.ndarray, "F P J 3"]
+    score: Float[np.ndarray, "F P J"]
     skeleton: Skeleton
     fps: float = 0.0
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.conf import settings
 from django.db import connection
 from django.test import Client
 
@@ -25,6 +26,15 @@ from webapp.accounts import people
 from webapp.accounts.models import Account
 from webapp.jobs import run
 
+
+class _Missing(str):
+    """Stands where a template prints a name that its view does not give: a page with a hole fails its test."""
+
+    def __mod__(self, name: object) -> str:
+        raise AssertionError(f"a template prints '{name}', which nobody gives it")
+
+
+settings.TEMPLATES[0]["OPTIONS"]["string_if_invalid"] = _Missing("%s")
 NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 

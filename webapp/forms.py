@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import types
 from argparse import ArgumentParser
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin
 
-from django.http import QueryDict
+from django.http import HttpRequest, QueryDict
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
@@ -172,6 +173,11 @@ class Form(Generic[C]):
             return self.sent[name]
         default = None if info.is_required() or self.empty_is else info.get_default(call_default_factory=True)
         return "" if default is None else ", ".join(map(str, default)) if isinstance(default, list) else default
+
+
+def sent(request: HttpRequest) -> Mapping[str, str]:
+    """What a form was sent with, so that a refused one keeps its values; empty where nothing was."""
+    return defaultdict(str, {name: str(value) for name, value in request.POST.items()})
 
 
 def fields_of(config: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldInfo]]:

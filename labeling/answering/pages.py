@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -34,8 +35,13 @@ def home(request: PageRequest) -> HttpResponse:
     return render(
         request,
         "answering/home.html",
-        {"page": page, "rows": [{"campaign": c, "participation": participations.get(c.pk)} for c in page]},
+        {"page": page, "rows": [_row(campaign, participations.get(campaign.pk)) for campaign in page]},
     )
+
+
+def _row(campaign: Campaign, participation: Participation | None) -> dict[str, Any]:
+    answered = 0 if participation is None else participation.answer_count
+    return {"campaign": campaign, "participation": participation, "answered": answered}
 
 
 @login_required

@@ -20,6 +20,7 @@ from webapp.accounts import throttle
 from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.errors import Invalid, Refusal
+from webapp.forms import sent
 from webapp.typed import read
 
 
@@ -61,7 +62,7 @@ def dataset_import(request: PageRequest) -> HttpResponse:
             messages.error(request, str(error))
             report = error.more.get("report")
     return render(
-        request, "importing/import.html", {"formats": catalogs.import_formats, "report": report, "post": request.POST}
+        request, "importing/import.html", {"formats": catalogs.import_formats, "report": report, "sent": sent(request)}
     )
 
 

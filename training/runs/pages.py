@@ -20,7 +20,7 @@ from webapp.accounts import throttle
 from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import READERS, STAFF, Role, require
 from webapp.errors import Invalid, Refusal
-from webapp.forms import Form
+from webapp.forms import Form, sent
 
 MOST_COMPARED = 6
 COLUMNS = {
@@ -92,7 +92,7 @@ def run_new(request: PageRequest) -> HttpResponse:
             "presets": offer.presets,
             "form": form,
             "models": Model.objects.order_by("-created_at")[:200],
-            "given": request.POST,
+            "sent": sent(request),
             "chosen": request.POST.get("release") or request.GET.get("release", ""),
         },
     )

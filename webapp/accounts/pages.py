@@ -28,6 +28,7 @@ from webapp.accounts.models import Account, ApiToken, AuditEntry, SignIn
 from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import Role, require
 from webapp.errors import NotAllowed, NotFound, Refusal
+from webapp.forms import sent
 
 FRESH = "fresh_secret"  # shown on the next page and nowhere else
 
@@ -120,7 +121,7 @@ def register(request: HttpRequest) -> HttpResponse:
             request.session.pop(people.INVITED, None)
             login(request, account, backend="django.contrib.auth.backends.ModelBackend")
             return redirect(_next(request))
-    context = {"next": _next(request), "mail": bool(settings.EMAIL_URL), "post": request.POST}
+    context = {"next": _next(request), "mail": bool(settings.EMAIL_URL), "sent": sent(request)}
     return render(request, "accounts/register.html", context)
 
 
@@ -140,7 +141,7 @@ def first_admin(request: HttpRequest, token: str) -> HttpResponse:
         else:
             login(request, account, backend="django.contrib.auth.backends.ModelBackend")
             return redirect("index")
-    return render(request, "accounts/first_admin.html", {"post": request.POST})
+    return render(request, "accounts/first_admin.html", {"sent": sent(request)})
 
 
 @method_decorator(never_cache, "dispatch")
@@ -305,7 +306,9 @@ def people_page(request: PageRequest) -> HttpResponse:
     page = Paginator(accounts, 50).get_page(request.GET.get("page"))
     fresh = request.session.pop(FRESH, None) if request.method == "GET" else None
     return render(
-        request, "accounts/people.html", {"page": page, "roles": Role.values, "fresh": fresh, "post": post, "q": words}
+        request,
+        "accounts/people.html",
+        {"page": page, "roles": Role.values, "fresh": fresh, "sent": sent(request), "q": words},
     )
 
 

@@ -90,8 +90,8 @@ print(campaign.uuid)
 LIVE = """
 import json, random, time, uuid
 from django.utils import timezone
-from labeling.answering import assignment, voting
-from labeling.aggregation import posteriors
+from labeling.answering import assignment, choice, voting
+from labeling.aggregation import follow as following
 from labeling.models import Campaign, Participation, DepthPosterior
 campaign = Campaign.objects.select_related("dataset__skeleton", "prior").get(uuid="{campaign}")
 participations = list(Participation.objects.filter(campaign=campaign).select_related("annotator")[:50])
@@ -102,13 +102,13 @@ for n in range(250):
     participation = participations[n % 50]
     with transaction.atomic():
         full = assignment.participation_of(participation.annotator, campaign.uuid)
-        t = time.perf_counter(); pair = assignment._most_informative(full, timezone.now(), rng); choose.append(time.perf_counter() - t)
+        t = time.perf_counter(); pair = choice.most_informative(full, timezone.now(), rng); choose.append(time.perf_counter() - t)
         assert pair is not None
         transaction.set_rollback(True)
     t = time.perf_counter(); lease = assignment.next_pair(participation.annotator, campaign.uuid, now=timezone.now(), rng=rng); select.append(time.perf_counter() - t)
     t = time.perf_counter()
     with transaction.atomic():
-        posteriors.follow(campaign, lease.assignment.pair.first_person_id); follow.append(time.perf_counter() - t)
+        following.follow(campaign, lease.assignment.pair.first_person_id); follow.append(time.perf_counter() - t)
     t = time.perf_counter(); voting.accept(participation.annotator, lease.token, closer="first", key=uuid.uuid4(), now=timezone.now()); accept.append(time.perf_counter() - t)
 def ms(times):
     times = sorted(times[20:])

@@ -14,6 +14,7 @@ CHECKED = (
     "training.lifter",
     "training.multiview",
     "training.poses",
+    "training.priors.calibration",
     "training.simulation",
     "training.video",
 )

@@ -228,7 +228,8 @@ def add_options(parser: ArgumentParser, config: type[BaseModel], *, leave_out: I
     for name, info in fields_of(config):
         if name not in set(leave_out):
             option = f"--{name.replace('_', '-').replace('.', '-')}"
-            parser.add_argument(option, dest=f"option.{name}", help=(info.description or "").replace("%", "%%"))
+            text, last = (info.description or "").replace("%", "%%"), name.rpartition(".")[2]
+            parser.add_argument(option, dest=f"option.{name}", metavar=last.upper(), help=text)
 
 
 def options_given(config: type[BaseModel], options: Mapping[str, Any]) -> dict[str, Any]:

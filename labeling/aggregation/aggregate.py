@@ -12,7 +12,7 @@ from django.db.models import Count, F, Max, OuterRef, Q, QuerySet, Subquery, Sum
 from numpy.typing import NDArray
 from pydantic import Field
 
-from labeling.aggregation import posteriors, snapshot
+from labeling.aggregation import refit, snapshot
 from labeling.aggregation.snapshot import counted_votes
 from labeling.catalogs import crowd_models, person_models, question_models
 from labeling.crowd import depth
@@ -75,9 +75,7 @@ def run_aggregation(context: run.JobContext, config: AggregateConfig) -> dict[st
     whole = config.model in person_models
     if not len(read.vote):
         raise Conflict("There are no votes yet.", field="campaign")
-    fit = posteriors.refit(
-        campaign, read, options if isinstance(options, DepthConfig) else DepthConfig(), context.progress
-    )
+    fit = refit.refit(campaign, read, options if isinstance(options, DepthConfig) else DepthConfig(), context.progress)
     if whole and fit is not None and read.alone.all() and fit.votes + len(read.gold.participation):
         aggregated = Aggregated.of(fit)
         context.say(f"{aggregated.votes} votes of {len(aggregated.participation_ids)} annotators; {offer.title}")
@@ -87,7 +85,7 @@ def run_aggregation(context: run.JobContext, config: AggregateConfig) -> dict[st
     del read
     aggregation_run = _write(context, campaign, config.model, options.model_dump(), aggregated)
     if fit is not None:
-        posteriors.store(campaign, fit, context.check)
+        refit.store(campaign, fit, context.check)
         flagged = suspicion.judge(campaign, fit.participation_ids, fit.belief, fit.vote_count, recent)
         context.say(f"{flagged} annotators look suspicious")
     for _ in thin(campaign):
@@ -105,10 +103,10 @@ def _judge(
 ) -> dict[str, Any]:
     """Learn anew who looks and what is known of each person, without a version of labels: what the queue needs every few
     minutes, where a version would be millions of rows."""
-    fit = posteriors.refit(campaign, read, DepthConfig(), context.progress)
+    fit = refit.refit(campaign, read, DepthConfig(), context.progress)
     if fit is None:
         return {"flagged": 0}
-    posteriors.store(campaign, fit, context.check)
+    refit.store(campaign, fit, context.check)
     return {"flagged": suspicion.judge(campaign, fit.participation_ids, fit.belief, fit.vote_count, recent)}
 
 
@@ -201,7 +199,7 @@ class Aggregated:
         }
 
     @classmethod
-    def of(cls, fit: posteriors.Refit) -> Aggregated:
+    def of(cls, fit: refit.Refit) -> Aggregated:
         """The depth model's outcome, where every pair lies within one person."""
         return cls(
             pair_ids=fit.pair_ids,
@@ -217,7 +215,7 @@ class Aggregated:
             notes=_notes(fit),
         )
 
-    def with_pictures(self, fit: posteriors.Refit) -> Aggregated:
+    def with_pictures(self, fit: refit.Refit) -> Aggregated:
         """The depth model's labels; pairs between two people keep those of single questions."""
         inside = np.isin(self.pair_ids, fit.pair_ids)
         order = np.argsort(np.concatenate([fit.pair_ids, self.pair_ids[~inside]]))
@@ -252,7 +250,7 @@ class Aggregated:
             yield {"participation_id": participation, "votes": n, "agreement": a, "skill": None if s != s else s}
 
 
-def _notes(fit: posteriors.Refit) -> dict[str, Any]:
+def _notes(fit: refit.Refit) -> dict[str, Any]:
     """What the depth model learned of the crowd."""
     crowd = fit.crowd
     kinds: dict[str, float] = {}

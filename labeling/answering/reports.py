@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import F, QuerySet
 
-from labeling.aggregation import posteriors
+from labeling.aggregation import follow
 from labeling.answering.assignment import may_answer, participation_of
 from labeling.models import Assignment, Campaign, Pair, QuestionReport
 from webapp import audit
@@ -58,7 +58,7 @@ def skip(
             )
         Assignment.objects.filter(pk=lease.pk).update(state=Assignment.State.SKIPPED)
         if lease.pair_id:
-            posteriors.after(lease.campaign, lease.pair_id, leases=-1)
+            follow.after(lease.campaign, lease.pair_id, leases=-1)
             Pair.objects.filter(pk=lease.pair_id).update(taken=F("taken") - 1)
         return QuestionReport.objects.create(assignment=lease, reason=reason, words=words.strip()[:400], at=now)
 

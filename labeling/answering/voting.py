@@ -20,7 +20,7 @@ from django.db.models import (
 )
 from pydantic import Field
 
-from labeling.aggregation import posteriors
+from labeling.aggregation import follow
 from labeling.answering import tokens
 from labeling.answering.assignment import CampaignNotOpen, Lease, lease_of, may_answer, participation_of
 from labeling.models import (
@@ -209,7 +209,7 @@ def _accept(
         if 0 <= gap < SITTING_GAP_S:
             changes |= {"paid_count": 1, "worked_s": gap}
     if lease.pair_id:
-        posteriors.after(lease.campaign, lease.pair_id, leases=-1)
+        follow.after(lease.campaign, lease.pair_id, leases=-1)
         _COUNTED.run(pair=lease.pair_id, change=1)
         changes["pairs_finished"] = int(_is_finished(lease.pair_id))
     _change_sums(participation, changes, now)
@@ -339,7 +339,7 @@ def _undo(account: Account, campaign_uuid: uuid.UUID | str, key: uuid.UUID, now:
     answer = Answer.objects.get(assignment=lease, number=lease.tries)
     Retraction.objects.create(key=key, answer=answer, at=now)
     if lease.pair_id:
-        posteriors.after(lease.campaign, lease.pair_id, leases=1)
+        follow.after(lease.campaign, lease.pair_id, leases=1)
         changes = _changes(lease, answer) | {"pairs_finished": int(_is_finished(lease.pair_id))}
         _COUNTED.run(pair=lease.pair_id, change=-1)
     lease.state, lease.answered_at = Assignment.State.LEASED, None

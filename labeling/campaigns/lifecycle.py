@@ -46,25 +46,54 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
     """Record a campaign in draft and start the job that makes its pairs, tutorial and gold questions."""
     require(actor, Role.ADMIN)
     plan = plan.model_copy(update={"name": _printable(plan.name)})
-    known_names = set(dataset.skeleton.keypoints)
-    chosen = plan.keypoints or list(dataset.skeleton.keypoints)
+    chosen = _keypoints(dataset, plan)
+    _check(plan)
+    if plan.mode != "fixed":  # every pair can be asked, and is labelled
+        plan = plan.model_copy(update={"pair_policy": plan.pair_policy.model_copy(update={"name": "all"})})
+    row = Campaign(
+        dataset=dataset,
+        keypoints=chosen,
+        pair_policy=plan.pair_policy.model_dump(),
+        prior=_prior(dataset, plan),
+        created_by=actor,
+        **plan.model_dump(exclude={"keypoints", "pair_policy", "prior", *PrepareConfig.model_fields} - {"campaign"}),
+    )
+    preparation = PrepareConfig(
+        campaign=str(row.uuid),
+        gold_questions=plan.gold_questions if plan.gold_share else 0,
+        tutorial_questions=plan.tutorial_questions,
+        tutorial_dataset=plan.tutorial_dataset,
+    )
+    try:
+        with transaction.atomic():
+            row.save(force_insert=True)
+            audit.record(actor, "campaign.create", row, plan=plan.model_dump(mode="json"))
+            job = run.enqueue(actor, "prepare-campaign", preparation.model_dump(), title=f"Prepare {row.name}")
+    except IntegrityError:
+        raise Conflict("A campaign of this name exists.", field="name", value=plan.name, fix="choose another") from None
+    return row, job
+
+
+def _keypoints(dataset: Dataset, plan: CampaignPlan) -> list[str]:
+    """The keypoints that are asked about, in the skeleton's order. Raises Invalid."""
+    names = dataset.skeleton.keypoints
+    chosen = plan.keypoints or list(names)
     for name in chosen:
-        if name not in known_names:
+        if name not in names:
             raise Invalid(
                 f"{name[:40]!r} is no keypoint of this skeleton.",
                 field="keypoints",
                 value=name,
-                fix=f"choose from {', '.join(dataset.skeleton.keypoints)}",
+                fix=f"choose from {', '.join(names)}",
             )
     if len(set(chosen)) < 2 or len(set(chosen)) != len(chosen):
         raise Invalid("A campaign needs at least two different keypoints.", field="keypoints", value=chosen)
+    return sorted(chosen, key=names.index)
+
+
+def _check(plan: CampaignPlan) -> None:
+    """What one field alone cannot say. Raises Invalid."""
     _check_addresses(plan.model_dump())
-    if plan.mode != "fixed":  # every pair can be asked, and is labelled
-        plan = plan.model_copy(update={"pair_policy": plan.pair_policy.model_copy(update={"name": "all"})})
-    settings_of = plan.model_dump(
-        exclude={"keypoints", "pair_policy", "gold_questions", "tutorial_questions", "tutorial_dataset", "prior"}
-    )
-    prior = _prior(dataset, plan)
     if plan.tutorial_dataset:
         _known_dataset(plan.tutorial_dataset)
     if plan.mode != "fixed" and plan.least_votes > plan.most_votes:
@@ -74,31 +103,6 @@ def create(actor: Account, dataset: Dataset, plan: CampaignPlan) -> tuple[Campai
             value=plan.least_votes,
             fix="not more than most_votes",
         )
-    try:
-        with transaction.atomic():
-            campaign = Campaign.objects.create(
-                dataset=dataset,
-                keypoints=sorted(chosen, key=dataset.skeleton.keypoints.index),
-                pair_policy=plan.pair_policy.model_dump(),
-                prior=prior,
-                created_by=actor,
-                **settings_of,
-            )
-            audit.record(actor, "campaign.create", campaign, plan=plan.model_dump(mode="json"))
-            job = run.enqueue(
-                actor,
-                "prepare-campaign",
-                PrepareConfig(
-                    campaign=str(campaign.uuid),
-                    gold_questions=plan.gold_questions if plan.gold_share else 0,
-                    tutorial_questions=plan.tutorial_questions,
-                    tutorial_dataset=plan.tutorial_dataset,
-                ).model_dump(),
-                title=f"Prepare {campaign.name}",
-            )
-    except IntegrityError:
-        raise Conflict("A campaign of this name exists.", field="name", value=plan.name, fix="choose another") from None
-    return campaign, job
 
 
 def _check_addresses(plan: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from django.db import IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.utils import timezone
 
-from labeling.aggregation import aggregate, posteriors
+from labeling.aggregation import aggregate, follow
 from labeling.aggregation.snapshot import counted_votes, standing_votes
 from labeling.answering.assignment import budget_left
 from labeling.models import Campaign, Pair, Participation, QuestionReport, SawAnswers
@@ -190,10 +190,10 @@ def _count_votes(participation: Participation, *, excluded: bool) -> None:
     if not excluded:
         more = theirs.filter(taken=F("votes_needed")).count()
         Campaign.objects.filter(pk=campaign.pk).update(votes_wanted=F("votes_wanted") + more)
-    if campaign.mode != Campaign.Mode.FIXED:  # posteriors before pairs, in one order: see posteriors.after
+    if campaign.mode != Campaign.Mode.FIXED:  # posteriors before pairs, in one order: see follow.after
         people = votes.order_by("pair__first_person").values_list("pair__first_person", flat=True).distinct()
         for person in list(people):
-            posteriors.follow(campaign, person)
+            follow.follow(campaign, person)
     done = theirs.filter(votes_counted=F("votes_needed"))
     for _ in theirs.order_by("pk").select_for_update(no_key=True).values_list("pk").iterator():
         pass  # locked in the order of their keys, so that two exclusions never wait for each other

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from labeling.models import Campaign, Dataset, Pair, Person, ReferenceQuestion
 from labeling.models.dataset import ABSENT, OCCLUDED
@@ -103,18 +104,10 @@ def make_gold(campaign: Campaign, most: int) -> int:
     first, second = np.triu_indices(len(names), 1)
     gap = depth[:, first] - depth[:, second]
     who, which = np.nonzero(shown[:, first] & shown[:, second] & (np.abs(gap) >= GOLD_GAP_MM))
-    weight = _even(who, which)
     keys = np.array([person.pk for person in people])
-    ordinary = set(
-        Pair.objects.filter(campaign=campaign, first_person__in=keys.tolist()).values_list(
-            "first_person_id", "first", "second"
-        )
-    )
-    spare = np.array(
-        [key in ordinary for key in zip(keys[who].tolist(), first[which].tolist(), second[which].tolist())], bool
-    )
+    spare = _asked_anyway(campaign, keys[who], first[which], second[which])
     # Weighted drawing without putting back is sorting by exponential times (Efraimidis and Spirakis 2006).
-    order = np.lexsort((rng.exponential(size=len(who)) / weight, spare))[:most]
+    order = np.lexsort((rng.exponential(size=len(who)) / _even(who, which), spare))[:most]
     rng.shuffle(order)
     rows = [
         ReferenceQuestion(
@@ -132,6 +125,15 @@ def make_gold(campaign: Campaign, most: int) -> int:
     ]
     ReferenceQuestion.objects.bulk_create(rows, batch_size=500)
     return len(rows)
+
+
+def _asked_anyway(
+    campaign: Campaign, person: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Which of these are ordinary pairs of the campaign as well."""
+    pairs = Pair.objects.filter(campaign=campaign, first_person__in=np.unique(person).tolist())
+    ordinary = set(pairs.values_list("first_person_id", "first", "second"))
+    return np.array([key in ordinary for key in zip(person.tolist(), first.tolist(), second.tolist())], dtype=bool)
 
 
 def _even(who: np.ndarray, which: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ try and one question, so that an answer can neither be given early nor by somebo
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from labeling.answering import tokens
 from labeling.answering.assignment import TutorialFirst, participation_of
 from labeling.answering.voting import CLOSER, SITTING_GAP_S, TooEarly
 from labeling.campaigns.reference_questions import REASONS, TUTORIAL
-from labeling.models import Participation, ReferenceQuestion, TutorialAnswer, TutorialTry
+from labeling.models import Campaign, Participation, ReferenceQuestion, TutorialAnswer, TutorialTry
 from labeling.models.answer import FIRST, SECOND
 from webapp.accounts.models import Account
 from webapp.errors import Conflict, Invalid, NotAllowed
@@ -162,29 +162,12 @@ def answer(
         step = _step(participation)
         if step.attempt and (old := _answered(step.attempt, question)):
             return _feedback(old.question, CLOSER[closer] == old.closer and old.correct, step)
-        if step.question is None or step.attempt is None:
-            if step.passed:
-                raise Conflict("The tutorial is passed already.", field="question")
-            raise TutorialOver("All tries of the tutorial are used up.", fix="write to the campaign's admins")
-        asked = step.question
-        if step.position != question:
-            raise Conflict(
-                "This is not the question that is open now.",
-                field="question",
-                value=question,
-                fix=f"answer question {step.position}",
-            )
+        attempt, asked = _open(step, question)
         shown_at = _shown_at(token, step)
-        wait = shown_at + timedelta(milliseconds=participation.campaign.delay_ms) - now
-        if wait > timedelta(0):
-            raise TooEarly(
-                "Answered before the viewing time was over.",
-                field="token",
-                retry_after_ms=int(wait.total_seconds() * 1000) + 1,
-            )
+        _check_delay(participation.campaign, shown_at, now)
         correct = CLOSER[closer] == (SECOND if asked.second_closer else FIRST)
         TutorialAnswer.objects.create(
-            attempt=step.attempt,
+            attempt=attempt,
             question=asked,
             closer=CLOSER[closer],
             correct=correct,
@@ -193,22 +176,35 @@ def answer(
             response_ms=response_ms,
         )
         _pay(participation, (now - shown_at).total_seconds())
-        if step.position + 1 == step.length:
-            _finish(participation, step.attempt, step.right + correct, step.length, now)
-            after = Step(
-                participation,
-                step.attempt,
-                None,
-                True,
-                True,
-                step.length,
-                step.length,
-                step.right + correct,
-                participation.tutorial_passed_at is not None,
-            )
-        else:
-            after = _step(participation)
-        return _feedback(asked, correct, after)
+        if step.position + 1 < step.length:
+            return _feedback(asked, correct, _step(participation))
+        right = step.right + correct
+        _finish(participation, attempt, right, step.length, now)
+        passed = participation.tutorial_passed_at is not None
+        return _feedback(asked, correct, replace(step, question=None, position=step.length, right=right, passed=passed))
+
+
+def _open(step: Step, question: int) -> tuple[TutorialTry, ReferenceQuestion]:
+    """The try and the question that can be answered now. Raises Conflict, TutorialOver."""
+    if step.question is None or step.attempt is None:
+        if step.passed:
+            raise Conflict("The tutorial is passed already.", field="question")
+        raise TutorialOver("All tries of the tutorial are used up.", fix="write to the campaign's admins")
+    if step.position != question:
+        raise Conflict(
+            "This is not the question that is open now.",
+            field="question",
+            value=question,
+            fix=f"answer question {step.position}",
+        )
+    return step.attempt, step.question
+
+
+def _check_delay(campaign: Campaign, shown_at: datetime, now: datetime) -> None:
+    wait = shown_at + timedelta(milliseconds=campaign.delay_ms) - now
+    if wait > timedelta(0):
+        milliseconds = int(wait.total_seconds() * 1000) + 1
+        raise TooEarly("Answered before the viewing time was over.", field="token", retry_after_ms=milliseconds)
 
 
 def _answered(attempt: TutorialTry, position: int) -> TutorialAnswer | None:
@@ -224,8 +220,7 @@ def _pay(participation: Participation, took_s: float) -> None:
         participation.save(update_fields=["paid_count", "worked_s"])
 
 
-def _finish(participation: Participation, attempt: TutorialTry | None, right: int, length: int, now: datetime) -> None:
-    assert attempt is not None  # noqa: S101  (a question was open, so there is a try)
+def _finish(participation: Participation, attempt: TutorialTry, right: int, length: int, now: datetime) -> None:
     attempt.passed = right >= participation.campaign.tutorial_pass_share * length
     attempt.finished_at = now
     attempt.save(update_fields=["passed", "finished_at"])

@@ -17,10 +17,10 @@ _A = tuple(a / sum(_GIVEN) for a in _GIVEN)
 def both(u: Float[np.ndarray, "*S"]) -> tuple[Float[np.ndarray, " *S"], Float[np.ndarray, " *S"]]:
     """Distribution function and density at u."""
     x = np.abs(u) * np.sqrt(0.5)
-    bell = np.exp(-x * x)
+    density = np.exp(-x * x)
     t = 1 / (1 + _P * x)
-    tail = 0.5 * bell * t * (_A[0] + t * (_A[1] + t * (_A[2] + t * (_A[3] + t * _A[4]))))
-    return np.where(u > 0, 1 - tail, tail), np.asarray(bell * (1 / np.sqrt(2 * np.pi)))
+    tail = 0.5 * density * t * (_A[0] + t * (_A[1] + t * (_A[2] + t * (_A[3] + t * _A[4]))))
+    return np.where(u > 0, 1 - tail, tail), np.asarray(density * (1 / np.sqrt(2 * np.pi)))
 
 
 def cdf(u: float | Float[np.ndarray, "*S"]) -> Float[np.ndarray, "..."]:

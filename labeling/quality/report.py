@@ -69,8 +69,8 @@ def riskiest(campaign: Campaign, most: int = 12) -> list[Disputed]:
     votes = counted_votes(campaign).exclude(closer=SAME).filter(pair__in=pairs).values_list("pair_id", "closer")
     asked = [(*pairs[pair], closer) for pair, closer in votes]
     table = np.array([(place[p], f, s, c == SECOND) for p, f, s, c in asked], dtype=np.int64).reshape(-1, 4)
-    who, first, second = table[:, :3].T
-    closer = table[:, 3] == 1
+    who, first, second, is_second = table.T
+    closer = is_second == 1
     seen = [posteriors.unpack(posterior.perceived) for posterior in posteriors_found]
     mean, covariance = (np.stack(values) for values in zip(*seen))
     joints = mean.shape[1]

@@ -17,6 +17,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from labeling.aggregation import aggregate, posteriors
+from labeling.aggregation.snapshot import PRESENTATIONS
 from labeling.answering import assignment, voting
 from labeling.campaigns import participants
 from labeling.crowd import anatomy, depth
@@ -81,7 +82,7 @@ def test_following_votes_equals_fitting_them_together(world: World) -> None:
         np.arange(len(f)),
         c == 1,
         len(f),
-        np.array([posteriors.PRESENTATIONS[x] for x in look]),
+        np.array([PRESENTATIONS[x] for x in look]),
     )
     pictures = depth.Pictures(
         np.zeros((1, 14)), anatomy.covariance(campaign.dataset.skeleton.as_skeleton), np.zeros(1, bool)

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import requests
 
-from labeling.answering.assignment import NOTHING_LEFT_FOR
+from labeling.answering.choice import NOTHING_LEFT_FOR
 from tests.site import Site
 
 pytestmark = [

@@ -18,6 +18,7 @@ from labeling.releasing import freeze
 from labeling.skeletons import H36M_17
 from tests.conftest import World
 from tests.training.test_multiview import scene
+from training.harvest.harvester import FILES
 from training.harvests import frames, publication, review, uploads
 from training.harvests.publication import PublishPlan
 from training.harvests.review import Rule
@@ -82,7 +83,7 @@ def test_a_recording_becomes_pseudo_labels_files_and_pictures(world: World, tmp_
     page = client.get(f"/harvests/{harvest.uuid}/").content.decode()
     assert "left wrist" in page
     assert "cam1 ends early" in page
-    for name in review.FILES:
+    for name in FILES.values():
         assert len(b"".join(client.get(f"/api/v1/harvests/{harvest.uuid}/files/{name}/").streaming_content)) > 1000
     frame = client.get(f"/api/v1/harvests/{harvest.uuid}/frames/3/").json()
     label = PseudoLabel.objects.filter(frame=3).first()
@@ -319,11 +320,17 @@ def test_a_recording_is_harvested_from_the_command_line(tmp_path: Path) -> None:
 
     upload(tmp_path, views=False)
     output = io.StringIO()
-    arguments = (str(tmp_path / "rig.toml"), str(tmp_path / "d.npz"), str(tmp_path / "out"))
+    files = ("--calibration", str(tmp_path / "rig.toml"), "--detections", str(tmp_path / "d.npz"))
+    arguments = ("multiview", str(tmp_path / "out"), *files)
     call_command("harvest", *arguments, "--grid", "24", stdout=output)
     assert f"{round(0.7 * FRAMES) * 17} of {17 * FRAMES} found joints kept" in output.getvalue()
     names = {p.name for p in (tmp_path / "out").iterdir()}
+    assert "work" not in names  # what only a restart needs
     assert {"report.json", "poses.trc", "poses.c3d", "poses.npz", "poses.coco.json", "position.npy"} <= names
     for change, words in ((("--grid", "7"), "grid: "), (("--unit", "m"), "unit")):
         with pytest.raises(CommandError, match=words):
             call_command("harvest", *arguments, *change, stdout=output)
+    with pytest.raises(CommandError, match="detections: rig.toml ends in none of .npz, .zip"):
+        call_command("harvest", *arguments[:-1], str(tmp_path / "rig.toml"), stdout=output)
+    with pytest.raises(CommandError, match="invalid choice: 'none' .*multiview.*video"):
+        call_command("harvest", "none", str(tmp_path / "out"))

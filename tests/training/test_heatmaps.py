@@ -158,7 +158,10 @@ def test_a_harvest_teaches_a_network_whose_heatmaps_are_harvested_again(tmp_path
             image.transform(camera.size, Image.Transform.AFFINE, back, Image.Resampling.BILINEAR).save(
                 tmp_path / "views" / camera.name / f"{n:04d}.png"
             )
-    call_command("harvest", tmp_path / "rig.toml", tmp_path / "d.npz", tmp_path / "first", "--grid", "24")
+    rig = ("--calibration", str(tmp_path / "rig.toml"))
+    call_command(
+        "harvest", "multiview", str(tmp_path / "first"), *rig, "--detections", str(tmp_path / "d.npz"), "--grid", "24",
+    )  # fmt: skip
     output = io.StringIO()
     call_command(
         "personalise", tmp_path / "rig.toml", tmp_path / "first", tmp_path / "views", tmp_path / "own",
@@ -166,8 +169,8 @@ def test_a_harvest_teaches_a_network_whose_heatmaps_are_harvested_again(tmp_path
     )  # fmt: skip
     assert "48 pictures, " in output.getvalue()
     call_command(
-        "harvest", tmp_path / "rig.toml", tmp_path / "own" / "heatmaps", tmp_path / "second", "--grid", "24",
-        "--least-score", "0.05", "--inlier-px", "60", skeleton="h36m-17",
+        "harvest", "multiview", str(tmp_path / "second"), *rig, "--detections", str(tmp_path / "own" / "heatmaps"),
+        "--grid", "24", "--least-score", "0.05", "--inlier-px", "60", "--skeleton", "h36m-17",
     )  # fmt: skip
     off = np.linalg.norm(arrays.read(tmp_path / "second").position - world, axis=-1)
     assert np.median(off) < 120

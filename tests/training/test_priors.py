@@ -12,6 +12,7 @@ from labeling.releasing import freeze, reading
 from labeling.skeletons import LSP_14
 from tests.conftest import World
 from training.priors import depth_priors
+from training.priors.calibration import KnownAnswers, calibrated, folds_of
 from webapp.errors import Invalid, NotAllowed
 from webapp.jobs import run as jobs
 
@@ -32,7 +33,7 @@ def test_nobody_is_predicted_by_a_lifter_that_saw_the_picture() -> None:
         np.zeros(0),
         np.zeros((40, 14, 3)),
     )
-    fold = depth_priors.folds_of(poses, 4, 0)
+    fold = folds_of(poses, 4, 0)
     assert set(fold[split == "test"]) == {-1}
     assert set(fold[split == "train"]) == {0, 1, 2, 3}
     two = fold.reshape(20, 2)
@@ -49,9 +50,8 @@ def test_calibration_finds_how_far_a_lifter_is_off(noise: float) -> None:
     lifted = 3.0 * (z + noise * rng.multivariate_normal(np.zeros(14), sigma, 4000))
     first, second = (a[None].repeat(4000, 0).ravel() for a in selection.pairs_of(14))
     pose = np.arange(4000).repeat(91)
-    factor, error, _ = depth_priors.calibrated(
-        lifted, sigma, first, second, pose, (z[pose, first] > z[pose, second]).astype(float)
-    )
+    known = KnownAnswers(pose, first, second, (z[pose, first] > z[pose, second]).astype(float))
+    factor, error, _ = calibrated(lifted, sigma, known)
     assert factor == pytest.approx(1 / 3 / (1 + noise**2), rel=0.1)
     assert error == pytest.approx(np.sqrt(noise**2 / (1 + noise**2)), rel=0.1)
 

@@ -25,6 +25,7 @@ from labeling.releasing import freeze
 from labeling.skeletons import H36M_17, LSP_14
 from tests.conftest import World
 from tests.training.test_video_harvest import person, seen
+from training.harvest.harvester import FILES
 from training.harvests import frames, publication, review, uploads
 from training.harvests.publication import PublishPlan
 from training.harvests.review import Rule
@@ -94,7 +95,7 @@ def test_a_video_becomes_pseudo_labels_curves_files_and_pictures(world: World, m
     page = client.get(f"/harvests/{harvest.uuid}/").content.decode()
     assert "Clips" in page
     assert "Fine-tune" not in page
-    for name in review.FILES:
+    for name in FILES.values():
         assert len(b"".join(client.get(f"/api/v1/harvests/{harvest.uuid}/files/{name}/").streaming_content)) > 1000
     line = client.get(f"/api/v1/harvests/{harvest.uuid}/timeline/?points=20").json()
     assert (line["frames"], len(line["at"]), len(line["curves"]["expected_mm"])) == (FRAMES, 20, 20)
@@ -224,11 +225,13 @@ def test_the_api_and_the_command_line_do_the_same(world: World, model: Model, tm
     assert "model " in capsys.readouterr().out
     (tmp_path / "d.npz").write_bytes(npz(seen(person(20))).read())
     weights = Path(settings.MEDIA_ROOT) / model.path
-    call_command("harvest_video", str(tmp_path / "d.npz"), str(tmp_path / "out"), models=[weights])
+    call_command(
+        "harvest", "video", str(tmp_path / "out"), "--detections", str(tmp_path / "d.npz"), "--models", str(weights)
+    )
     assert "found joints kept" in capsys.readouterr().out
     assert (tmp_path / "out" / "poses.c3d").stat().st_size > 1000
-    with pytest.raises(CommandError, match="need a lifter"):
-        call_command("harvest_video", str(tmp_path / "d.npz"), str(tmp_path / "none"))
+    with pytest.raises(CommandError, match="models: 2D keypoints need a model"):
+        call_command("harvest", "video", str(tmp_path / "none"), "--detections", str(tmp_path / "d.npz"))
     with pytest.raises(CommandError, match="no such harvest"):
         call_command("fine_tune", "x", start_from=str(model.uuid), actor="ada")
 

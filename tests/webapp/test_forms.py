@@ -65,7 +65,7 @@ def test_every_wrong_field_has_its_own_error_and_keeps_what_was_typed() -> None:
         form.read()
     assert set(form.errors) == {"name", "many", "box.edge_mm", "way"}
     assert form.unplaced == []
-    page = render_to_string("forms/inputs.html", {"inputs": form.inputs()})
+    page = render_to_string("ui/fields.html", {"inputs": form.inputs()})
     assert page.count('aria-invalid="true"') == 4
     assert 'value="12"' in page
     assert 'id="field-box-edge-mm-about">Input should be less than or equal to 9' in page
@@ -74,7 +74,7 @@ def test_every_wrong_field_has_its_own_error_and_keeps_what_was_typed() -> None:
 def test_a_refusal_of_no_field_stands_above_the_form_and_is_escaped() -> None:
     form = Form(Plan, sent("name=a"))
     form.note(Invalid("<b>No</b>.", field="elsewhere"))
-    page = render_to_string("forms/errors.html", {"form": form})
+    page = render_to_string("ui/form_errors.html", {"form": form})
     assert "&lt;b&gt;No&lt;/b&gt;." in page
 
 

@@ -20,6 +20,13 @@ from webapp.config import Config
 from webapp.errors import InputError
 from webapp.progress import Progress
 
+FILES = {
+    "trc": "poses.trc",
+    "c3d": "poses.c3d",
+    "npz": "poses.npz",
+    "coco": "poses.coco.json",
+}  # what a harvest is written as
+
 
 class BadRecording(InputError):
     """A recording that cannot be harvested. `field` names what is wrong, `fix` what would help."""

@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from training.catalogs import HarvesterOffer, harvesters
+from training.harvest.harvester import FILES
 from training.harvests import frames, publication, review, uploads
 from training.models import Harvest, Review
 from training.runs import fine_tunes
@@ -309,7 +310,7 @@ class Harvests(Listed):
     def files(self, request: Request, id: UUID, name: str) -> FileResponse:
         """poses.trc, poses.c3d, poses.npz or poses.coco.json."""
         path = Path(settings.MEDIA_ROOT) / self.get_object().folder / name
-        if name not in review.FILES or not path.exists():
+        if name not in FILES.values() or not path.exists():
             raise NotFound("This harvest has no such file.", field="name", value=name)
         return FileResponse(path.open("rb"), as_attachment=True, filename=name)
 

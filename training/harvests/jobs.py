@@ -22,7 +22,6 @@ from training.catalogs import harvesters
 from training.harvest.arrays import WORDS, HarvestArrays, Outcome
 from training.harvest.formats import poses
 from training.harvest.harvester import BadRecording, Harvested, Upload
-from training.harvests import review
 from training.harvests.frames import as_dict, cameras_of
 from training.harvests.uploads import HarvestJob
 from training.models import Harvest, Model, PseudoLabel
@@ -55,16 +54,8 @@ def run_harvest(context: JobContext, config: HarvestJob) -> dict[str, Any]:
     result: Harvested = offer.load()(upload, options, arrays, progress=context.progress, say=context.say)
     for finding in result.report["findings"]:
         context.say(finding)
-    for kind, name in zip(poses.KINDS, review.FILES):
-        poses.write(
-            arrays / name,
-            kind,
-            result.arrays,
-            result.skeleton,
-            tuple(result.cameras),
-            result.fps,
-            between=lambda: context.progress(len(result.arrays.kept), len(result.arrays.kept), "frames"),
-        )
+    frames = len(result.arrays.kept)
+    poses.write_all(arrays, result, between=lambda: context.progress(frames, frames, "frames"))
     return _finish(context, row, result, arrays)
 
 

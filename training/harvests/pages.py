@@ -16,6 +16,7 @@ from django.views.generic import RedirectView
 
 from labeling.skeletons import BUILT_IN, words
 from training.catalogs import harvesters
+from training.harvest.harvester import FILES
 from training.harvests import frames, publication, review, uploads
 from training.models import Harvest, Model
 from training.runs import fine_tunes
@@ -87,7 +88,7 @@ def harvest_page(request: PageRequest, identity: UUID) -> HttpResponse:
                 j | {"words": words(j["name"]), "missed": harvest.frames - j["found"]} for j in report.get("joints", [])
             ],
             "counts": counts,
-            "files": review.FILES,
+            "files": FILES.values(),
             "clips": report.get("clips", [])[:200],
             "tunable": Model.objects.filter(keypoints=frames.skeleton_of(harvest).keypoints).order_by("-created_at")[
                 :50

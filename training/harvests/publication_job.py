@@ -28,34 +28,10 @@ def run_publication(context: JobContext, config: PublishJob) -> dict[str, Any]:
     """Job: a data set of the views of frames with accepted pseudo-labels: their reprojections as keypoints, camera-frame depths where
     every joint is accepted, and ordinal pairs with P(second closer) from the covariances."""
     row = Harvest.objects.get(uuid=config.harvest)
-    folder = Path(settings.MEDIA_ROOT) / row.folder
-    cameras, skeleton = cameras_of(row), skeleton_of(row)
-    accepted: dict[int, dict[int, PseudoLabel]] = {}
-    for label in PseudoLabel.objects.filter(harvest=row, verdict="accepted").order_by("frame", "joint").iterator():
-        accepted.setdefault(label.frame, {})[label.joint] = label
-    rng = np.random.default_rng(config.seed)
-    images = []
-    shown = [
-        frame for frame in (row.report or {}).get("shown", []) if len(accepted.get(frame, {})) >= config.least_joints
-    ]
+    skeleton = skeleton_of(row)
     aside = context.folder / "pictures"
     shutil.rmtree(aside, ignore_errors=True)
-    for number, frame in enumerate(shown):
-        context.progress(number, len(shown), "frames")
-        shot = frames.picture_of(row, frame)
-        for v, camera in enumerate(cameras):
-            picture = folder / "views" / str(v) / f"{shot:06d}.jpg"
-            if not picture.exists():
-                continue
-            name = f"{camera.name}/{frame:06d}.jpg"
-            (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, aside / name)
-            image = _image(name, camera, accepted[frame], len(skeleton.keypoints), config.pairs_per_person, rng)
-            if (
-                image
-            ):  # the last fifth of the recording is for testing: neighbours in time are too alike to be split at random
-                split = "test" if number >= 0.8 * len(shown) else "train"
-                images.append(image | {"split": split, "source": f"harvest {row.uuid}, {camera.name}, frame {shot}"})
+    images = _images(context, row, config, aside)
     if not images:
         raise Invalid(
             "No frame with a picture has enough accepted joints.", field="least_joints", fix="accept more, or lower it"
@@ -75,6 +51,36 @@ def run_publication(context: JobContext, config: PublishJob) -> dict[str, Any]:
     audit.record(context.actor, "harvest.publish", row, dataset=config.dataset, images=len(images))
     shutil.rmtree(aside, ignore_errors=True)
     return {"dataset": config.dataset, "people": len(images), **{k: v for k, v in result.items() if k != "notes"}}
+
+
+def _images(context: JobContext, row: Harvest, config: PublishJob, aside: Path) -> list[dict[str, Any]]:
+    """What the data set says of each picture, in the views of frames with enough accepted joints; the pictures are copied `aside`.
+
+    The last fifth of the recording is for testing: neighbours in time are too alike to be split at random.
+    """
+    cameras, joints = cameras_of(row), len(skeleton_of(row).keypoints)
+    views = Path(settings.MEDIA_ROOT) / row.folder / "views"
+    accepted: dict[int, dict[int, PseudoLabel]] = {}
+    for label in PseudoLabel.objects.filter(harvest=row, verdict="accepted").order_by("frame", "joint").iterator():
+        accepted.setdefault(label.frame, {})[label.joint] = label
+    shown = [f for f in (row.report or {}).get("shown", []) if len(accepted.get(f, {})) >= config.least_joints]
+    rng = np.random.default_rng(config.seed)
+    images = []
+    for number, frame in enumerate(shown):
+        context.progress(number, len(shown), "frames")
+        shot = frames.picture_of(row, frame)
+        split = "test" if number >= 0.8 * len(shown) else "train"
+        for v, camera in enumerate(cameras):
+            picture = views / str(v) / f"{shot:06d}.jpg"
+            if not picture.exists():
+                continue
+            name = f"{camera.name}/{frame:06d}.jpg"
+            (aside / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(picture, aside / name)
+            image = _image(name, camera, accepted[frame], joints, config.pairs_per_person, rng)
+            if image:
+                images.append(image | {"split": split, "source": f"harvest {row.uuid}, {camera.name}, frame {shot}"})
+    return images
 
 
 def _image(

@@ -18,7 +18,6 @@ from webapp.config import Config
 from webapp.errors import Conflict, Invalid
 
 Verdict = PseudoLabel.Verdict
-FILES = ("poses.trc", "poses.c3d", "poses.npz", "poses.coco.json")
 
 
 class Rule(Config):

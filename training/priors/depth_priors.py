@@ -12,11 +12,12 @@ from django.db import transaction
 from numpy.typing import NDArray
 from pydantic import Field
 
-from labeling.crowd import anatomy, normal
+from labeling.crowd import anatomy
 from labeling.models import Campaign, Dataset, DepthPrior, Person, PersonPrior, ReferenceQuestion, Release
 from labeling.releasing.reading import Poses
 from training.lifter.config import PRESETS
 from training.poses import neighbours
+from training.priors.calibration import KnownAnswers, calibrated, further_off, variance_of_gap
 from webapp import audit
 from webapp.accounts.models import Account
 from webapp.accounts.roles import Role, require
@@ -27,11 +28,7 @@ from webapp.jobs.models import Job
 from webapp.typed import read
 
 Array = NDArray[np.float64]
-RATIOS = np.geomspace(0.05, 20.0, 121)  # lifted gap over error, tried for calibration
 LEAST_GOLD = 20  # gold questions below which labels are used instead
-FURTHER_OFF = np.geomspace(
-    1.0, 30.0, 60
-)  # how much larger errors are on pictures than on the library itself, tried; never smaller: gold is easy
 AT_ONCE = 2000
 
 
@@ -122,21 +119,7 @@ def from_poses(
         evidence={},
         created_by=actor,
     )
-    people = Person.objects.filter(image__dataset=dataset).order_by("pk")
-    total, done, without = people.count(), 0, 0
-    last = 0
-    while batch := list(people.filter(pk__gt=last).values_list("pk", "keypoints")[:AT_ONCE]):
-        last = batch[-1][0]
-        points = np.array([keypoints for _, keypoints in batch], dtype=np.float64)
-        depths = neighbours.expected_depths(views, points[..., :2], points[..., 2] > 0)
-        PersonPrior.objects.bulk_create(
-            PersonPrior(prior=prior, person_id=pk, mean=mean)
-            for (pk, _), mean in zip(batch, depths.round(2).tolist())
-            if mean[0] == mean[0]
-        )
-        without += int(np.isnan(depths[:, 0]).sum())
-        done += len(batch)
-        progress(done, total)
+    without = _expect(prior, views, progress)
     further, right, answers = _further_off(prior, covariance)
     prior.covariance = (further * covariance).round(2).tolist()
     prior.evidence = {
@@ -153,6 +136,25 @@ def from_poses(
     return prior
 
 
+def _expect(prior: DepthPrior, views: neighbours.Views, progress: Callable[[int, int], None]) -> int:
+    """Write what is expected of each person; the number of those who cannot be compared with any pose."""
+    people = Person.objects.filter(image__dataset=prior.dataset_id).order_by("pk")
+    total, done, without, last = people.count(), 0, 0, 0
+    while batch := list(people.filter(pk__gt=last).values_list("pk", "keypoints")[:AT_ONCE]):
+        last = batch[-1][0]
+        points = np.array([keypoints for _, keypoints in batch], dtype=np.float64)
+        depths = neighbours.expected_depths(views, points[..., :2], points[..., 2] > 0)
+        PersonPrior.objects.bulk_create(
+            PersonPrior(prior=prior, person_id=pk, mean=mean)
+            for (pk, _), mean in zip(batch, depths.round(2).tolist())
+            if mean[0] == mean[0]
+        )
+        without += int(np.isnan(depths[:, 0]).sum())
+        done += len(batch)
+        progress(done, total)
+    return without
+
+
 def _further_off(prior: DepthPrior, covariance: Array) -> tuple[float, float | None, int]:
     """By which factor squared errors exceed `covariance` to make the gold answers likeliest; share of them right; how many."""
     asked = ReferenceQuestion.objects.filter(campaign__dataset=prior.dataset_id, use=ReferenceQuestion.Use.GOLD)
@@ -164,42 +166,8 @@ def _further_off(prior: DepthPrior, covariance: Array) -> tuple[float, float | N
     if len(known) < LEAST_GOLD:
         return 1.0, None, len(known)
     gap, first, second, closer = (np.array(column) for column in zip(*known))
-    first, second = first.astype(int), second.astype(int)
-    variance = covariance[first, first] + covariance[second, second] - 2 * covariance[first, second]
-    p = np.clip(normal.cdf(gap / np.sqrt(FURTHER_OFF[:, None] * np.maximum(variance, 1.0))), 1e-6, 1 - 1e-6)
-    fit = np.where(closer, np.log(p), np.log(1 - p)).sum(axis=1)
-    return float(FURTHER_OFF[fit.argmax()]), float(((gap > 0) == closer).mean()), len(known)
-
-
-def folds_of(poses: Poses, folds: int, seed: int) -> NDArray[np.int64]:
-    """The fold of each person: people of one picture stay together; the test split is no fold (-1), it trains nothing."""
-    names, picture = np.unique(np.array(poses.names), return_inverse=True)
-    drawn = np.random.default_rng(seed).permutation(len(names)) % folds
-    return np.where(poses.split == "test", -1, drawn[picture])
-
-
-def calibrated(
-    lifted: Array,
-    sigma: Array,
-    first: NDArray[np.int64],
-    second: NDArray[np.int64],
-    pose: NDArray[np.int64],
-    p_second: Array,
-) -> tuple[float, float, float]:
-    """How far to trust lifted depths: the factor on them, the sd of their errors relative to `sigma`, and the mean
-    log-likelihood of the known answers `p_second` (0 and 1, or probabilities).
-
-    Order alone tells only the ratio of factor and error (a temperature). Both follow from it because depths vary as `sigma`
-    says: what the lifted depths explain and their errors add up to it.
-    """
-    gap = lifted[pose, first] - lifted[pose, second]
-    spread = np.sqrt(np.maximum(sigma[first, first] + sigma[second, second] - 2 * sigma[first, second], 1.0))
-    scaled = gap / spread
-    p = np.clip(normal.cdf(RATIOS[:, None] * scaled), 1e-6, 1 - 1e-6)
-    fit = (p_second * np.log(p) + (1 - p_second) * np.log(1 - p)).mean(axis=1)
-    best = int(fit.argmax())
-    error = float(1 / np.sqrt(1 + RATIOS[best] ** 2 * np.mean(scaled**2)))
-    return float(RATIOS[best] * error), error, float(fit[best])
+    factor = further_off(gap, variance_of_gap(covariance, first.astype(int), second.astype(int)), closer)
+    return factor, float(((gap > 0) == closer).mean()), len(known)
 
 
 def store(actor: Account | None, release: Release, config: PriorConfig, poses: Poses, lifted: Array) -> DepthPrior:
@@ -208,22 +176,17 @@ def store(actor: Account | None, release: Release, config: PriorConfig, poses: P
     sigma = anatomy.covariance(campaign.dataset.skeleton.as_skeleton)
     lifted = lifted - lifted.mean(axis=1, keepdims=True)
     place = _people(campaign, poses)
-    gold = _gold(campaign, place)
-    on = "gold"
-    if len(gold) < LEAST_GOLD:
-        on = "labels"
-        known = np.isfinite(lifted[poses.pose]).all(axis=1)
-        gold = np.stack([poses.pose, poses.first, poses.second, poses.p_second], axis=1)[known]
-    where, first, second = gold[:, :3].astype(np.int64).T
-    shrink, error, fit = calibrated(lifted, sigma, first, second, where, gold[:, 3])
-    right = float(((lifted[where, first] > lifted[where, second]) == (gold[:, 3] > 0.5)).mean())
+    known, on = _gold(campaign, place), "gold"
+    if len(known.pose) < LEAST_GOLD:
+        known, on = _labels(poses, lifted), "labels"
+    shrink, error, fit = calibrated(lifted, sigma, known)
     evidence = {
         "release": str(release.uuid),
         "preset": config.preset,
         "folds": config.folds,
         "calibrated_on": on,
-        "answers": len(gold),
-        "right": round(right, 4),
+        "answers": len(known.pose),
+        "right": round(known.right(lifted), 4),
         "shrink": round(shrink, 4),
         "error": round(error, 4),
         "log_likelihood": round(fit, 4),
@@ -258,13 +221,17 @@ def _people(campaign: Campaign, poses: Poses) -> dict[int, int]:
     return {n: pk for n, (pk, _) in enumerate(keys)}
 
 
-def _gold(campaign: Campaign, place: dict[int, int]) -> Array:
-    """Row, first, second, 1 where the second is closer, of the campaign's gold questions."""
+def _gold(campaign: Campaign, place: dict[int, int]) -> KnownAnswers:
+    """The campaign's gold questions about people of the release."""
     row = {pk: n for n, pk in place.items()}
     asked = ReferenceQuestion.objects.filter(campaign=campaign, use=ReferenceQuestion.Use.GOLD)
-    rows = [
-        (row[p], f, s, float(closer))
-        for p, f, s, closer in asked.values_list("person_id", "first", "second", "second_closer")
-        if p in row
-    ]
-    return np.array(rows, dtype=np.float64).reshape(-1, 4)
+    answers = asked.values_list("person_id", "first", "second", "second_closer")
+    rows = [(row[p], f, s, closer) for p, f, s, closer in answers if p in row]
+    pose, first, second, closer = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    return KnownAnswers(pose, first, second, closer.astype(np.float64))
+
+
+def _labels(poses: Poses, lifted: Array) -> KnownAnswers:
+    """The release's labels of people who were lifted."""
+    known = np.isfinite(lifted[poses.pose]).all(axis=1)
+    return KnownAnswers(poses.pose[known], poses.first[known], poses.second[known], poses.p_second[known])

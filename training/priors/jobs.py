@@ -19,6 +19,7 @@ from training.lifter import fit as fitting
 from training.lifter.config import PRESETS, changed
 from training.lifter.predict import load, predict
 from training.priors import depth_priors
+from training.priors.calibration import folds_of
 from webapp.jobs.run import JobContext
 
 
@@ -31,7 +32,7 @@ def run_depth_prior(context: JobContext, config: depth_priors.PriorConfig) -> di
     poses = reading.read(Path(settings.MEDIA_ROOT) / release.folder)
     options = {"seed": config.seed} | ({"epochs": config.epochs} if config.epochs else {})
     lifter = changed(PRESETS[config.preset], **options)
-    fold = depth_priors.folds_of(poses, config.folds, config.seed)
+    fold = folds_of(poses, config.folds, config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     lifted = np.full(poses.keypoints_px.shape[:2], np.nan)
     tested: list[NDArray[np.float64]] = []

@@ -1,4 +1,4 @@
-"""What a worker does for a fine-tuning run: pseudo-labels of a harvest -> frozen arrays -> the lifter learns them beside its release."""
+"""What a worker does for a fine-tuning run: pseudo-labels of a harvest -> arrays in a file -> the lifter learns them beside its release."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from training.harvests.frames import cameras_of, skeleton_of
 from training.lifter.config import TuneConfig
 from training.lifter.pseudo import Pseudo
 from training.models import Harvest, Run
+from training.poses.cameras import Camera
 from training.runs import fine_tunes, jobs
 from training.video.confidence import NEAR_MM
 from training.video.harvest import USUAL
@@ -32,58 +33,41 @@ def tune(job: JobContext, run: Run, config: TuneConfig) -> dict[str, Any]:
     harvest = Harvest.objects.filter(uuid=config.harvest).first()
     if harvest is None:
         raise Invalid("There is no such harvest.", field="harvest", value=config.harvest, fix="choose a harvest")
-    frozen = job.folder / "pseudo.npz"
-    if not frozen.exists():
-        freeze(harvest, config.learn_from, frozen)
-    pseudo = read(frozen, skeleton_of(harvest))
-    with frozen.open("rb") as stream:
+    pseudo_file = job.folder / "pseudo.npz"
+    if not pseudo_file.exists():
+        freeze(harvest, config.learn_from, pseudo_file)
+    pseudo = read(pseudo_file, skeleton_of(harvest))
+    with pseudo_file.open("rb") as stream:
         about: dict[str, Any] = {"sha256": hashlib.file_digest(stream, "sha256").hexdigest()}
     about |= {"harvest": str(harvest.uuid), "people": len(pseudo.score), "joints": int((pseudo.score > 0).sum())}
     job.say(f"{about['people']} people with {about['joints']} pseudo-labels of {harvest.name}")
-    return jobs.train_lifter(job, run, config.lifter, beside=(pseudo, config.pseudo), frozen=(frozen, about))
+    return jobs.train_lifter(
+        job, run, config.lifter, pseudo=jobs.PseudoInput(pseudo, config.pseudo, pseudo_file, about)
+    )
 
 
 def freeze(harvest: Harvest, learn_from: str, target: Path) -> None:
     """Write what is to be learned as plain arrays, one row per person and view: `keypoints_px` N x J x 2 (NaN: not detected), `focal_px` and
     `principal_px` N x 2 (NaN: unknown), `target_mm` N x J x 3 (camera frame), `score` N x J (0: no label), `clip` N. Raises Invalid."""
     skeleton, cameras = skeleton_of(harvest), cameras_of(harvest)
-    joints = len(skeleton.keypoints)
-    rows = np.array(
-        list(
-            fine_tunes.learned(harvest, learn_from)
-            .order_by("frame", "joint")
-            .values_list("frame", "joint", "verdict")
-            .iterator(chunk_size=50_000)
-        ),
-        dtype=object,
-    ).reshape(-1, 3)
-    frames, where = np.unique(rows[:, 0].astype(np.int64), return_inverse=True)
-    if len(frames) > MOST_PEOPLE:
-        frames = frames[np.linspace(0, len(frames) - 1, MOST_PEOPLE).round().astype(int)]
-        rows = rows[np.isin(rows[:, 0].astype(np.int64), frames)]
-        where = np.searchsorted(frames, rows[:, 0].astype(np.int64))
     folder = Path(settings.MEDIA_ROOT) / harvest.folder
-    mapped = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False)[frames] for n in ("position", "seen")}
-    mapped["offset_px"] = np.load(folder / "offset_px.npy", mmap_mode="r", allow_pickle=False)[frames]
-    score = np.zeros((len(frames), joints))
-    joint, sure = rows[:, 1].astype(np.int64), rows[:, 2] == "accepted"
-    score[where, joint] = np.where(sure, 1.0, _confidence(folder, frames)[where, joint])
+    frames, score = _labelled(harvest, learn_from, folder, len(skeleton.keypoints))
+    position, seen, offset_px = (
+        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)[frames]
+        for name in ("position", "seen", "offset_px")
+    )
     clips = np.array([c["row"] for c in (harvest.report or {}).get("clips", [])] or [0])
     clip = np.searchsorted(clips, frames, side="right")
     known = harvest.source != "video" or bool(harvest.config.get("plan", {}).get("focal_px"))
     parts: dict[str, list[NDArray[Any]]] = {}
     for number, camera in enumerate(cameras):
-        place = camera.project(mapped["position"])
-        seen = mapped["seen"][:, number]
-        pixels = np.where(seen[..., None], place + mapped["offset_px"][:, number], np.nan)
-        if not seen.any():  # a predictor of 3D brought no pictures: what it would have seen
-            pixels = place
+        pixels = _pixels(camera, position, seen[:, number], offset_px[:, number])
         good = np.isfinite(pixels).all(axis=-1).sum(axis=1) >= LEAST_KEYPOINTS
         focal = camera.matrix[[0, 1], [0, 1]] if known else np.full(2, np.nan)
         centre = camera.matrix[:2, 2] if known else np.full(2, np.nan)
         for name, values in {
             "keypoints_px": pixels,
-            "target_mm": camera.see(mapped["position"]),
+            "target_mm": camera.see(position),
             "score": score,
             "clip": clip,
             "focal_px": np.broadcast_to(focal, (len(frames), 2)),
@@ -100,6 +84,36 @@ def freeze(harvest: Harvest, learn_from: str, target: Path) -> None:
     arrays: dict[str, Any] = {name: np.concatenate(values) for name, values in parts.items()}
     np.savez(part, **arrays)
     part.replace(target)
+
+
+def _labelled(
+    harvest: Harvest, learn_from: str, folder: Path, joints: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Frames with pseudo-labels to learn, MOST_PEOPLE at most, and how much each joint counts, frames x joints (0: no label)."""
+    labels = fine_tunes.learned(harvest, learn_from).order_by("frame", "joint")
+    table = list(labels.values_list("frame", "joint", "verdict").iterator(chunk_size=50_000))
+    frame = np.array([f for f, _, _ in table], dtype=np.int64)
+    joint = np.array([j for _, j, _ in table], dtype=np.int64)
+    accepted = np.array([verdict == "accepted" for _, _, verdict in table], dtype=bool)
+    frames = np.unique(frame)
+    if len(frames) > MOST_PEOPLE:
+        frames = frames[np.linspace(0, len(frames) - 1, MOST_PEOPLE).round().astype(int)]
+        kept = np.isin(frame, frames)
+        frame, joint, accepted = frame[kept], joint[kept], accepted[kept]
+    where = np.searchsorted(frames, frame)
+    score = np.zeros((len(frames), joints))
+    score[where, joint] = np.where(accepted, 1.0, _confidence(folder, frames)[where, joint])
+    return frames, score
+
+
+def _pixels(
+    camera: Camera, position: NDArray[Any], seen: NDArray[np.bool_], offset_px: NDArray[Any]
+) -> NDArray[np.float64]:
+    """The detections of one camera, frames x joints x 2; NaN where there was none."""
+    place = camera.project(position)
+    if not seen.any():  # a predictor of 3D brought no pictures: what it would have seen
+        return place
+    return np.where(seen[..., None], place + offset_px, np.nan)
 
 
 def read(path: Path, skeleton: Skeleton) -> Pseudo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +42,67 @@ def run_training(context: JobContext, config: TrainConfig) -> dict[str, Any]:
     return result
 
 
+@dataclass(frozen=True)
+class PseudoInput:
+    """Pseudo-labels that a run learns beside its release: how they count, the file they lie in, and what the run says of it."""
+
+    labels: Pseudo
+    config: PseudoConfig
+    file: Path
+    about: dict[str, Any]
+
+
 def train_lifter(
-    context: JobContext,
-    run: Run,
-    config: LifterConfig,
-    *,
-    beside: tuple[Pseudo, PseudoConfig] | None = None,
-    frozen: tuple[Path, dict[str, Any]] | None = None,
+    context: JobContext, run: Run, config: LifterConfig, *, pseudo: PseudoInput | None = None
 ) -> dict[str, Any]:
-    """Train on the run's release and store the model. `beside`: pseudo-labels that are learned too; `frozen`: their file and what to say
-    of it; the model that was started from is then measured on the same people."""
+    """Train on the run's release, measure, and store the model. With `pseudo` the model that it started from is measured, too."""
     poses = reading.read(Path(settings.MEDIA_ROOT) / run.release.folder)
     parent = Path(settings.MEDIA_ROOT) / run.started_from.path if run.started_from else None
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     fitting.check(poses, config)
-    known = bool(np.isfinite(poses.truth_mm[poses.pose]).all()) and len(poses.pose) > 0
-    known = known and config.objective == "ordinal" and beside is None
-    rounds = 2 if known else 1
-    context.say(f"{len(poses.names)} people, {len(poses.pose)} labelled pairs, on {device}")
+    with_reference = config.objective == "ordinal" and pseudo is None and _is_order_known(poses)
+    context.say(f"{len(poses.names)} people, {len(poses.pose)} labelled pairs, on {_device()}")
+    fitted = _fit(context, run, poses, config, parent, pseudo, with_reference)
+    aside = context.folder / "model.safetensors"
+    export.save(fitted, aside)
+    off = export.save_onnx(fitted, context.folder / "model.onnx")
+    context.say(f"ONNX equals torch within {off:.1e} of the pose's size")
+    held_out = data.subset(poses, poses.split == "test")
+    predicted = predict(load(aside), held_out)
+    metrics = evaluate.measure(predicted, held_out)
+    if with_reference:
+        metrics["noise_free"] = _noise_free(context, poses, held_out, config, parent)
+        metrics["chance"] = {"true_error": 0.5}
+        metrics["label_quality"] = _label_quality(poses)
+    if pseudo is not None:
+        metrics["pseudo"] = pseudo.about
+        if parent is not None:
+            metrics["parent"] = evaluate.measure(predict(load(parent), held_out), held_out)
+    details = evaluate.details(predicted, held_out) if len(held_out.names) else {}
+    write_events(run, context.folder / "events")
+    return _publish(context, run, metrics, details, None if pseudo is None else pseudo.file)
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _is_order_known(poses: reading.Poses) -> bool:
+    return bool(np.isfinite(poses.truth_mm[poses.pose]).all()) and len(poses.pose) > 0
+
+
+def _fit(
+    context: JobContext,
+    run: Run,
+    poses: reading.Poses,
+    config: LifterConfig,
+    parent: Path | None,
+    pseudo: PseudoInput | None,
+    with_reference: bool,
+) -> fitting.Fitted:
+    """The run's own training: curves and some poses go to the run's page as it goes. With a reference it is half of the progress."""
 
     def report(done: int, total: int, unit: str) -> None:
-        context.progress(done, rounds * total, unit if rounds == 1 else BOTH)
+        context.progress(done, 2 * total if with_reference else total, BOTH if with_reference else unit)
 
     def on_epoch(epoch: int, values: dict[str, float]) -> None:
         Point.objects.update_or_create(run=run, epoch=epoch, defaults={"values": values})
@@ -70,7 +111,7 @@ def train_lifter(
         shown = evaluate.examples(predicted, people) | {"epoch": epoch + 1}
         Run.objects.filter(pk=run.pk).update(details=shown)
 
-    fitted = fitting.fit(
+    return fitting.fit(
         poses,
         config,
         progress=report,
@@ -79,40 +120,29 @@ def train_lifter(
         checkpoint=context.folder / "checkpoint.safetensors",
         weights=parent,
         every=CHECKPOINT_EPOCHS,
-        device=device,
-        pseudo=beside,
+        device=_device(),
+        pseudo=None if pseudo is None else (pseudo.labels, pseudo.config),
     )
-    aside = context.folder / "model.safetensors"
-    export.save(fitted, aside)
-    off = export.save_onnx(fitted, context.folder / "model.onnx")
-    context.say(f"ONNX equals torch within {off:.1e} of the pose's size")
-    held_out = data.subset(poses, poses.split == "test")
-    predicted = predict(load(aside), held_out)
-    metrics = evaluate.measure(predicted, held_out)
-    if known:
-        context.say("training the noise-free reference: same pairs, true order")
-        best = fitting.fit(
-            annotators.noise_free(poses),
-            config,
-            progress=lambda d, t, u: context.progress(t + d, 2 * t, BOTH),
-            checkpoint=context.folder / "reference.safetensors",
-            weights=parent,
-            every=CHECKPOINT_EPOCHS,
-            device=device,
-            curves=False,
-        )
-        reference = context.folder / "reference_model.safetensors"
-        export.save(best, reference)
-        metrics["noise_free"] = evaluate.measure(predict(load(reference), held_out), held_out)
-        metrics["chance"] = {"true_error": 0.5}
-        metrics["label_quality"] = _label_quality(poses)
-    if frozen is not None:
-        metrics["pseudo"] = frozen[1]
-        if parent is not None:
-            metrics["parent"] = evaluate.measure(predict(load(parent), held_out), held_out)
-    details = evaluate.details(predicted, held_out) if len(held_out.names) else {}
-    write_events(run, context.folder / "events")
-    return _publish(context, run, metrics, details, frozen[0] if frozen else None)
+
+
+def _noise_free(
+    context: JobContext, poses: reading.Poses, held_out: reading.Poses, config: LifterConfig, parent: Path | None
+) -> dict[str, Any]:
+    """What the same pairs teach when they are labelled by the true order, measured on the same people."""
+    context.say("training the noise-free reference: same pairs, true order")
+    best = fitting.fit(
+        annotators.noise_free(poses),
+        config,
+        progress=lambda d, t, u: context.progress(t + d, 2 * t, BOTH),
+        checkpoint=context.folder / "reference.safetensors",
+        weights=parent,
+        every=CHECKPOINT_EPOCHS,
+        device=_device(),
+        curves=False,
+    )
+    reference = context.folder / "reference_model.safetensors"
+    export.save(best, reference)
+    return evaluate.measure(predict(load(reference), held_out), held_out)
 
 
 def _label_quality(poses: reading.Poses) -> float:

@@ -11,6 +11,7 @@ from django.core.paginator import Paginator
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import path, reverse
+from django.utils.html import format_html
 
 from labeling.models import Release
 from training.catalogs import training_methods
@@ -162,6 +163,7 @@ def run_compare(request: PageRequest) -> HttpResponse:
             "runs": chosen,
             "columns": COLUMNS.values(),
             "rows": [_row(run.name, run.metrics or {}) for run in chosen],
+            "linked": [format_html('<a href="{}">{}</a>', reverse("run", args=[r.uuid]), r.name) for r in chosen],
             "differing": plots.differing(chosen),
             "plots": plots.plots_of(chosen),
             "curves": [{"name": run.name, "url": reverse("runs-curves", args=[run.uuid])} for run in chosen],

@@ -1,56 +1,13 @@
-"""Numbers of runs made ready for templates: bars as widths of an SVG, options that differ, people with their overlay."""
+"""Numbers of runs made ready for templates: bars, options that differ, people with their overlay."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from labeling.models import Image
 from labeling.skeletons import words
 from training.models import Run
-
-WIDE = 100.0
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar: its text and its width in percent of the longest of the plot."""
-
-    text: str
-    width: float
-    series: int
-
-
-@dataclass(frozen=True)
-class Bars:
-    """A plot of horizontal bars: rows of (label, bars), one bar per run."""
-
-    title: str
-    unit: str
-    rows: list[tuple[str, list[Bar]]]
-
-
-def bars(title: str, unit: str, labels: list[str], series: list[list[float | None]]) -> Bars:
-    """`series`: one list per run, as long as labels; None where a run has no such value."""
-    longest = max((v for one in series for v in one if v is not None), default=0.0) or 1.0
-    rows = [
-        (
-            label,
-            [
-                Bar(_short(one[n]), WIDE * value / longest, s)
-                for s, one in enumerate(series)
-                if (value := one[n]) is not None
-            ],
-        )
-        for n, label in enumerate(labels)
-    ]
-    return Bars(title, unit, rows)
-
-
-def _short(value: float | int | None) -> str:
-    if value is None or isinstance(value, int):
-        return "–" if value is None else str(value)
-    return f"{value:.1f}" if value >= 2 else f"{value:.3f}"
+from webapp.plots import Bars, bars
 
 
 def plots_of(runs: list[Run]) -> list[Bars]:

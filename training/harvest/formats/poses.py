@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
 from training.harvest.arrays import HarvestArrays, Outcome
+from training.harvest.harvester import FILES, Harvested
 from training.multiview.triangulation import reprojected
 from training.poses.cameras import Camera
 
 Array = NDArray[np.float64]
 METRE = 1000.0
 AT_ONCE = 4096  # frames
-KINDS = ("trc", "c3d", "npz", "coco")
 
 
 def write(
@@ -39,14 +39,28 @@ def write(
     *,
     between: Callable[[], None] = lambda: None,
 ) -> None:
-    """One of KINDS; whole or not at all. Arrays are read some thousand frames at a time; `between` is called after each part, and may raise."""
+    """One of FILES; whole or not at all. Arrays are read some thousand frames at a time; `between` is called after each part, and may raise."""
     makers = {"trc": _trc, "c3d": _c3d, "npz": _npz, "coco": _coco}
     if kind not in makers:
-        raise ValueError(f"unknown format {kind}: use {', '.join(KINDS)}")
+        raise ValueError(f"unknown format {kind}: use {', '.join(FILES)}")
     part = path.with_name(path.name + ".part")
     with part.open("wb") as out:
         makers[kind](out, _Pieces(result, between), skeleton, cameras, fps)
     part.replace(path)
+
+
+def write_all(folder: Path, result: Harvested, *, between: Callable[[], None] = lambda: None) -> None:
+    """Every format, under its name in FILES."""
+    for kind, name in FILES.items():
+        write(
+            folder / name,
+            kind,
+            result.arrays,
+            result.skeleton,
+            tuple(result.cameras),
+            result.fps,
+            between=between,
+        )
 
 
 @dataclass(frozen=True)

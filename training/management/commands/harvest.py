@@ -1,86 +1,113 @@
-"""Harvest a multi-view recording from files: 3D joints, pseudo-labels, a report. Goes on where it was stopped."""
+"""Harvest from files by any harvester of the catalogue: 3D joints, pseudo-labels, a report. Goes on where it was stopped."""
 
 from __future__ import annotations
 
 import json
+import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from labeling.skeletons import BUILT_IN
-from training.harvest.formats import detections
-from training.harvest.harvester import BadRecording
-from training.multiview import association, calibration
-from training.multiview.config import HarvestConfig
-from training.multiview.recording import Detections, HeatmapFiles, Recording
-from training.poses.cameras import BadCamera, Camera
-from webapp.errors import Refusal
+from training.catalogs import HarvesterOffer, UploadedPart, harvesters
+from webapp.catalog import load
+from webapp.errors import InputError, Refusal
 from webapp.forms import add_options, options_given
 from webapp.typed import read
+
+NOT_ASKED = (
+    "name",
+    "models",
+    "options",
+)  # of a plan: the name is the folder's, models are files, options have their own
 
 
 class Command(BaseCommand):
     help = __doc__
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("calibration", type=Path, help=".toml, .qca.txt, .yaml or .npz")
-        parser.add_argument(
-            "detections",
-            type=Path,
-            help=".npz, a folder with a folder (OpenPose) or JSON (COCO) per camera, or a folder of heatmaps (.npz)",
-        )
-        parser.add_argument(
-            "target", type=Path, help="folder for arrays, poses.trc, .c3d, .npz, .coco.json and report.json"
-        )
-        parser.add_argument("--unit", default="", choices=["", "mm", "cm", "m"], help="of the calibration's lengths")
-        parser.add_argument("--skeleton", default="", choices=["", *BUILT_IN], help="of the detections")
-        parser.add_argument("--fps", type=float, default=0.0)
-        add_options(parser, HarvestConfig)
-        parser.add_argument("--threads", type=int, default=1, help="frames at a time on a processor")
+        several = parser.add_subparsers(dest="harvester", required=True, metavar="HARVESTER")
+        for offer in harvesters:
+            one = several.add_parser(offer.name, help=offer.title)
+            one.add_argument(
+                "target", type=Path, help="folder for arrays, poses.trc, .c3d, .npz, .coco.json, report.json"
+            )
+            for part in offer.parts:
+                option = f"--{part.field}"
+                one.add_argument(option, type=Path, required=part.required, help=f"{part.help}; or a folder for a .zip")
+            if "models" in offer.plan.model_fields:
+                one.add_argument("--models", type=Path, nargs="*", default=[], help="files of trained lifters")
+            add_options(one, offer.plan, leave_out=NOT_ASKED)
+            add_options(one, offer.config)
+            one.add_argument("--threads", type=int, default=1, help="frames at a time on a processor")
 
     def handle(self, **options: Any) -> None:
         from training.harvest.formats import poses
-        from training.multiview import harvest, report
+        from training.harvest.harvester import Upload
 
+        offer, target = harvesters[options["harvester"]], Path(options["target"])
+        work = target / "work"
         try:
-            config = read(HarvestConfig, options_given(HarvestConfig, options))
-            cameras = calibration.read(options["calibration"], unit=options["unit"])
-            recorded = _recorded(cameras, options, config)
-            target: Path = options["target"]
-            result = harvest.harvest(recorded, config, target, progress=self._progress, threads=options["threads"])
-        except (BadCamera, BadRecording) as error:
-            raise CommandError(
-                f"{error.field}: {error}{'; ' + error.fix if getattr(error, 'fix', '') else ''}"
-            ) from None
-        except Refusal as error:
+            given = {**options_given(offer.plan, options), "name": target.name or "harvest"}
+            if models := options.get("models"):
+                given["models"] = [str(uuid5(NAMESPACE_OID, sha256(path.read_bytes()).hexdigest())) for path in models]
+            plan = read(offer.plan, given)
+            config = read(offer.config, options_given(offer.config, options))
+            files = _files(offer, options, work / "files")
+            upload = Upload(
+                files=files,
+                work=work,
+                plan=plan,
+                unpack=_unpack,
+                cameras=load(offer.check)(files, plan),
+                models=options.get("models", []),
+                threads=options["threads"],
+                most_pixels=settings.MAX_IMAGE_PIXELS,
+            )
+            result = offer.load()(upload, config, target, progress=self._progress, say=self.stdout.write)
+        except InputError as error:
+            raise CommandError(f"{error.field}: {error.detail}{f'; {error.fix}' if error.fix else ''}") from None
+        except (Refusal, OSError) as error:
             raise CommandError(str(error)) from None
-        except OSError as error:
-            raise CommandError(str(error)) from None
-        quality = report.report(recorded, result, inlier_px=config.inlier_px, undistort=config.undistort)
-        (target / "report.json").write_text(json.dumps(quality, indent=1))
-        for kind, name in zip(poses.KINDS, ("poses.trc", "poses.c3d", "poses.npz", "poses.coco.json")):
-            poses.write(target / name, kind, result, recorded.skeleton, cameras, recorded.fps)
-        for finding in quality["findings"]:
+        (target / "report.json").write_text(json.dumps(result.report, indent=1))
+        poses.write_all(target, result)
+        shutil.rmtree(work)
+        for finding in result.report["findings"]:
             self.stdout.write(finding)
-        self.stdout.write(f"{quality['kept']} of {quality['found']} found joints kept in {options['target']}")
+        self.stdout.write(f"{result.report['kept']} of {result.report['found']} found joints kept in {target}")
 
     def _progress(self, done: int, total: int, unit: str) -> None:
         if done % 50 == 0 or done == total:
             self.stdout.write(f"{done} of {total} {unit}")
 
 
-def _recorded(cameras: tuple[Camera, ...], options: dict[str, Any], config: HarvestConfig) -> Recording:
-    path, skeleton = options["detections"], BUILT_IN.get(options["skeleton"])
-    if path.is_dir() and any(path.glob("*.npz")):
-        if skeleton is None:
-            raise CommandError("skeleton: heatmaps do not say theirs; give --skeleton")
-        source = HeatmapFiles(path, len(cameras), len(skeleton.keypoints))
-        return Recording(cameras, skeleton, source, options["fps"] or 30.0)
-    several = detections.read(path, skeleton=skeleton)
-    if several.people.shape[1] != len(cameras):
-        raise CommandError(f"detections: {several.people.shape[1]} views, but {len(cameras)} cameras")
-    subject = association.subject_of(
-        cameras, several.people, inlier_px=config.inlier_px, least_score=config.least_score
-    )
-    return Recording(cameras, several.skeleton, Detections(subject), options["fps"] or several.fps or 30.0)
+def _files(offer: HarvesterOffer, options: dict[str, Any], folder: Path) -> Path:
+    """A folder like that of an upload, each part named after its field."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for part in offer.parts:
+        path: Path | None = options[part.field]
+        if path is not None:
+            if not path.exists():
+                raise CommandError(f"{part.field}: there is no {path}")
+            (folder / f"{part.field}{_ending(part, path)}").symlink_to(path.resolve())
+    return folder
+
+
+def _ending(part: UploadedPart, path: Path) -> str:
+    if path.is_dir() and ".zip" in part.endings:
+        return ".zip"
+    ending = next((e for e in part.endings if path.name.lower().endswith(e)), None)
+    if ending is None:
+        raise CommandError(f"{part.field}: {path.name} ends in none of {', '.join(part.endings)}")
+    return ending
+
+
+def _unpack(archive: Path, folder: Path) -> Path:
+    """A folder that stands for an archive is read where it lies."""
+    from training.harvests.jobs import unpacked
+
+    return archive.resolve() if archive.is_dir() else unpacked(archive, folder)

@@ -22,7 +22,9 @@ COPIED = 100_000  # rows packed at a time
 def snapshot() -> Iterator[None]:
     """One state of the database for several readings. It may last long: nobody waits for who only reads.
 
-    Compute after it, not in it. Inside a transaction it is that transaction's state.
+    Compute after it, not in it. Inside a transaction it is that transaction's state. On PostgreSQL statements are planned for
+    their own values: a prepared one is soon planned for the average campaign, and for a small one beside a large one that is wrong
+    (1.5 s in place of 0.1 s).
     """
     if connection.in_atomic_block:
         yield
@@ -42,6 +44,7 @@ def snapshot() -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            cursor.execute("SET LOCAL plan_cache_mode = force_custom_plan")
         yield
 
 

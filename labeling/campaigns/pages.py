@@ -23,7 +23,7 @@ from labeling.campaigns.plan import CampaignPlan, NewCampaign
 from labeling.models import Campaign, Dataset, DepthPrior, Participation
 from labeling.releasing import freeze
 from labeling.skeletons import words
-from webapp import clock
+from webapp import clock, rows
 from webapp.accounts import throttle
 from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import READERS, STAFF, Role, require
@@ -35,8 +35,8 @@ from webapp.jobs.models import Job
 @login_required
 def campaign_list(request: PageRequest) -> HttpResponse:
     require(request.user, *READERS)
-    rows = participants.visible_to(request.user).select_related("dataset").order_by("-created_at")
-    page = Paginator(rows, 20).get_page(request.GET.get("page"))
+    campaigns = participants.visible_to(request.user).select_related("dataset").order_by("-created_at")
+    page = Paginator(campaigns, 20).get_page(request.GET.get("page"))
     return render(request, "campaigns/list.html", {"page": page, "can_create": request.user.is_one_of(Role.ADMIN)})
 
 
@@ -71,6 +71,7 @@ def _offered() -> dict[str, list[tuple[str, str]]]:
 
 
 @login_required
+@rows.snapshot()
 def campaign_page(request: PageRequest, identity: UUID) -> HttpResponse:
     """One campaign: progress, people, labels, releases, and what can be done next."""
     require(request.user, *READERS)

@@ -186,24 +186,27 @@ def read_ordinal(path: Path, pictures: Pictures, limits: Limits, report: Report)
     ):
         raise BadInput("needs 'joint_names' and the list 'images'", fix="give a release's ordinal.json")
     names = [skeletons.ALIASES.get(n, n) if isinstance(n, str) else "" for n in data["joint_names"]]
-    skeleton_data = data.get("skeleton")
-    if skeleton_data is not None:
-        skeleton = _custom(skeleton_data if isinstance(skeleton_data, dict) else {})
-        if list(skeleton.keypoints) != names:
-            raise BadInput("'joint_names' differ from the keypoints of 'skeleton'")
-    else:
-        known = skeletons.by_names(names)
-        if known is None and sorted(n.replace("nose", "head") for n in names) == sorted(skeletons.LSP_14.keypoints):
-            names = [n.replace("nose", "head") for n in names]
-            skeleton = _custom({**skeletons.LSP_14.as_dict(), "name": "lsp-14-reordered", "keypoints": names})
-        if skeleton is None:
-            skeleton = _custom(
-                {"name": f"ordinal-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]}
-            )
+    skeleton = _ordinal_skeleton(names, data.get("skeleton"))
     entries: dict[str, Entry] = {}
     for position, image in enumerate(data["images"]):
         _ordinal_image(image, f"images[{position}]", skeleton, entries, report)
     return Parsed(skeleton, list(entries.values()))
+
+
+def _ordinal_skeleton(names: list[str], described: Any) -> Skeleton:
+    """The file's own skeleton, the built-in one of these names, or one without bones."""
+    if described is not None:
+        skeleton = _custom(described if isinstance(described, dict) else {})
+        if list(skeleton.keypoints) != names:
+            raise BadInput("'joint_names' differ from the keypoints of 'skeleton'")
+        return skeleton
+    built_in = skeletons.by_names(names)
+    if built_in is not None:
+        return built_in
+    heads = [n.replace("nose", "head") for n in names]
+    if sorted(heads) == sorted(skeletons.LSP_14.keypoints):
+        return _custom({**skeletons.LSP_14.as_dict(), "name": "lsp-14-reordered", "keypoints": heads})
+    return _custom({"name": f"ordinal-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]})
 
 
 def _ordinal_image(image: Any, row: str, skeleton: Skeleton, entries: dict[str, Entry], report: Report) -> None:

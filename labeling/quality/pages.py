@@ -17,6 +17,7 @@ from labeling.campaigns import participants
 from labeling.models import AggregationRun, Campaign, Label, SkeletonRow
 from labeling.quality import forecast, plots, report, truth
 from labeling.skeletons import BUILT_IN, words
+from webapp import rows
 from webapp.accounts.requests import PageRequest
 from webapp.accounts.roles import STAFF, Role, require
 from webapp.errors import Refusal
@@ -52,8 +53,13 @@ def campaign_labels(request: PageRequest, identity: UUID) -> HttpResponse:
     campaign = get_object_or_404(
         participants.visible_to(request.user).select_related("dataset__skeleton"), uuid=identity
     )
-    last = campaign.aggregation_runs.first()
     participants.note_answers_seen(request.user, campaign)
+    return _labels(request, campaign)
+
+
+@rows.snapshot()
+def _labels(request: PageRequest, campaign: Campaign) -> HttpResponse:
+    last = campaign.aggregation_runs.first()
     names = [words(name) for name in campaign.dataset.skeleton.keypoints]
     page = _label_pages(last).get_page(request.GET.get("page"))
     cards = [
@@ -87,6 +93,7 @@ def _label_pages(last: AggregationRun | None) -> Paginator:
 
 
 @login_required
+@rows.snapshot()
 def campaign_quality(request: PageRequest, identity: UUID) -> HttpResponse:
     """Forecast, arms, labels beside the truth, annotators, the least known people. Shows nobody's answers."""
     require(request.user, *STAFF)
@@ -133,7 +140,7 @@ SCORED = {
 
 
 def _arms(campaign: Campaign, scores: dict[str, Any]) -> list[dict[str, Any]]:
-    rows = [] if campaign.mode == Campaign.Mode.FIXED else report.arms(campaign)
+    arms = [] if campaign.mode == Campaign.Mode.FIXED else report.arms(campaign)
     titles = {False: "by information", True: "uniform (control)"}
     return [
         {
@@ -141,9 +148,9 @@ def _arms(campaign: Campaign, scores: dict[str, Any]) -> list[dict[str, Any]]:
             "title": titles[row["control"]],
             "per_person": row["votes"] / max(row["people"], 1),
             "scores": scores.get("control" if row["control"] else "test")
-            or (scores.get("all") if len(rows) == 1 else None),
+            or (scores.get("all") if len(arms) == 1 else None),
         }
-        for row in rows
+        for row in arms
     ]
 
 

@@ -330,7 +330,7 @@ def test_a_recording_is_harvested_from_the_command_line(tmp_path: Path) -> None:
     for change, words in ((("--grid", "7"), "grid: "), (("--unit", "m"), "unit")):
         with pytest.raises(CommandError, match=words):
             call_command("harvest", *arguments, *change, stdout=output)
-    with pytest.raises(CommandError, match="detections: rig.toml ends in none of .npz, .zip"):
+    with pytest.raises(CommandError, match=r"detections: rig\.toml ends in none of \.npz, \.zip"):
         call_command("harvest", *arguments[:-1], str(tmp_path / "rig.toml"), stdout=output)
-    with pytest.raises(CommandError, match="invalid choice: 'none' .*multiview.*video"):
+    with pytest.raises(CommandError, match=r"invalid choice: 'none' .*multiview.*video"):
         call_command("harvest", "none", str(tmp_path / "out"))

@@ -239,6 +239,7 @@ class _Run:
         order = torch.randperm(len(self.batches), generator=generator, device=self.device)
         batches = [b for b in torch.split(order, self.config.batch) if len(b) > self.share[1]]
         sums: dict[str, Tensor] = {}
+        pose = points = torch.empty(0)
         for people in batches:
             parts, pose, points = self._step(people, generator)
             for key, value in parts.items():

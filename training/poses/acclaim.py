@@ -49,7 +49,7 @@ def _skeleton(path: Path) -> tuple[dict[str, _Bone], list[str], bool]:
         lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     except OSError as error:
         raise BadMotion(f"{path.name}: {error}") from None
-    parsed = _Asf()
+    parsed, line = _Asf(), list[str]()
     try:
         for line in lines:
             if line and not line[0].startswith("#"):

@@ -74,6 +74,7 @@ def follow(
     """Clips of F x P x J x 3 (px, px, score; 0: missing)."""
     there = np.stack([(people[:, p, :, 2] > 0).sum(axis=1) >= LEAST_JOINTS for p in range(people.shape[1])], axis=1)
     follower = _Follower(config, max(1, round(config.gap_s * fps)))
+    some = people[:0]
     for frame in range(len(people)):
         if frame % AT_ONCE == 0:
             progress(frame, len(people), "frames followed")

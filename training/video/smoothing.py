@@ -103,6 +103,7 @@ def low_rank(
         far = 1 - ratio / np.maximum(off, 1e-12)
         z = (predicted + gap * np.where(off <= config.gross_mm + ratio, near, far)).reshape(frames, -1)
         right = low - u + z - v
+        pose = x
         if likely:
             pose = likely(x + w)
             right = right + pose - w

@@ -65,6 +65,7 @@ def take(limit: Limit, who: str) -> None:
     key = _key(limit, who)
     now = clock.now()
     old = Q(since__lt=now - timedelta(seconds=limit.window_s))
+    since = now
     for _ in range(2):
         counted = Attempts.objects.filter(Q(count__lt=limit.most) | old, key=key).update(
             count=Case(When(old, then=Value(1)), default=F("count") + 1),
@@ -75,7 +76,8 @@ def take(limit: Limit, who: str) -> None:
         row, is_new = Attempts.objects.get_or_create(key=key, defaults={"since": now})
         if is_new:
             return
-    wait = max(1, int(limit.window_s - (now - row.since).total_seconds()) + 1)
+        since = row.since
+    wait = max(1, int(limit.window_s - (now - since).total_seconds()) + 1)
     raise TooOften(f"Too many {limit.what}.", fix=f"try again in {-(-wait // 60)} minutes", retry_after_ms=1000 * wait)
 
 

@@ -51,10 +51,10 @@ class Command(BaseCommand):
         offer, target = harvesters[options["harvester"]], Path(options["target"])
         work = target / "work"
         try:
-            given = {**options_given(offer.plan, options), "name": target.name or "harvest"}
+            asked = {**options_given(offer.plan, options), "name": target.name or "harvest"}
             if models := options.get("models"):
-                given["models"] = [str(uuid5(NAMESPACE_OID, sha256(path.read_bytes()).hexdigest())) for path in models]
-            plan = read(offer.plan, given)
+                asked["models"] = [str(uuid5(NAMESPACE_OID, sha256(path.read_bytes()).hexdigest())) for path in models]
+            plan = read(offer.plan, asked)
             config = read(offer.config, options_given(offer.config, options))
             files = _files(offer, options, work / "files")
             upload = Upload(

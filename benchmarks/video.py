@@ -1,7 +1,7 @@
 """The video harvester's library: completion against its dense twin, cleaning on errors of real lifters and on simulated errors.
 
 `python -m benchmarks.video --poses poses.npz [--parts completion real simulated ladder hour] [--seeds 3] [--json]`.
-completion: seconds per iteration beside tests/training/dense_completion.py, one thread, and how time grows with length (idle machine).
+completion: seconds per iteration beside tests/training/video/dense_completion.py, one thread, and how time grows with length (idle machine).
 real: lifters trained here (ensembles of three; all training takes, and walking and running only) on 2D with simulated detector errors;
 the test takes are seen by a still and by a moving camera, with the same kind of errors; how much of the gap between lifting what was
 detected and lifting the right 2D is recovered, beside control filters of the 2D and of the 3D, each tuned on training takes.
@@ -32,7 +32,7 @@ from benchmarks import harness
 from benchmarks.video_hour import hour
 from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import H36M_17
-from tests.training.dense_completion import complete_dense
+from tests.training.video.dense_completion import complete_dense
 from training.lifter import export, predict
 from training.lifter import fit as fitting
 from training.lifter.config import PRESETS, PseudoConfig, TuneConfig, changed

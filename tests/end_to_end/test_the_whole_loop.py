@@ -11,9 +11,9 @@ import pytest
 
 from tests.end_to_end.drivers import Annotator, finish_job, json_of, sign_in, violations
 from tests.site import CHROMIUM, CHROMIUM_FLAGS, Site
-from tests.training.test_harvests import upload
-from tests.training.test_video_harvest import person, seen
-from tests.training.test_video_harvests import film, npz
+from tests.training.harvests.test_harvests import upload
+from tests.training.harvests.test_video_harvests import film, npz
+from tests.training.video.test_video_harvest import person, seen
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="NO CHROMIUM: browser tests left out")]
 SHOTS = os.environ.get("NEARER_SCREENSHOTS", "")
@@ -299,7 +299,7 @@ def test_a_video_is_harvested_reviewed_on_its_timeline_and_a_lifter_is_fine_tune
 
 def test_every_answer_was_counted_once(site: Site) -> None:
     if site.database:
-        pytest.skip("read from SQLite only; tests/labeling/test_race.py counts on PostgreSQL")
+        pytest.skip("read from SQLite only; tests/labeling/answering/test_race.py counts on PostgreSQL")
     with sqlite3.connect(site.folder / "var" / "nearer.sqlite3") as db:
         counted = db.execute("SELECT SUM(votes_counted) FROM labeling_pair").fetchone()[0]
         votes = db.execute(

@@ -24,7 +24,7 @@ from labeling.models import Dataset, Release
 from labeling.releasing import freeze
 from labeling.skeletons import H36M_17, LSP_14
 from tests.conftest import World
-from tests.training.test_video_harvest import person, seen
+from tests.training.video.test_video_harvest import person, seen
 from training.harvest.harvester import FILES
 from training.harvests import frames, publication, review, uploads
 from training.harvests.publication import PublishPlan

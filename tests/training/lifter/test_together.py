@@ -14,7 +14,7 @@ from labeling.releasing import reading
 from labeling.skeletons import LSP_14
 from training.lifter.predict import load, predict
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def write_release(path: Path, people: int = 48) -> Path:

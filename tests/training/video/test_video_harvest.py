@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from labeling.skeletons import COCO_17, H36M_17, LSP_14, Skeleton
-from tests.training.test_video import walk
+from tests.training.video.test_video import walk
 from training.harvest.arrays import HarvestArrays, Outcome
 from training.harvest.harvester import BadRecording
 from training.simulation import videos

@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from PIL import Image
 
 from labeling.skeletons import H36M_17
-from tests.training.test_multiview import scene
+from tests.training.multiview.test_multiview import scene
 from training.harvest import arrays
 from training.heatmaps import files
 from training.heatmaps.config import HeatmapConfig

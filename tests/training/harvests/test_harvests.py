@@ -17,7 +17,7 @@ from labeling.models import Dataset, Label, Person
 from labeling.releasing import freeze
 from labeling.skeletons import H36M_17
 from tests.conftest import World
-from tests.training.test_multiview import scene
+from tests.training.multiview.test_multiview import scene
 from training.harvest.harvester import FILES
 from training.harvests import frames, publication, review, uploads
 from training.harvests.publication import PublishPlan

@@ -13,9 +13,10 @@ from scipy.io import loadmat, savemat
 from labeling.importing import storing
 from labeling.models import Dataset, Image, Person
 from tests.conftest import World, jpeg, write_dataset
+from tests.site import ROOT
 from webapp.errors import Refusal
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "lspet_400"
+SHARED = ROOT.parent / "shared" / "data" / "lspet_400"
 
 
 def store(world: World, kind: str, annotations: Path, pictures: Path, name: str = "d") -> dict[str, Any]:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from labeling.skeletons import BODY_25B, COCO_17, H36M_17, Skeleton
+from tests.site import ROOT
 from training.harvest import selection
 from training.harvest.archives import bounded
 from training.harvest.arrays import Outcome
@@ -36,11 +37,7 @@ from training.poses import rotations
 from training.poses.cameras import BadCamera, Camera, checked, distorted
 from training.simulation import recordings
 
-REAL = (
-    Path(os.environ.get("NEARER_SHARED", Path(__file__).resolve().parents[3] / "shared"))
-    / "data"
-    / "multiview_balancing"
-)
+REAL = Path(os.environ.get("NEARER_SHARED", ROOT.parent / "shared")) / "data" / "multiview_balancing"
 real = pytest.mark.skipif(not REAL.exists(), reason="the real recording is not on this machine")
 PREVIEW = HarvestConfig(grid=32)
 

@@ -10,7 +10,7 @@ import torch
 
 from labeling.releasing.reading import unlabelled
 from labeling.skeletons import COCO_17, H36M_17, LSP_14
-from tests.training.test_video import walk
+from tests.training.video.test_video import walk
 from training.lifter import export, fit
 from training.lifter.config import PRESETS, PseudoConfig, TuneConfig, changed
 from training.lifter.predict import load, predict

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from scipy.optimize import minimize, minimize_scalar
 
 from labeling.skeletons import H36M_17
-from tests.training.dense_completion import complete_dense
+from tests.training.video.dense_completion import complete_dense
 from training.simulation import videos
 from training.video import completion, filters, priors, smoothing, tracks
 from training.video.completion import Factored

@@ -16,8 +16,9 @@ from django.core.management import CommandError, call_command
 from labeling.releasing.reading import unlabelled
 from labeling.skeletons import LSP_14
 from tests.conftest import World
-from tests.training.test_lifter import SMALL, poses
-from tests.training.test_runs import QUICK, release  # noqa: F401
+from tests.site import ROOT
+from tests.training.lifter.test_lifter import SMALL, poses
+from tests.training.runs.test_runs import QUICK, release  # noqa: F401
 from training.lifter import export, keypoints
 from training.lifter import fit as fitting
 from training.lifter.predict import load, predict
@@ -205,7 +206,7 @@ def test_ten_times_the_people_take_no_more_memory(tmp_path: Path, weights: Path)
 
 
 def test_the_guides_python_works_as_printed(tmp_path: Path, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guide = (Path(__file__).resolve().parents[2] / "docs" / "researchers.md").read_text()
+    guide = (ROOT / "docs" / "researchers.md").read_text()
     code = guide.split("```python\n")[1].split("```")[0]
     (tmp_path / "guide").mkdir()
     (tmp_path / "guide" / "model.safetensors").write_bytes(weights.read_bytes())

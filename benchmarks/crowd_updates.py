@@ -56,7 +56,7 @@ for n in range(300):
 sittings = [Session.objects.create(participation=s, length=500) for s in participations]
 noise = 250 * np.exp(rng.normal(0, 0.4, len(participations)))
 sigma = anatomy.covariance(data.skeleton.as_skeleton)
-pairs = list(Pair.objects.filter(campaign=campaign).order_by("first_person_id", "pk").values_list("pk", "first", "second"))
+pairs = list(Pair.objects.filter(campaign=campaign).order_by("person_id", "pk").values_list("pk", "first", "second"))
 now = timezone.now()
 def made():
     at = 0
@@ -108,7 +108,7 @@ for n in range(250):
     t = time.perf_counter(); lease = assignment.next_pair(participation.annotator, campaign.uuid, now=timezone.now(), rng=rng); select.append(time.perf_counter() - t)
     t = time.perf_counter()
     with transaction.atomic():
-        following.follow(campaign, lease.assignment.pair.first_person_id); follow.append(time.perf_counter() - t)
+        following.follow(campaign, lease.assignment.pair.person_id); follow.append(time.perf_counter() - t)
     t = time.perf_counter(); voting.accept(participation.annotator, lease.token, closer="first", key=uuid.uuid4(), now=timezone.now()); accept.append(time.perf_counter() - t)
 def ms(times):
     times = sorted(times[20:])

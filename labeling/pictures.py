@@ -32,13 +32,11 @@ class Crop:
         return round((x - left) / (right - left), 5), round((y - top) / (bottom - top), 5)
 
 
-def crop_of(image: Image, people: list[Person]) -> Crop:
-    """The box around the people and their keypoints, widened for context and clipped to the picture."""
-    xs, ys = [], []
-    for person in people:
-        left, top, width, height = person.bbox
-        xs += [left, left + width] + [k[0] for k in person.keypoints if k[2] != ABSENT]
-        ys += [top, top + height] + [k[1] for k in person.keypoints if k[2] != ABSENT]
+def crop_of(person: Person) -> Crop:
+    """The box around a person and the keypoints, widened for context and clipped to the picture."""
+    image, (left, top, width, height) = person.image, person.bbox
+    xs = [left, left + width] + [k[0] for k in person.keypoints if k[2] != ABSENT]
+    ys = [top, top + height] + [k[1] for k in person.keypoints if k[2] != ABSENT]
     wide, high = max(xs) - min(xs), max(ys) - min(ys)
     pad = MARGIN * max(wide, high, 40.0)
     half_w = max(wide / 2 + pad, SMALLEST_SHARE * image.width / 2)
@@ -54,14 +52,14 @@ def crop_of(image: Image, people: list[Person]) -> Crop:
     return Crop(box, (max(1, round((box[2] - box[0]) * scale)), max(1, round((box[3] - box[1]) * scale))))
 
 
-def file_of(image: Image, people: list[Person], *, mirrored: bool = False) -> Path:
+def file_of(person: Person, *, mirrored: bool = False) -> Path:
     """The crop as a JPEG file, made at the first call; `mirrored`: left and right changed over."""
-    key = "-".join(str(p.uuid) for p in people) + ("-mirrored" if mirrored else "")
+    key = str(person.uuid) + ("-mirrored" if mirrored else "")
     path = Path(settings.MEDIA_ROOT) / "crops" / key[:2] / f"{key}.v{VERSION}.jpg"
     if not path.exists():
-        crop = crop_of(image, people)
+        crop = crop_of(person)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with Pillow.open(Path(settings.MEDIA_ROOT) / image.path) as picture:
+        with Pillow.open(Path(settings.MEDIA_ROOT) / person.image.path) as picture:
             shown = picture.convert("RGB").crop(crop.box)
             if shown.size != crop.size:
                 shown = shown.resize(crop.size, Pillow.Resampling.LANCZOS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from pydantic import Field
 
 from labeling.aggregation import refit, snapshot
 from labeling.aggregation.snapshot import counted_votes
-from labeling.catalogs import crowd_models, person_models, question_models
+from labeling.catalogs import crowd_models, person_models
 from labeling.crowd import depth
 from labeling.crowd.config import DepthConfig
 from labeling.crowd.votes import agreement
@@ -72,16 +72,14 @@ def run_aggregation(context: run.JobContext, config: AggregateConfig) -> dict[st
         return _judge(context, campaign, read, recent)
     offer = crowd_models[config.model]
     options = offer.config.model_validate(config.options)
-    whole = config.model in person_models
     if not len(read.vote):
         raise Conflict("There are no votes yet.", field="campaign")
     fit = refit.refit(campaign, read, options if isinstance(options, DepthConfig) else DepthConfig(), context.progress)
-    if whole and fit is not None and read.alone.all() and fit.votes + len(read.gold.participation):
+    if config.model in person_models and fit is not None:
         aggregated = Aggregated.of(fit)
         context.say(f"{aggregated.votes} votes of {len(aggregated.participation_ids)} annotators; {offer.title}")
     else:
         aggregated = _aggregated(context, read, offer, options)
-        aggregated = aggregated.with_pictures(fit) if whole and fit is not None else aggregated
     del read
     aggregation_run = _write(context, campaign, config.model, options.model_dump(), aggregated)
     if fit is not None:
@@ -200,7 +198,7 @@ class Aggregated:
 
     @classmethod
     def of(cls, fit: refit.Refit) -> Aggregated:
-        """The depth model's outcome, where every pair lies within one person."""
+        """The depth model's outcome."""
         return cls(
             pair_ids=fit.pair_ids,
             p_first=np.clip(fit.p_first, 0.0, 1.0),
@@ -212,23 +210,6 @@ class Aggregated:
             skill=depth.skill_of(fit.belief),
             votes=fit.votes,
             last_vote=fit.last_vote,
-            notes=_notes(fit),
-        )
-
-    def with_pictures(self, fit: refit.Refit) -> Aggregated:
-        """The depth model's labels; pairs between two people keep those of single questions."""
-        inside = np.isin(self.pair_ids, fit.pair_ids)
-        order = np.argsort(np.concatenate([fit.pair_ids, self.pair_ids[~inside]]))
-
-        def joined(ours: NDArray, others: NDArray) -> NDArray:
-            return np.concatenate([ours, others[~inside]])[order]
-
-        return replace(
-            self,
-            pair_ids=joined(fit.pair_ids, self.pair_ids),
-            p_first=np.clip(joined(fit.p_first, self.p_first), 0.0, 1.0),
-            without_prior=None if fit.without_prior is None else joined(fit.without_prior, self.p_first),
-            count=joined(fit.votes_used, self.count),
             notes=_notes(fit),
         )
 
@@ -267,14 +248,11 @@ def _notes(fit: refit.Refit) -> dict[str, Any]:
 
 
 def _aggregated(context: run.JobContext, read: snapshot.Snapshot, offer: Offer, options: Any) -> Aggregated:
-    """Fit a model of single questions; for the depth model a two-coin one, whose labels serve pairs between two people."""
+    """Fit a model of single questions."""
     votes, pair_ids = read.questions()
     context.say(
         f"{len(read.vote)} votes of {len(read.participation_ids)} annotators on {len(pair_ids)} pairs; {offer.title}"
     )
-    if offer.name in person_models:
-        offer = question_models["two-coin"]
-        options = offer.config()
     result = offer.load()(votes, options, gold=None, progress=context.progress)
     return Aggregated(
         pair_ids=pair_ids,

@@ -34,7 +34,7 @@ def _votes_on() -> QuerySet[Vote]:
     return (
         counted_votes(campaign)
         .exclude(closer=SAME)
-        .filter(pair__campaign=campaign, pair__first_person=person, pair__second_person=person)
+        .filter(pair__campaign=campaign, pair__person=person)
         .annotate(first=F("pair__first"), second=F("pair__second"), belief=F("participation__belief"))
         .only("closer", "presentation")
         .order_by("pk")
@@ -46,8 +46,7 @@ _PAIRS_OF = Select(
     lambda: (
         Pair.objects.filter(
             campaign=Slot("campaign", BigIntegerField()),
-            first_person=Slot("person", BigIntegerField()),
-            second_person=F("first_person"),
+            person=Slot("person", BigIntegerField()),
         )
         .only("first", "second")
         .order_by("first", "second")
@@ -77,7 +76,7 @@ _CAMPAIGN = Select(
         .order_by()
     )
 )
-_PAIR = Select(lambda: Pair.objects.only("first_person").filter(pk=Slot("pair", BigIntegerField())).order_by())
+_PAIR = Select(lambda: Pair.objects.only("person").filter(pk=Slot("pair", BigIntegerField())).order_by())
 
 
 def after(campaign: Campaign, pair_pk: int, leases: int) -> None:
@@ -90,7 +89,7 @@ def after(campaign: Campaign, pair_pk: int, leases: int) -> None:
         return
     whole, pair = _CAMPAIGN.first(campaign=campaign.pk), _PAIR.first(pair=pair_pk)
     if whole is not None and pair is not None:
-        follow(whole, pair.first_person_id, leases)
+        follow(whole, pair.person_id, leases)
 
 
 def _votes(campaign: Campaign, person: int, crowd: depth.Crowd) -> tuple[depth.PairVotes, np.ndarray]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from numpy.typing import NDArray
 
 from labeling.crowd import anatomy, depth, selection
@@ -95,9 +95,7 @@ class PairTable:
         table = [
             np.array(batch, dtype=np.int64)
             for batch in rows.read(
-                Pair.objects.filter(campaign=campaign, first_person=F("second_person"))
-                .order_by()
-                .values_list("first_person_id", "first", "second")
+                Pair.objects.filter(campaign=campaign).order_by().values_list("person_id", "first", "second")
             )
         ]
         every = np.concatenate(table) if table else np.zeros((0, 3), np.int64)
@@ -127,13 +125,7 @@ def prepare(campaign: Campaign, control: set[int], between: Callable[[], None] =
     `control`: people of that arm; `between` is called after each transaction.
     """
     people = np.array(
-        sorted(
-            set(
-                Pair.objects.filter(campaign=campaign, first_person=F("second_person")).values_list(
-                    "first_person_id", flat=True
-                )
-            )
-        ),
+        sorted(set(Pair.objects.filter(campaign=campaign).values_list("person_id", flat=True))),
         dtype=np.int64,
     )
     if not len(people):

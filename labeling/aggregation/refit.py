@@ -23,7 +23,7 @@ AGREE_AT_ONCE = 1 << 18
 
 @dataclass(frozen=True)
 class Refit:
-    """All votes of a campaign through the depth model. `pair_ids` are its pairs within one person; `p_first`, `plain`
+    """All votes of a campaign through the depth model. `pair_ids` are its pairs; `p_first`, `plain`
     (without a prior; None if none was used) and `votes_used` follow them; `belief`, `vote_count` and `agreement` follow
     `participation_ids`; `people` have `risk`, `gain`, `votes` and a posterior in `perceived_mean` and `perceived_covariance`."""
 
@@ -50,18 +50,15 @@ class Refit:
 
 
 def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Progress) -> Refit | None:
-    """Fit the depth model to all votes and gold answers; None if no pair lies within one person. Writes nothing.
+    """Fit the depth model to all votes and gold answers; None without pairs. Writes nothing.
 
     Call it outside of transactions: it may count for minutes.
     """
-    inside = read.alone
-    people = np.unique(read.first_person[inside])
+    people = np.unique(read.person)
     if not len(people):
         return None
-    of_person = np.searchsorted(people, read.first_person).astype(np.int32)  # wrong for other pairs, which are left out
-    order = np.flatnonzero(inside[read.pair])
-    # Picture by picture: read.vote stays ascending in each.
-    order = order[np.argsort(of_person[read.pair[order]], kind="stable")]
+    of_person = np.searchsorted(people, read.person).astype(np.int32)
+    order = np.argsort(of_person[read.pair], kind="stable")  # person by person; read.vote stays ascending in each
     gold_people, gold_place = np.unique(read.gold.person, return_inverse=True)
     participation_ids = np.union1d(
         read.participation_ids[np.unique(read.participation[order])], read.gold.participation
@@ -71,15 +68,13 @@ def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Pro
     apart = np.array([pk not in read.control for pk in people.tolist()], dtype=bool)
     truth = {pk: read.truth_mm[pk] for pk in gold_people.tolist()}
     state = depth.fit(_with_gold(before.pictures(known=apart), truth), votes, config, progress=progress, keep=False)
-    pairs = np.flatnonzero(inside)
-    place, first, second = of_person[pairs], read.first[pairs], read.second[pairs]
     without_prior = None
     if before.known.any():
         bare = _with_gold(before.pictures(with_prior=False), truth)
         alone = depth.fit(bare, votes, config, progress=progress, keep=False)
-        without_prior = 1 - alone.p_second(place, first, second)
+        without_prior = 1 - alone.p_second(of_person, read.first, read.second)
         del alone
-    risk, gain = worth(state, people, PairTable(people[place], first, second))
+    risk, gain = worth(state, people, PairTable(read.person, read.first, read.second))
     vote_count = np.bincount(votes.annotator, minlength=len(participation_ids))
     count, size = len(order), len(people)
     circles = measures.cycles(
@@ -87,10 +82,10 @@ def refit(campaign: Campaign, read: Snapshot, config: DepthConfig, progress: Pro
         *(size, state.mean.shape[1]),
     )
     return Refit(
-        pair_ids=read.pair_id[pairs],
-        p_first=1 - state.p_second(place, first, second),
+        pair_ids=read.pair_id,
+        p_first=1 - state.p_second(of_person, read.first, read.second),
         without_prior=without_prior,
-        votes_used=np.bincount(read.pair, minlength=len(read.pair_id))[pairs],
+        votes_used=np.bincount(read.pair, minlength=len(read.pair_id)),
         participation_ids=participation_ids,
         vote_count=vote_count,
         belief=state.belief,

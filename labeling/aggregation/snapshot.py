@@ -6,7 +6,6 @@ Everything that computes over votes starts here: read, let the database go, comp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,13 +44,12 @@ class Gold:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """P pairs by ascending key `pair_id`, with the keys of their people and their keypoints; N counted votes by ascending
+    """P pairs by ascending key `pair_id`, with the keys of their people, and their keypoints; N counted votes by ascending
     key `vote`: `pair` is a place in the pairs, `participation` one in `participation_ids`. Answers 'same' are left out. `control`: keys of the
     people of that arm; `truth_mm`: depths of the people of gold questions."""
 
     pair_id: NDArray[np.int64]
-    first_person: NDArray[np.int64]
-    second_person: NDArray[np.int64]
+    person: NDArray[np.int64]
     first: NDArray[np.int16]
     second: NDArray[np.int16]
     vote: NDArray[np.int64]
@@ -63,11 +61,6 @@ class Snapshot:
     gold: Gold
     truth_mm: dict[int, list[float]]
     control: frozenset[int]
-
-    @cached_property
-    def alone(self) -> NDArray[np.bool_]:
-        """Pairs within one person."""
-        return self.first_person == self.second_person
 
     @property
     def last_vote(self) -> int:
@@ -90,10 +83,8 @@ def read(campaign: Campaign) -> Snapshot:
     """Read it. Its cost is the campaign's own, however many votes other campaigns have."""
     with rows.snapshot():
         pairs = _columns(
-            Pair.objects.filter(campaign=campaign)
-            .order_by()
-            .values_list("pk", "first_person_id", "second_person_id", "first", "second"),
-            (np.int64, np.int64, np.int64, np.int16, np.int16),
+            Pair.objects.filter(campaign=campaign).order_by().values_list("pk", "person_id", "first", "second"),
+            (np.int64, np.int64, np.int16, np.int16),
         )
         votes = _columns(
             counted_votes(campaign)
@@ -108,14 +99,13 @@ def read(campaign: Campaign) -> Snapshot:
         control = DepthPosterior.objects.filter(campaign=campaign, control=True).values_list("person_id", flat=True)
         apart = frozenset(control)
     order = pairs[0].argsort()
-    pair_id, first_person, second_person, first, second = (column[order] for column in pairs)
+    pair_id, person, first, second = (column[order] for column in pairs)
     order = votes[0].argsort()
     vote, of_pair, of_participation, closer, presentation = (column[order] for column in votes)
     participation_ids, participation = np.unique(of_participation, return_inverse=True)
     return Snapshot(
         pair_id=pair_id,
-        first_person=first_person,
-        second_person=second_person,
+        person=person,
         first=first,
         second=second,
         vote=vote,

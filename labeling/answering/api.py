@@ -109,8 +109,8 @@ class UndoView(AnnotatorView):
         asked = read(wire.UndoRequest, request.data)
         lease = voting.undo(request.user, campaign, key=asked.key, now=clock.now())
         full = Assignment.objects.select_related(
-            *("campaign__dataset__skeleton", "pair__first_person__image", "gold__person__image"),
-            "probe_of__pair__first_person__image",
+            *("campaign__dataset__skeleton", "pair__person__image", "gold__person__image"),
+            "probe_of__pair__person__image",
         ).get(pk=lease.assignment.pk)
         asked_again = wire.question(replace(lease, assignment=full, campaign=full.campaign)).model_dump()
         self.even(full.campaign)
@@ -195,8 +195,8 @@ class PictureView(AnnotatorView):
         """The picture of a question, for its holder and staff only."""
         held = (
             Assignment.objects.select_related(
-                *("campaign", "participation", "pair__first_person__image", "gold__person__image"),
-                "probe_of__pair__first_person__image",
+                *("campaign", "participation", "pair__person__image", "gold__person__image"),
+                "probe_of__pair__person__image",
             )
             .filter(uuid=identity)
             .first()
@@ -206,7 +206,7 @@ class PictureView(AnnotatorView):
             raise Http404
         if held.participation.standing == Participation.Standing.BLOCKED and not staff:
             raise Http404
-        path = pictures.file_of(held.people[0].image, held.people, mirrored=held.mirrored)
+        path = pictures.file_of(held.person, mirrored=held.mirrored)
         self.even(held.campaign)
         return _served(path)
 
@@ -218,4 +218,4 @@ class TutorialPictureView(AnnotatorView):
         asked = tutorial.picture_of(request.user, campaign, attempt, position)
         if asked is None:
             raise Http404
-        return _served(pictures.file_of(asked.person.image, [asked.person]))
+        return _served(pictures.file_of(asked.person))

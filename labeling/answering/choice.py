@@ -100,7 +100,7 @@ def _probes() -> QuerySet[Vote]:
 _PROBES = Select(_probes)
 _PROBE = Select(
     lambda: (
-        Vote.objects.select_related("assignment", "pair__first_person__image", "pair__second_person__image")
+        Vote.objects.select_related("assignment", "pair__person__image")
         .filter(pk=Slot("vote", BigIntegerField()))
         .order_by()
     )
@@ -147,7 +147,7 @@ class _Waiting:
             participation=self.participation.pk, cursors=self.participation.cursors if by else self.before, until=None
         )
         _TAKE.run(pair=self.pair.pk, by=by)
-        self.pair.first_person = _PERSON.rows(person=self.pair.first_person_id)[0]
+        self.pair.person = _PERSON.rows(person=self.pair.person_id)[0]
         return self.pair
 
 
@@ -221,7 +221,7 @@ def _open_pairs() -> QuerySet[Pair]:
     mine = Assignment.objects.filter(pair=OuterRef("pk"), participation=Slot("participation", BigIntegerField()))
     held = Subquery(mine.exclude(state=Assignment.State.RETURNED).values("pk")[:1])
     return (
-        Pair.objects.filter(campaign=Slot("campaign", BigIntegerField()), first_person=person, second_person=person)
+        Pair.objects.filter(campaign=Slot("campaign", BigIntegerField()), person=person)
         .alias(held=held)
         .filter(held=None, taken__lt=F("votes_needed"))
         .only("first", "second", "taken")
@@ -232,8 +232,8 @@ def _open_pairs() -> QuerySet[Pair]:
 _OPEN_PAIRS = Select(_open_pairs)
 _PAIR = Select(
     lambda: (
-        Pair.objects.select_related("first_person__image")
-        .defer("first_person__truth_mm")
+        Pair.objects.select_related("person__image")
+        .defer("person__truth_mm")
         .filter(pk=Slot("pair", BigIntegerField()))
         .order_by()
     )

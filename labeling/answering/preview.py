@@ -64,7 +64,7 @@ class Next(Preview):
         if ends["first"] is None:
             raise Conflict("The campaign has no pairs yet.", field="campaign", fix="wait until its preparation is done")
         from_here = row.pairs.filter(pk__gte=_rng.randint(ends["first"], ends["last"])).order_by("pk")
-        pair = from_here.select_related("first_person__image", "second_person__image").first()
+        pair = from_here.select_related("person__image").first()
         drawn = {"green_is_first": _rng.random() < 0.5, "green_on_left": _rng.random() < 0.5}
         shown = Assignment(uuid=uuid.uuid4(), campaign=row, pair=pair, **drawn)
         asked = wire.question(Lease(shown, row, "preview", row.session_length)).model_dump()
@@ -88,12 +88,7 @@ class Nothing(Preview):
 class Picture(Preview):
     def get(self, request: ApiRequest, campaign: UUID, pair: int) -> HttpResponse:
         row = self.campaign_of(request, campaign)
-        asked = (
-            Pair.objects.select_related("first_person__image", "second_person__image")
-            .filter(campaign=row, pk=pair)
-            .first()
-        )
+        asked = Pair.objects.select_related("person__image").filter(campaign=row, pk=pair).first()
         if asked is None:
             raise NotFound("There is no such pair.", field="pair")
-        people = list({p.pk: p for p in (asked.first_person, asked.second_person)}.values())
-        return HttpResponse(pictures.file_of(people[0].image, people).read_bytes(), content_type="image/jpeg")
+        return HttpResponse(pictures.file_of(asked.person).read_bytes(), content_type="image/jpeg")

@@ -180,13 +180,12 @@ def as_stored(identity: uuid.UUID, closer: Closer) -> Closer:
 
 def question(lease: Lease) -> Question:
     assignment, campaign = lease.assignment, lease.campaign
-    asked, mirrored, people = assignment.asked, assignment.mirrored, assignment.people
-    first_person, second_person = people[0], people[-1]
-    crop = crop_of(first_person.image, people)
+    asked, mirrored, person = assignment.asked, assignment.mirrored, assignment.person
+    crop = crop_of(person)
     names = campaign.dataset.skeleton.keypoints
     rings = [
-        _ring(first_person, asked.first, names, crop, mirrored),
-        _ring(second_person, asked.second, names, crop, mirrored),
+        _ring(person, asked.first, names, crop, mirrored),
+        _ring(person, asked.second, names, crop, mirrored),
     ]
     other = turned(assignment.uuid)
     return Question(
@@ -209,7 +208,7 @@ def tutorial_state(step: Step, now: datetime) -> TutorialState:
     if step.question is not None and step.attempt is not None:
         q = step.question
         names = q.person.image.dataset.skeleton.keypoints
-        crop = crop_of(q.person.image, [q.person])
+        crop = crop_of(q.person)
         asked = TutorialQuestion(
             number=step.position,
             token=token_of(step, now),

@@ -69,9 +69,9 @@ def of(campaign: Campaign) -> QuerySet[QuestionReport]:
         QuestionReport.objects.filter(assignment__campaign=campaign)
         .select_related(
             "assignment__participation__annotator",
-            "assignment__pair__first_person__image",
+            "assignment__pair__person__image",
             "assignment__gold__person__image",
-            "assignment__probe_of__pair__first_person__image",
+            "assignment__probe_of__pair__person__image",
         )
         .order_by(F("resolved_at").asc(nulls_first=True), "-pk")
     )

@@ -77,7 +77,7 @@ class CrowdRunShape(serializers.ModelSerializer):
 
 
 class LabelShape(serializers.ModelSerializer):
-    image = serializers.CharField(source="pair.first_person.image.name")
+    image = serializers.CharField(source="pair.person.image.name")
     first = serializers.SerializerMethodField()
     second = serializers.SerializerMethodField()
 
@@ -333,7 +333,7 @@ class Campaigns(Listed):
             raise NotFound("There are no labels yet.", field="campaign", fix="aggregate the votes first")
         participants.note_answers_seen(request.user, campaign)
         pairs = self.paginate_queryset(last.labels.order_by("pair_id").values_list("pair_id", flat=True)) or []
-        page = last.labels.filter(pair__in=pairs).select_related("pair__first_person__image").order_by("pair_id")
+        page = last.labels.filter(pair__in=pairs).select_related("pair__person__image").order_by("pair_id")
         context = {"keypoints": campaign.dataset.skeleton.keypoints}
         return self.get_paginated_response(LabelShape(page, many=True, context=context).data)
 

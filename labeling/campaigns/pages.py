@@ -219,7 +219,7 @@ def campaign_reports(request: PageRequest, identity: UUID) -> HttpResponse:
     cards = [
         {
             "report": r,
-            "image": r.assignment.people[0].image,
+            "image": r.assignment.person.image,
             "asked": f"{names[r.assignment.asked.first]} or {names[r.assignment.asked.second]}",
             "by": r.assignment.participation.annotator.username,
         }

@@ -15,8 +15,7 @@ from webapp.progress import Progress
 ROWS = 20_000  # in one transaction
 COLUMNS = (
     "campaign_id",
-    "first_person_id",
-    "second_person_id",
+    "person_id",
     "first",
     "second",
     "rank",
@@ -49,7 +48,7 @@ def make(campaign: Campaign, progress: Progress) -> int:
             base, number, last = number * per_person, number + 1, person
             for offset, (first, second) in enumerate(_drawn(keypoints, asked, per_person, rng)):
                 rank = int(order[base + offset])
-                made_here.append((campaign.pk, person, person, first, second, rank, campaign.votes_per_pair, 0, 0))
+                made_here.append((campaign.pk, person, first, second, rank, campaign.votes_per_pair, 0, 0))
         with transaction.atomic():
             rows.write(Pair, COLUMNS, made_here)
         count += len(made_here)

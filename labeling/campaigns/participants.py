@@ -191,7 +191,7 @@ def _count_votes(participation: Participation, *, excluded: bool) -> None:
         more = theirs.filter(taken=F("votes_needed")).count()
         Campaign.objects.filter(pk=campaign.pk).update(votes_wanted=F("votes_wanted") + more)
     if campaign.mode != Campaign.Mode.FIXED:  # posteriors before pairs, in one order: see follow.after
-        people = votes.order_by("pair__first_person").values_list("pair__first_person", flat=True).distinct()
+        people = votes.order_by("pair__person").values_list("pair__person", flat=True).distinct()
         for person in list(people):
             follow.follow(campaign, person)
     done = theirs.filter(votes_counted=F("votes_needed"))

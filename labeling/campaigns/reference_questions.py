@@ -131,8 +131,8 @@ def _asked_anyway(
     campaign: Campaign, person: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
 ) -> NDArray[np.bool_]:
     """Which of these are ordinary pairs of the campaign as well."""
-    pairs = Pair.objects.filter(campaign=campaign, first_person__in=np.unique(person).tolist())
-    ordinary = set(pairs.values_list("first_person_id", "first", "second"))
+    pairs = Pair.objects.filter(campaign=campaign, person__in=np.unique(person).tolist())
+    ordinary = set(pairs.values_list("person_id", "first", "second"))
     return np.array([key in ordinary for key in zip(person.tolist(), first.tolist(), second.tolist())], dtype=bool)
 
 

@@ -388,7 +388,7 @@ def _questions(
         for row in fresh:
             here = [index[keys[row.entry.name], n] for n in range(len(row.people))]
             for q in row.entry.questions:
-                yield (key, here[q.person], here[q.person], q.first, q.second, rank, votes, 0, 0)
+                yield (key, here[q.person], q.first, q.second, rank, votes, 0, 0)
                 rank += 1
 
     rows.write(Pair, pairs.COLUMNS, asked())

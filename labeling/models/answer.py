@@ -88,13 +88,9 @@ class Assignment(models.Model):
         return pair
 
     @property
-    def people(self) -> list[Person]:
-        """Whom the question is about: one person, or the first keypoint's and the second's."""
-        if self.gold is not None:
-            return [self.gold.person]
-        pair = self._pair
-        alone = pair.first_person_id == pair.second_person_id
-        return [pair.first_person] if alone else [pair.first_person, pair.second_person]
+    def person(self) -> Person:
+        """Whom the question is about."""
+        return self.asked.person
 
 
 class Answer(models.Model):

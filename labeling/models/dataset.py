@@ -97,15 +97,14 @@ class Person(models.Model):
 
 
 class Pair(models.Model):
-    """Two keypoints of one image about which a campaign asks; they may belong to two different people.
+    """Two keypoints of one person about which a campaign asks, in the skeleton's order.
 
     `taken` = counted votes + open leases: the queue hands out the pairs with the fewest. Both counters are kept by
     the assignment and voting verbs under the row's lock; the constraint makes an overdrawn pair impossible.
     """
 
     campaign = models.ForeignKey("labeling.Campaign", models.CASCADE, related_name="pairs", db_index=False)
-    first_person = models.ForeignKey(Person, models.PROTECT, related_name="+", db_index=False)
-    second_person = models.ForeignKey(Person, models.PROTECT, related_name="+", db_index=False)
+    person = models.ForeignKey(Person, models.PROTECT, related_name="+", db_index=False)
     first = models.PositiveSmallIntegerField()
     second = models.PositiveSmallIntegerField()
     rank = models.PositiveIntegerField()
@@ -116,15 +115,9 @@ class Pair(models.Model):
     class Meta:
         ordering = ["id"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["campaign", "first_person", "first", "second_person", "second"], name="pair_asked_once"
-            ),
+            models.UniqueConstraint(fields=["campaign", "person", "first", "second"], name="pair_asked_once"),
             models.UniqueConstraint(fields=["campaign", "rank"], name="pair_rank_once"),
-            models.CheckConstraint(
-                condition=Q(first_person__lt=F("second_person"))
-                | Q(first_person=F("second_person"), first__lt=F("second")),
-                name="pair_is_in_canonical_order",
-            ),
+            models.CheckConstraint(condition=Q(first__lt=F("second")), name="pair_is_in_canonical_order"),
             models.CheckConstraint(
                 condition=Q(votes_counted__lte=F("taken"), taken__lte=F("votes_needed")), name="pair_never_over_quota"
             ),

@@ -64,7 +64,7 @@ def _labels(request: PageRequest, campaign: Campaign) -> HttpResponse:
     page = _label_pages(last).get_page(request.GET.get("page"))
     cards = [
         {
-            "image": label.pair.first_person.image,
+            "image": label.pair.person.image,
             "first": names[label.pair.first],
             "second": names[label.pair.second],
             "closer": names[label.pair.first if label.p_first_closer >= 0.5 else label.pair.second],
@@ -83,8 +83,7 @@ def _label_pages(last: AggregationRun | None) -> Paginator:
 
     def fetch(pairs: list[int]) -> list[Label]:
         labels = {
-            label.pair_id: label
-            for label in last.labels.filter(pair__in=pairs).select_related("pair__first_person__image")
+            label.pair_id: label for label in last.labels.filter(pair__in=pairs).select_related("pair__person__image")
         }
         return [labels[pair] for pair in pairs if pair in labels]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db.models import Avg, Case, Count, F, Q, QuerySet, Sum, When
+from django.db.models import Avg, Case, Count, Q, QuerySet, Sum, When
 from numpy.typing import NDArray
 
 from labeling.aggregation import posteriors
@@ -64,8 +64,8 @@ def riskiest(campaign: Campaign, most: int = 12) -> list[Disputed]:
     if not posteriors_found:
         return []
     place = {posterior.person_id: n for n, posterior in enumerate(posteriors_found)}
-    theirs = Pair.objects.filter(campaign=campaign, first_person__in=place, second_person=F("first_person"))
-    pairs = {pk: about for pk, *about in theirs.values_list("pk", "first_person_id", "first", "second")}
+    theirs = Pair.objects.filter(campaign=campaign, person__in=place)
+    pairs = {pk: about for pk, *about in theirs.values_list("pk", "person_id", "first", "second")}
     votes = counted_votes(campaign).exclude(closer=SAME).filter(pair__in=pairs).values_list("pair_id", "closer")
     asked = [(*pairs[pair], closer) for pair, closer in votes]
     table = np.array([(place[p], f, s, c == SECOND) for p, f, s, c in asked], dtype=np.int64).reshape(-1, 4)

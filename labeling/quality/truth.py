@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from django.db.models import F
 from numpy.typing import NDArray
 
 from labeling.aggregation.snapshot import standing_votes
@@ -39,13 +38,12 @@ def label_truth(aggregation_run: AggregationRun) -> dict[str, Any]:
         Label.objects.filter(
             run=aggregation_run,
             pair__campaign=aggregation_run.campaign_id,
-            pair__first_person=F("pair__second_person"),
-            pair__first_person__in=known,
+            pair__person__in=known,
         )
         .order_by("pk")
         .values_list(
             *(
-                "pair__first_person_id",
+                "pair__person_id",
                 "pair__first",
                 "pair__second",
                 "p_first_closer",
@@ -105,7 +103,7 @@ def answers(campaign: Campaign) -> Answers:
     rows = list(votes.values_list("pair_id", "participation_id", "closer")[:MOST])
     # Pairs by their keys: in a join, a planner reads the pairs of every campaign.
     asked = {pair for pair, *_ in rows if has_truth}
-    pairs = Pair.objects.filter(pk__in=asked).values_list("pk", "first_person_id", "first", "second")
+    pairs = Pair.objects.filter(pk__in=asked).values_list("pk", "person_id", "first", "second")
     about = {pk: place for pk, *place in pairs}
     return Answers(
         np.array([row[0] for row in rows], dtype=np.int64),

@@ -16,7 +16,7 @@ from labeling.skeletons import Skeleton
 from webapp import rows
 
 DIGITS = 9
-IN_ORDER = ("pair__first_person_id", "pair__first", "pair__second")  # one index gives this order
+IN_ORDER = ("pair__person_id", "pair__first", "pair__second")  # one index gives this order
 
 
 class Subject(NamedTuple):
@@ -111,7 +111,7 @@ class Source:
         names, answers = self.skeleton.keypoints, ("first", "second", "same")
         for kind, asked, person in (
             (Answer.Kind.GOLD, "assignment__gold", "person"),
-            (Answer.Kind.PROBE, "assignment__probe_of__pair", "first_person"),
+            (Answer.Kind.PROBE, "assignment__probe_of__pair", "person"),
         ):
             rows = (
                 Answer.objects.filter(
@@ -159,8 +159,8 @@ class Source:
             .order_by("pk")
             .values_list(
                 *(
-                    "pair__first_person__image__name",
-                    "pair__first_person__index",
+                    "pair__person__image__name",
+                    "pair__person__index",
                     "pair__first",
                     "pair__second",
                     "closer",

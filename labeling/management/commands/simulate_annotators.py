@@ -167,18 +167,16 @@ class Crowd:
         raise CommandError(f"{path}: the server kept refusing")
 
     def _perceive(self, assignment: str, rng: random.Random) -> Closer:
-        held = Assignment.objects.select_related(
-            *("pair__first_person", "pair__second_person", "gold__person"),
-            *("probe_of__pair__first_person", "probe_of__pair__second_person"),
-        ).get(uuid=assignment)
+        held = Assignment.objects.select_related("pair__person", "gold__person", "probe_of__pair__person").get(
+            uuid=assignment
+        )
         asked = held.asked
-        first_person, second_person = held.people[0], held.people[-1]
-        first, known = self._depth_cm(first_person, asked.first)
-        second, _ = self._depth_cm(second_person, asked.second)
+        first, known = self._depth_cm(asked.person, asked.first)
+        second, _ = self._depth_cm(asked.person, asked.second)
         shared = self.options["shared_cm"]
         gap = first - second
         seen = gap + shared * (
-            self._misperception(first_person, asked.first) - self._misperception(second_person, asked.second)
+            self._misperception(asked.person, asked.first) - self._misperception(asked.person, asked.second)
         )
         closer: Closer = "second" if seen + rng.gauss(0, self.options["own_cm"]) > 0 else "first"
         if known:

@@ -40,7 +40,7 @@ def truthful(world: World, campaign: Campaign, account: object, most: int, *, st
         except (assignment.NothingLeft, assignment.SessionFull):
             return number
         asked = lease.assignment.pair or lease.assignment.gold
-        person = lease.assignment.people[0]
+        person = lease.assignment.person
         truth = Person.objects.get(pk=person.pk).truth_mm
         closer = "second" if truth[asked.first][2] > truth[asked.second][2] else "first"
         world.vote(account, lease, closer, now=now)
@@ -52,7 +52,7 @@ def test_a_vote_moves_the_posterior_and_an_undo_moves_it_back(world: World) -> N
     before = {p.pk: p for p in DepthPosterior.objects.filter(campaign=campaign)}
     assert {p.votes for p in before.values()} == {0}
     lease = world.lease(world.ann, campaign)
-    posterior = DepthPosterior.objects.get(campaign=campaign, person=lease.assignment.pair.first_person_id)
+    posterior = DepthPosterior.objects.get(campaign=campaign, person=lease.assignment.pair.person_id)
     assert posterior.leased == 1
     world.vote(world.ann, lease)
     posterior.refresh_from_db()
@@ -71,7 +71,7 @@ def test_following_votes_equals_fitting_them_together(world: World) -> None:
     campaign = world.campaign(mode="adaptive", most_votes=8, session_length=500)
     truthful(world, campaign, world.ann, 20)
     person = DepthPosterior.objects.filter(campaign=campaign).order_by("-votes").first()
-    rows = Vote.objects.filter(pair__first_person=person.person_id).values_list(
+    rows = Vote.objects.filter(pair__person=person.person_id).values_list(
         "pair__first", "pair__second", "closer", "presentation"
     )
     f, s, c, look = (np.array(column) for column in zip(*rows))
@@ -443,7 +443,7 @@ def test_the_least_known_people_come_with_their_contradictions(world: World) -> 
     for number in range(30):
         now = NOON + (100 + number) * SECOND
         lease = world.lease(world.ben, campaign, now=now)
-        truth = Person.objects.get(pk=lease.assignment.people[0].pk).truth_mm
+        truth = Person.objects.get(pk=lease.assignment.person.pk).truth_mm
         pair = lease.assignment.pair
         world.vote(world.ben, lease, "first" if truth[pair.first][2] > truth[pair.second][2] else "second", now=now)
     score = np.zeros((14, 14))

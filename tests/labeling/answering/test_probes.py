@@ -55,9 +55,8 @@ def test_a_probe_is_the_old_question_flipped_with_names_colours_and_sides_swappe
         a.green_is_first == a.green_on_left for a in (vote.assignment, Assignment.objects.get(pk=full.pk))
     )
     assert first_is_left != first_was_left
-    people = lease.assignment.people
     plain, flipped = (
-        np.asarray(Image.open(pictures.file_of(people[0].image, people, mirrored=m)).convert("RGB"), dtype=float)
+        np.asarray(Image.open(pictures.file_of(lease.assignment.person, mirrored=m)).convert("RGB"), dtype=float)
         for m in (False, True)
     )
     assert np.abs(plain[:, ::-1] - flipped).mean() < 4  # JPEG

@@ -128,8 +128,7 @@ def large(world: World, pairs: int) -> Campaign:
     Pair.objects.bulk_create(
         Pair(
             campaign=campaign,
-            first_person=person,
-            second_person=person,
+            person=person,
             first=n // 300,
             second=400 + n % 300,
             rank=100 + n,

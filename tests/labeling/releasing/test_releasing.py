@@ -30,7 +30,7 @@ def labelled(world: World) -> Campaign:
         for _ in range(15):
             lease = world.lease(account, campaign)
             pair = lease.assignment.pair
-            z = [pair.first_person.truth_mm[j][2] for j in (pair.first, pair.second)]
+            z = [pair.person.truth_mm[j][2] for j in (pair.first, pair.second)]
             world.vote(account, lease, "first" if z[0] < z[1] else "second")
     job = aggregate.start(world.ada, campaign, "paper")
     run.run_job(job.pk)
@@ -44,8 +44,8 @@ def frozen(world: World, campaign: Campaign) -> Release:
 
 
 def test_unanimous_votes_become_sure_labels_of_the_right_sign(labelled: Campaign) -> None:
-    for label in Label.objects.select_related("pair__first_person"):
-        z = [label.pair.first_person.truth_mm[j][2] for j in (label.pair.first, label.pair.second)]
+    for label in Label.objects.select_related("pair__person"):
+        z = [label.pair.person.truth_mm[j][2] for j in (label.pair.first, label.pair.second)]
         assert (label.p_first_closer > 0.5) == (z[0] < z[1])
         assert label.risk == pytest.approx(min(label.p_first_closer, 1 - label.p_first_closer))
         assert label.votes_used == 2

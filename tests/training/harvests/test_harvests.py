@@ -183,7 +183,7 @@ def test_accepted_joints_become_a_data_set_with_ordinal_pairs_that_can_be_releas
     campaign = dataset.campaigns.get()
     release = freeze.freeze(world.ada, campaign)
     assert release.aggregation_run.model == "imported"
-    for row in Label.objects.filter(run=release.aggregation_run, pair__first_person=person).select_related("pair"):
+    for row in Label.objects.filter(run=release.aggregation_run, pair__person=person).select_related("pair"):
         gap = [
             float(camera.see(np.array([labels[j].x_mm, labels[j].y_mm, labels[j].z_mm]))[2])
             for j in (row.pair.first, row.pair.second)

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from django.http import QueryDict
 from django.test import Client
 
 from labeling.crowd.votes import Votes
@@ -15,6 +16,8 @@ from labeling.importing.parsed import Limits, Report
 from tests.site import ROOT
 from training.management.commands.write_reference import pages, refusals
 from webapp.documentation import CONTENTS
+from webapp.errors import Invalid
+from webapp.forms import Form
 
 DOCS = sorted((ROOT / "docs").rglob("*.md"))
 
@@ -46,6 +49,18 @@ def test_the_import_format_of_the_guide_reads_names_and_reports_bad_rows(tmp_pat
     parsed = examples()["names"].read_names(path, None, Limits(), report)
     assert [entry.name for entry in parsed.entries] == ["a.jpg", "c.jpg"]
     assert (report.bad, report.rows[0]["row"]) == (1, "line 3")
+
+
+def test_the_field_of_the_guide_is_in_the_form_with_its_help_and_its_bounds() -> None:
+    plan = examples()["thanks"].ThankfulPlan
+    groups = {title: inputs for title, inputs in Form(plan, None).groups()}
+    field = next(i for i in groups["What annotators read"] if i.name == "thanks")
+    assert (field.label, field.longest, field.wide) == ("Word of thanks", 200, True)
+    assert field.help == "shown when a session is finished; empty: none"
+    refused = Form(plan, QueryDict("name=a&thanks=" + 201 * "x"))
+    with pytest.raises(Invalid):
+        refused.read()
+    assert "thanks" in refused.errors
 
 
 @pytest.mark.parametrize("name", ["options.md", "errors.md", "data_model.md"])

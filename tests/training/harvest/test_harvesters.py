@@ -32,7 +32,8 @@ F, J = 7, 14
 def offered(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The harvester of docs/how_to_add.md, listed as it says there."""
     monkeypatch.setitem(sys.modules, "training.zeros.harvester", examples()["harvester"])
-    entry = (ROOT / "docs" / "how_to_add.md").read_text().rpartition("```python\n")[2].partition("```")[0]
+    section = (ROOT / "docs" / "how_to_add.md").read_text().partition("## A harvester")[2].partition("\n## ")[0]
+    entry = section.rpartition("```python\n")[2].partition("```")[0]
     exec(compile(entry, "offers.py", "exec"), globals())  # noqa: S102  (our own document)
     yield harvesters["zeros"]
     del harvesters._own["zeros"]

@@ -623,7 +623,7 @@ def test_written_poses_read_back(tmp_path: Path) -> None:
     recorded, _ = scene(6)
     result = harvest.harvest(recorded, HarvestConfig(grid=24), tmp_path / "h")
     result.outcome[2, 3] = Outcome.OUTSIDE
-    for kind in poses.KINDS:
+    for kind in poses.FILES:
         poses.write(tmp_path / f"out.{kind}", kind, result, H36M_17, recorded.cameras, 50.0)
     names, back = trc(tmp_path / "out.trc")
     assert tuple(names) == H36M_17.keypoints

@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import psutil
+import pytest
 import requests
+from django.core.management import CommandError
 
 from tests.site import ROOT, Site
+from training.management.commands.serve import wait_for_port
 
 
 def test_a_new_site_prints_a_link_for_its_first_admin_and_a_killed_supervisor_leaves_nobody_behind(
@@ -51,3 +56,20 @@ def test_a_new_site_prints_a_link_for_its_first_admin_and_a_killed_supervisor_le
             if str(tmp_path) in str(child.environ().get("NEARER_VAR", "")):
                 child.kill()
         site.stop()
+
+
+def test_a_start_waits_for_the_end_of_the_one_before_and_refuses_a_port_that_stays_in_use() -> None:
+    """A service manager starts the site again a second after it died, while its web process still answers what it has begun."""
+    lines: list[str] = []
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(CommandError, match=f"127.0.0.1:{port} is in use"):
+            wait_for_port("127.0.0.1", port, lines.append, most_s=0.5)
+        threading.Timer(0.6, taken.close).start()
+        begun = time.monotonic()
+        wait_for_port("127.0.0.1", port, lines.append, most_s=20)
+        assert 0.4 < time.monotonic() - begun < 10
+    assert len(lines) == 2
+    assert "waiting 20 s at most" in lines[1]

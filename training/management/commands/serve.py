@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import multiprocessing
 import os
 import secrets
@@ -13,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
@@ -31,6 +33,33 @@ Process = subprocess.Popen[bytes] | BaseProcess
 LOGINS = (("ada", "admin"), ("rea", "reviewer"), ("resi", "researcher"), ("ann", "annotator"), ("ben", "annotator"))
 
 
+ENDING_S = 15.0  # so long an earlier start may take to end: its web process answers what it has begun
+
+
+def wait_for_port(host: str, port: int, say: Callable[[str], object], most_s: float = ENDING_S) -> None:
+    """Return once the port is free. A service manager starts the site again while the web process of the one that died still ends.
+
+    Raises CommandError where it stays in use.
+    """
+    deadline = time.monotonic() + most_s
+    for attempt in itertools.count():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+                return
+            except OSError:
+                if time.monotonic() >= deadline:
+                    break
+        if attempt == 0:
+            say(f"{host}:{port} is in use; waiting {most_s:.0f} s at most for an earlier start of this site to end")
+        time.sleep(0.2)
+    raise CommandError(
+        f"{host}:{port} is in use. If an earlier start of this site still runs, end it first: two must not share one folder. "
+        "Another site's port? Choose one with NEARER_PORT=8001"
+    )
+
+
 class Command(BaseCommand):
     help = __doc__
     requires_system_checks = ()  # a second start is ready in seconds; `manage.py check` is there for the rest
@@ -42,15 +71,7 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         host, port = options["host"], options["port"]
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                raise CommandError(
-                    f"{host}:{port} is in use. If an earlier start of this site still runs, end it first: two must not share one folder. "
-                    "Another site's port? Choose one with NEARER_PORT=8001"
-                ) from None
+        wait_for_port(host, port, self.stderr.write)
         executor = MigrationExecutor(connection)
         if executor.migration_plan(executor.loader.graph.leaf_nodes()):
             call_command("migrate", verbosity=0, interactive=False)

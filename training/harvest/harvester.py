@@ -1,6 +1,6 @@
 """The interface of a harvester: an upload becomes 3D joints with uncertainty, in the arrays that pseudo-labels are made of.
 
-To add one: a function of this signature, a plan of what its form asks, and a line in `training.offers` (docs/contributing.md). Page, API, job and
+To add one: a function of this signature, a plan of what its form asks, and a line in `training.offers` (docs/how_to_add.md). Page, API, job and
 review are there then. No Django here: what of the site a harvester needs (files of models, an unpacker that trusts no archive) comes with the upload.
 """
 

@@ -330,6 +330,14 @@ def test_a_recording_is_harvested_from_the_command_line(tmp_path: Path) -> None:
     for change, words in ((("--grid", "7"), "grid: "), (("--unit", "m"), "unit")):
         with pytest.raises(CommandError, match=words):
             call_command("harvest", *arguments, *change, stdout=output)
+    # What an attempt read from other detections is not gone on with: here it left work behind, then the file was changed.
+    work = tmp_path / "out" / "work"
+    assert work.exists()
+    (work / "detections.json").write_text("of another file")
+    with np.load(tmp_path / "d.npz") as file:
+        np.savez(tmp_path / "d.npz", **{**file, "fps": np.array(12.0)})
+    call_command("harvest", *arguments, "--grid", "24", stdout=output)
+    assert not work.exists()
     with pytest.raises(CommandError, match=r"detections: rig\.toml ends in none of \.npz, \.zip"):
         call_command("harvest", *arguments[:-1], str(tmp_path / "rig.toml"), stdout=output)
     with pytest.raises(CommandError, match=r"invalid choice: 'none' .*multiview.*video"):

@@ -56,6 +56,7 @@ class Command(BaseCommand):
                 asked["models"] = [str(uuid5(NAMESPACE_OID, sha256(path.read_bytes()).hexdigest())) for path in models]
             plan = read(offer.plan, asked)
             config = read(offer.config, options_given(offer.config, options))
+            _keep_only_if_same(work, _made_of(offer, options, [plan.model_dump_json(), config.model_dump_json()]))
             files = _files(offer, options, work / "files")
             upload = Upload(
                 files=files,
@@ -82,6 +83,23 @@ class Command(BaseCommand):
     def _progress(self, done: int, total: int, unit: str) -> None:
         if done % 50 == 0 or done == total:
             self.stdout.write(f"{done} of {total} {unit}")
+
+
+def _made_of(offer: HarvesterOffer, options: dict[str, Any], configured: list[str]) -> str:
+    """What a harvest is made of: options, and every file by its place, size and time."""
+    paths = [options[part.field] for part in offer.parts if options[part.field] is not None]
+    files = [f for path in paths for f in ([path] if path.is_file() else sorted(path.rglob("*"))) if f.is_file()]
+    stats = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    return json.dumps([offer.name, *configured, *stats])
+
+
+def _keep_only_if_same(work: Path, made_of: str) -> None:
+    """What an earlier start read from other files must not be gone on with."""
+    mark = work / "made_of.json"
+    if not mark.exists() or mark.read_text() != made_of:
+        shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    mark.write_text(made_of)
 
 
 def _files(offer: HarvesterOffer, options: dict[str, Any], folder: Path) -> Path:

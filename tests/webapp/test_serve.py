@@ -21,6 +21,12 @@ from tests.site import ROOT, Site
 from training.management.commands.serve import wait_for_port
 
 
+def session_nice(process: psutil.Process) -> int | None:
+    """How nice Linux takes the whole session of a process to be; None where it does not group sessions."""
+    group = Path(f"/proc/{process.pid}/autogroup")
+    return int(group.read_text().split()[-1]) if group.exists() else None
+
+
 def test_a_new_site_prints_a_link_for_its_first_admin_and_a_killed_supervisor_leaves_nobody_behind(
     tmp_path: Path,
 ) -> None:
@@ -47,6 +53,8 @@ def test_a_new_site_prints_a_link_for_its_first_admin_and_a_killed_supervisor_le
         time.sleep(3)
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) >= 4
+        assert {session_nice(p) for p in children if "celery" in p.cmdline()} <= {10, None}, "people go before jobs"
+        assert {session_nice(p) for p in children if "gunicorn" in p.cmdline()} <= {0, None}
         os.kill(process.pid, signal.SIGKILL)
         process.wait(10)
         _, alive = psutil.wait_procs(children, timeout=20)

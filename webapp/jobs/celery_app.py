@@ -4,6 +4,7 @@ It lives with the jobs, not beside the address book, so that whoever enqueues a 
 notify through Celery's own default application, which is somebody else's broker.
 """
 
+import contextlib
 import os
 
 from celery import Celery
@@ -19,10 +20,18 @@ app.set_default()
 
 @worker_init.connect
 def _let_people_go_first(**_: object) -> None:
-    """Where web server and workers share a machine's cores, answers wait for no aggregation. A waiting job has the idle time all the same."""
+    """Where web server and workers share a machine's cores, answers wait for no aggregation. A waiting job has the idle time all the same.
+
+    Linux weighs whole sessions against each other first where it groups them (autogroup, the default): a worker that leads a
+    session of its own has the share of the web server's whole session, however nice it is inside it. So the session is made
+    as nice as the worker.
+    """
     from django.conf import settings
 
     os.nice(settings.WORKER_NICE)
+    if os.getsid(0) == os.getpid():
+        with contextlib.suppress(OSError), open("/proc/self/autogroup", "w") as group:
+            group.write(str(os.getpriority(os.PRIO_PROCESS, 0)))
 
 
 @worker_init.connect

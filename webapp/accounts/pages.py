@@ -208,6 +208,41 @@ def _end_sessions(account: Account, *, but: str = "", only: int | None = None) -
     SignIn.objects.filter(session_key__in=keys).delete()
 
 
+def _end(request: PageRequest, which: str) -> None:
+    if which == "others":
+        _end_sessions(request.user, but=request.session.session_key or "")
+    elif which.isascii() and which.isdigit() and len(which) < 18:
+        _end_sessions(request.user, only=int(which))
+    else:
+        raise NotFound("You have no such session.", field="end")
+
+
+def _change_own(request: PageRequest) -> None:
+    mine: Account = request.user
+    if "revoke" in request.POST:
+        token = ApiToken.objects.filter(uuid=_uuid(request.POST["revoke"], "revoke"), account=mine).first()
+        if token is None:
+            raise NotFound("You have no such token.", field="revoke")
+        tokens.revoke(mine, token)
+    elif request.POST.get("do") == "second-factor":
+        second_factor.begin(mine)
+    elif request.POST.get("do") == "confirm":
+        second_factor.confirm(mine, request.POST.get("code", "")[:20])
+        messages.success(request, "From now on you sign in with password and code.")
+    elif request.POST.get("do") == "remove-factor":
+        throttle.take(throttle.OWN_PASSWORD, str(mine.pk))
+        if not mine.check_password(request.POST.get("password", "")):
+            raise NotAllowed("The password is wrong.", field="password")
+        second_factor.remove(mine, mine)
+        messages.success(request, "The second factor is removed.")
+    elif "end" in request.POST:
+        _end(request, request.POST["end"])
+        messages.success(request, "Ended.")
+    else:
+        name, scopes = request.POST.get("name", ""), request.POST.getlist("scopes")
+        _, request.session[FRESH] = tokens.issue(mine, name=name, scopes=scopes)
+
+
 @never_cache
 @login_required
 def account(request: PageRequest) -> HttpResponse:
@@ -215,34 +250,7 @@ def account(request: PageRequest) -> HttpResponse:
     mine: Account = request.user
     if request.method == "POST":
         try:
-            if "revoke" in request.POST:
-                token = ApiToken.objects.filter(uuid=_uuid(request.POST["revoke"], "revoke"), account=mine).first()
-                if token is None:
-                    raise NotFound("You have no such token.", field="revoke")
-                tokens.revoke(mine, token)
-            elif request.POST.get("do") == "second-factor":
-                second_factor.begin(mine)
-            elif request.POST.get("do") == "confirm":
-                second_factor.confirm(mine, request.POST.get("code", "")[:20])
-                messages.success(request, "From now on you sign in with password and code.")
-            elif request.POST.get("do") == "remove-factor":
-                throttle.take(throttle.OWN_PASSWORD, str(mine.pk))
-                if not mine.check_password(request.POST.get("password", "")):
-                    raise NotAllowed("The password is wrong.", field="password")
-                second_factor.remove(mine, mine)
-                messages.success(request, "The second factor is removed.")
-            elif "end" in request.POST:
-                which = request.POST["end"]
-                if which == "others":
-                    _end_sessions(mine, but=request.session.session_key or "")
-                elif which.isascii() and which.isdigit() and len(which) < 18:
-                    _end_sessions(mine, only=int(which))
-                else:
-                    raise NotFound("You have no such session.", field="end")
-                messages.success(request, "Ended.")
-            else:
-                name, scopes = request.POST.get("name", ""), request.POST.getlist("scopes")
-                _, request.session[FRESH] = tokens.issue(mine, name=name, scopes=scopes)
+            _change_own(request)
         except Refusal as error:
             messages.error(request, error.words)
         return redirect("account")
@@ -258,43 +266,47 @@ def account(request: PageRequest) -> HttpResponse:
     return render(request, "accounts/account.html", context)
 
 
+def _create_account(request: PageRequest) -> None:
+    post = request.POST
+    created = people.create(
+        request.user,
+        username=post.get("username", ""),
+        role=post.get("role", ""),
+        password=post.get("password") or None,
+        email=post.get("email", ""),
+    )
+    messages.success(request, f"{created.username} has an account.")
+    if not post.get("password"):
+        request.session[FRESH] = request.build_absolute_uri(people.password_link(request.user, created))
+
+
+def _change_account(request: PageRequest) -> None:
+    post = request.POST
+    other = Account.objects.filter(uuid=_uuid(post["account"], "account")).first()
+    if other is None:
+        raise NotFound("There is no such account.", field="account")
+    if post.get("do") == "password-link":
+        request.session[FRESH] = request.build_absolute_uri(people.password_link(request.user, other))
+    elif post.get("do") == "remove-factor":
+        second_factor.remove(request.user, other)
+        messages.success(request, f"{other.username} signs in with the password alone now.")
+    elif post.get("do") == "erase":
+        people.erase(request.user, other)
+        messages.success(request, "The person is erased; what was answered stays, under no name.")
+    else:
+        active = post.get("active")
+        people.change(request.user, other, role=post.get("role"), active=None if active is None else active == "1")
+        messages.success(request, f"{other.username} is saved.")
+
+
 @never_cache
 @login_required
 def people_page(request: PageRequest) -> HttpResponse:
     """All accounts, for admins: create, change role, switch off, hand out a link for the password."""
     require(request.user, Role.ADMIN)
-    post = request.POST
     if request.method == "POST":
         try:
-            if "account" in post:
-                other = Account.objects.filter(uuid=_uuid(post["account"], "account")).first()
-                if other is None:
-                    raise NotFound("There is no such account.", field="account")
-                if post.get("do") == "password-link":
-                    request.session[FRESH] = request.build_absolute_uri(people.password_link(request.user, other))
-                elif post.get("do") == "remove-factor":
-                    second_factor.remove(request.user, other)
-                    messages.success(request, f"{other.username} signs in with the password alone now.")
-                elif post.get("do") == "erase":
-                    people.erase(request.user, other)
-                    messages.success(request, "The person is erased; what was answered stays, under no name.")
-                else:
-                    active = post.get("active")
-                    people.change(
-                        request.user, other, role=post.get("role"), active=None if active is None else active == "1"
-                    )
-                    messages.success(request, f"{other.username} is saved.")
-            else:
-                other = people.create(
-                    request.user,
-                    username=post.get("username", ""),
-                    role=post.get("role", ""),
-                    password=post.get("password") or None,
-                    email=post.get("email", ""),
-                )
-                messages.success(request, f"{other.username} has an account.")
-                if not post.get("password"):
-                    request.session[FRESH] = request.build_absolute_uri(people.password_link(request.user, other))
+            (_change_account if "account" in request.POST else _create_account)(request)
             return redirect("people")
         except Refusal as error:
             messages.error(request, error.words)

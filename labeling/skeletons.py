@@ -300,7 +300,31 @@ BODY_25B = Skeleton(
     _chain(_FEET_AND_LIMBS + "neck-head right_shoulder-right_hip left_shoulder-left_hip right_hip-left_hip"),
     "neck",
 )
-BUILT_IN = {s.name: s for s in (LSP_14, MPII_16, COCO_17, H36M_17, BODY_25, BODY_25B)}
+COCO_18 = Skeleton(
+    "coco-18",  # OpenPose's: COCO's keypoints in another order, and the neck
+    (
+        *("nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist"),
+        *("right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle"),
+        *("right_eye", "left_eye", "right_ear", "left_ear"),
+    ),
+    _chain(
+        "neck-right_shoulder-right_elbow-right_wrist neck-left_shoulder-left_elbow-left_wrist neck-nose "
+        "neck-right_hip-right_knee-right_ankle neck-left_hip-left_knee-left_ankle "
+        "nose-left_eye-left_ear nose-right_eye-right_ear"
+    ),
+    "neck",
+)
+HALPE_26 = Skeleton(
+    "halpe-26",  # AlphaPose, Pose2Sim and RTMPose with feet
+    (
+        *COCO_17.keypoints,
+        *("head", "neck", "mid_hip", "left_big_toe", "right_big_toe", "left_small_toe", "right_small_toe"),
+        *("left_heel", "right_heel"),
+    ),
+    _chain(_FEET_AND_LIMBS + "neck-head neck-mid_hip mid_hip-right_hip mid_hip-left_hip"),
+    "neck",
+)
+BUILT_IN = {s.name: s for s in (LSP_14, MPII_16, COCO_17, H36M_17, BODY_25, BODY_25B, COCO_18, HALPE_26)}
 
 # What else the published files call the same keypoint.
 ALIASES = {"nose/head": "head", "head_top": "head"}

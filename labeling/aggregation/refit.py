@@ -141,7 +141,7 @@ def _with_gold(pictures: depth.Pictures, truth_mm: dict[int, list[float]]) -> de
     if not truth_mm:
         return pictures
     known = np.array(list(truth_mm.values()), dtype=np.float64)
-    known -= known.mean(axis=1, keepdims=True)
+    known = np.nan_to_num(known - np.nanmean(known, axis=1, keepdims=True))  # nobody is asked about an unknown depth
     covariance = pictures.covariance
     if covariance.ndim == 3:
         covariance = np.concatenate([covariance, np.tile(np.eye(known.shape[1]), (len(known), 1, 1))])

@@ -46,7 +46,7 @@ class Gold:
 class Snapshot:
     """P pairs by ascending key `pair_id`, with the keys of their people, and their keypoints; N counted votes by ascending
     key `vote`: `pair` is a place in the pairs, `participation` one in `participation_ids`. Answers 'same' are left out. `control`: keys of the
-    people of that arm; `truth_mm`: depths of the people of gold questions."""
+    people of that arm; `truth_mm`: depths of the people of gold questions, NaN where unknown."""
 
     pair_id: NDArray[np.int64]
     person: NDArray[np.int64]
@@ -115,7 +115,7 @@ def read(campaign: Campaign) -> Snapshot:
         presentation=presentation,
         participation_ids=participation_ids,
         gold=gold,
-        truth_mm={pk: [joint[2] for joint in joints or []] for pk, joints in truth.items()},
+        truth_mm={pk: Person.depths_mm(joints) for pk, joints in truth.items()},
         control=apart,
     )
 

@@ -43,11 +43,13 @@ class Candidate:
 
 def candidates(person: Person, names: list[str], asked: set[str]) -> Iterator[Candidate]:
     """All pairs of one person with their depth gap z_first - z_second (mm) and what makes them hard."""
-    truth_mm = person.truth_mm or []
-    present = [j for j, k in enumerate(person.keypoints) if k[2] != ABSENT and names[j] in asked]
+    depth = Person.depths_mm(person.truth_mm)
+    present = [
+        j for j, k in enumerate(person.keypoints) if k[2] != ABSENT and names[j] in asked and math.isfinite(depth[j])
+    ]
     for n, first in enumerate(present):
         for second in present[n + 1 :]:
-            gap = truth_mm[first][2] - truth_mm[second][2]
+            gap = depth[first] - depth[second]
             states = {person.keypoints[first][2], person.keypoints[second][2]}
             if abs(gap) < CLOSE_GAP_MM:
                 kind = "close"
@@ -99,7 +101,7 @@ def make_gold(campaign: Campaign, most: int) -> int:
         return 0
     names = campaign.dataset.skeleton.keypoints
     asked = np.isin(names, campaign.keypoints)
-    depth = np.array([[point[2] for point in person.truth_mm or []] for person in people])
+    depth = np.array([Person.depths_mm(person.truth_mm) for person in people])
     shown = np.array([[point[2] != ABSENT for point in person.keypoints] for person in people]) & asked
     first, second = np.triu_indices(len(names), 1)
     gap = depth[:, first] - depth[:, second]

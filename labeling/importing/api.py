@@ -110,6 +110,7 @@ class ImportShape(serializers.Serializer):
     licence = serializers.CharField(max_length=200, required=False, allow_blank=True, default="")
     attribution = serializers.CharField(max_length=400, required=False, allow_blank=True, default="")
     description = serializers.CharField(max_length=5000, required=False, allow_blank=True, default="")
+    bad_rows = serializers.ChoiceField(choices=["refuse", "leave-out"], required=False, default="refuse")
     annotations = serializers.FileField()
     pictures = serializers.FileField(help_text="a .zip archive of pictures")
 

@@ -3,17 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
+import unicodedata
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 
 from labeling.importing.parsed import BadInput, Limits
 
 PICTURE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+OTHER_SUFFIXES = {".tif", ".tiff", ".bmp", ".gif", ".heic", ".heif", ".avif", ".dng"}  # listed, and refused when read
 MOST_RATIO = 1000  # no picture compresses better than this; a bomb does
 FIELD = "pictures"
+UTF_8 = 0x800  # the flag of a zip's member whose name is in UTF-8
+OTHER_ENCODINGS = ("cp932", "gb18030", "cp1252", "cp850")  # of zips that do not say which one they use
+_DRIVE = re.compile(r"^[A-Za-z]:(?=/)")
+
+
+def plain_name(name: str) -> str:
+    """A picture's name as everybody spells it: forward slashes, composed letters, from no drive and no folder above."""
+    name = _DRIVE.sub("", unicodedata.normalize("NFC", name).replace("\\", "/"))
+    parts = name.split("/")
+    start = 0
+    while start < len(parts) - 1 and parts[start] in ("", ".", ".."):
+        start += 1
+    return "/".join(part for part in parts[start:] if part != ".")
+
+
+def is_litter(name: str) -> bool:
+    """Whether a file is what a system keeps beside the files of its people: macOS writes such into every zip."""
+    parts = name.split("/")
+    return "__MACOSX" in parts or ".AppleDouble" in parts or parts[-1].startswith("._")
 
 
 class Pictures:
@@ -25,19 +47,41 @@ class Pictures:
         raise BadInput(f"no picture named {name!r}", field=FIELD)
 
     def find(self, name: str) -> str | None:
-        """The full name of a picture given as in the annotations: as it is, else by its last part if that is unique."""
+        """The full name of a picture given as in the annotations: as it is, else the one whose path has the longest end in
+        common with it. None where several have."""
+        name = plain_name(name)
         if name in self.names:
             return name
-        return self._by_last_part.get(PurePosixPath(name).name)
+        if name in self._other_spellings:
+            return self._other_spellings[name]
+        wanted_parts = name.split("/")[::-1]
+        longest, best = 0, None
+        for full in self._by_last_part.get(wanted_parts[0], ()):
+            parts = full.split("/")[::-1]
+            common = next((n for n, (a, b) in enumerate(zip(parts, wanted_parts)) if a != b), None)
+            length = min(len(parts), len(wanted_parts)) if common is None else common
+            longest, best = max(longest, length), full if length > longest else best if length < longest else None
+        return best
 
-    def _index(self, names: Iterator[str]) -> None:
+    def whose(self, names: Iterable[str]) -> dict[str, str | None]:
+        """The picture of each of the annotations' names. Two never share one: what names it exactly has it, else none."""
+        sought = {name: self.find(name) for name in names}
+        claimed: dict[str, int] = {}
+        for full in sought.values():
+            if full is not None:
+                claimed[full] = claimed.get(full, 0) + 1
+        return {
+            name: full if full is None or claimed[full] == 1 or plain_name(name) == full else None
+            for name, full in sought.items()
+        }
+
+    def _index(self, names: Iterable[str], other_spellings: dict[str, str | None] | None = None) -> None:
         listed = sorted(names)
         self.names = frozenset(listed)
-        last: dict[str, str | None] = {}
+        self._other_spellings = other_spellings or {}
+        self._by_last_part: dict[str, list[str]] = {}
         for full in listed:
-            short = PurePosixPath(full).name
-            last[short] = None if short in last else full
-        self._by_last_part = last
+            self._by_last_part.setdefault(PurePosixPath(full).name, []).append(full)
 
     def close(self) -> None:
         """Release what is open."""
@@ -48,20 +92,24 @@ class Folder(Pictures):
         if not path.is_dir():
             raise BadInput(f"{path.name} is not a folder", field=FIELD, fix="give a folder or a .zip of pictures")
         self.path, self.limits = path.resolve(), limits
-        self._index(self._pictures())
+        self._files: dict[str, str] = {}
+        for file in self._pictures():
+            if self._files.setdefault(plain_name(file), file) != file:
+                raise BadInput("two pictures of one name", field=FIELD, value=file, fix="rename one of them")
+        self._index(self._files)
 
     def _pictures(self) -> Iterator[str]:
         """Names below the folder; links that lead out of it are left alone."""
         for folder, _, files in os.walk(self.path):
             for file in files:
                 path = f"{folder}/{file}"
-                if os.path.splitext(file)[1].lower() not in PICTURE_SUFFIXES:
+                if not _is_picture(file) or is_litter(path):
                     continue
                 if not os.path.islink(path) or self.path in Path(path).resolve().parents:
                     yield os.path.relpath(path, self.path).replace(os.sep, "/") if folder != str(self.path) else file
 
     def read(self, name: str) -> bytes:
-        with (self.path / name).open("rb") as file:
+        with (self.path / self._files[name]).open("rb") as file:
             data = file.read(self.limits.image_bytes + 1)
         return _bounded(data, name, self.limits)
 
@@ -78,7 +126,7 @@ class Zip(Pictures):
         except BaseException:
             self.file.close()
             raise
-        self._index(n for n in self.members if PurePosixPath(n).suffix.lower() in PICTURE_SUFFIXES)
+        self._index(filter(_is_picture, self.members), self._guessed_names())
 
     def _checked(self, infos: list[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
         if len(infos) > self.limits.archive_files:
@@ -91,8 +139,10 @@ class Zip(Pictures):
             )
         members: dict[str, zipfile.ZipInfo] = {}
         for info in infos:
-            name = info.orig_filename.replace("\\", "/")
-            if name.startswith("/") or ".." in name.split("/") or ":" in name or "\0" in name:
+            name = _decoded(info).replace("\\", "/")
+            if is_litter(name):
+                continue
+            if name.startswith("/") or ".." in name.split("/") or _DRIVE.match(name) or "\0" in name:
                 raise BadInput(
                     "a name that leads out of the archive", field=FIELD, value=name, fix="use plain file names"
                 )
@@ -102,12 +152,26 @@ class Zip(Pictures):
                 raise BadInput("an encrypted file", field=FIELD, value=name, fix="make the archive without a password")
             if info.is_dir():
                 continue
+            name = plain_name(name)
             if name in members:
                 raise BadInput("a file name that occurs twice", field=FIELD, value=name, fix="rename one of them")
             if info.file_size > MOST_RATIO * max(info.compress_size, 1):
                 raise BadInput("a file that unpacks to more than 1000 times its size", field=FIELD, value=name)
             members[name] = info
         return members
+
+    def _guessed_names(self) -> dict[str, str | None]:
+        """What members are called if their names are in another encoding than the one read; None where that is not clear."""
+        guessed: dict[str, str | None] = {}
+        for name, info in self.members.items():
+            if info.flag_bits & UTF_8 or name.isascii() or not _is_picture(name):
+                continue
+            raw = info.orig_filename.encode("cp437", "replace")
+            for encoding in OTHER_ENCODINGS:
+                other = plain_name(raw.decode(encoding, "replace"))
+                if other not in self.members:
+                    guessed[other] = name if guessed.get(other, name) == name else None
+        return guessed
 
     def read(self, name: str) -> bytes:
         try:
@@ -121,6 +185,20 @@ class Zip(Pictures):
 
     def close(self) -> None:
         self.file.close()
+
+
+def _is_picture(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in PICTURE_SUFFIXES | OTHER_SUFFIXES
+
+
+def _decoded(info: zipfile.ZipInfo) -> str:
+    """A member's name: many programs write UTF-8 without the flag that says so."""
+    if info.flag_bits & UTF_8:
+        return info.orig_filename
+    try:
+        return info.orig_filename.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return info.orig_filename
 
 
 def _bounded(data: bytes, name: str, limits: Limits) -> bytes:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from labeling.importing.archive import Pictures
+from labeling.importing.archive import PICTURE_SUFFIXES, Pictures
 from labeling.importing.matlab import load
 from labeling.importing.parsed import ABSENT, OCCLUDED, VISIBLE, BadInput, Entry, Limits, Parsed, ParsedPerson, Report
 from labeling.skeletons import LSP_14
@@ -64,7 +64,6 @@ def _parsed(joints: Any, extended: bool, pictures: Pictures, report: Report) -> 
                 report.row(row, keypoint, f"the third channel is {third}, not 0 or 1")
             if abs(x) > 1e6 or abs(y) > 1e6:
                 report.row(row, keypoint, f"coordinates {x}, {y} are no pixels")
-                continue
             state = VISIBLE if (third == 1.0) == extended else OCCLUDED
             keypoints.append([x, y, state])
         split = "test" if not extended and len(joints) == 2000 and number >= 1000 else "train"
@@ -76,7 +75,7 @@ def _names(count: int, pictures: Pictures) -> list[str]:
     """Picture k of the file is the one numbered k (im0001.jpg, im00001.jpg): by number, never by chance of sorting."""
     numbered: dict[int, str] = {}
     for name in sorted(pictures.names):
-        match = NUMBERED.match(name)
+        match = NUMBERED.match(name) if Path(name).suffix.lower() in PICTURE_SUFFIXES else None
         if match:
             if int(match[2]) in numbered:
                 raise BadInput(

@@ -56,7 +56,8 @@ def dataset_import(request: PageRequest) -> HttpResponse:
             annotations, pictures = _file(request, "annotations"), _file(request, "pictures")
             throttle.take(throttle.heavy(), str(request.user.pk))
             fields = ("dataset", "format", "licence", "attribution", "description")
-            plan = read(storing.ImportConfig, {k: request.POST.get(k, "") for k in fields})
+            rows = {"bad_rows": "leave-out" if "leave_out" in request.POST else "refuse"}
+            plan = read(storing.ImportConfig, {k: request.POST.get(k, "") for k in fields} | rows)
             return redirect("job", storing.receive(request.user, plan, annotations, pictures).uuid)
         except Refusal as error:
             messages.error(request, str(error))

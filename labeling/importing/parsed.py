@@ -32,14 +32,16 @@ class Limits:
 
 @dataclass
 class Report:
-    """Bad rows (the first 200, and how many), and notes that do not stop the import."""
+    """Bad rows (the first 200 whole, and how many; `bad_rows` are the rows of all), and notes that do not stop the import."""
 
     rows: list[dict[str, str]] = field(default_factory=list)
     bad: int = 0
     notes: dict[str, int] = field(default_factory=dict)
+    bad_rows: set[str] = field(default_factory=set)
 
     def row(self, row: str, field: str, reason: str) -> None:
         self.bad += 1
+        self.bad_rows.add(row)
         if len(self.rows) < MOST_ROWS:
             self.rows.append({"row": str(row)[:120], "field": field, "reason": reason})
 
@@ -49,11 +51,12 @@ class Report:
 
 @dataclass
 class ParsedPerson:
-    """Keypoints as [x px, y px, visibility] in skeleton order; `bbox` x, y, width, height in px or None."""
+    """Keypoints as [x px, y px, visibility] in skeleton order; `bbox` x, y, width, height in px or None;
+    `truth_mm` [x, y, z] of each keypoint in the camera frame, None where it is unknown."""
 
     keypoints: list[list[float]]
     bbox: list[float] | None = None
-    truth_mm: list[list[float]] | None = None
+    truth_mm: list[list[float] | None] | None = None
 
 
 @dataclass(slots=True)
@@ -70,7 +73,8 @@ class ParsedQuestion:
 
 @dataclass
 class Entry:
-    """One picture of the annotation file. `outside` says what a keypoint outside the picture means in this format."""
+    """One picture of the annotation file. `outside` says what a keypoint outside the picture means in this format, `size`
+    which width and height (px) the file gives for the picture, if it does."""
 
     row: str
     name: str
@@ -80,6 +84,7 @@ class Entry:
     licence: str = ""
     attribution: str = ""
     outside: str = "absent"
+    size: tuple[float, float] | None = None
     questions: list[ParsedQuestion] = field(default_factory=list)
 
 

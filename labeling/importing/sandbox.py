@@ -79,7 +79,7 @@ def main() -> None:
             Limits(**question["limits"]),
             decode=question["decode"],
         )
-        answer: dict[str, Any] = asdict(report)
+        answer: dict[str, Any] = {"rows": report.rows, "bad": report.bad, "notes": report.notes}
     except BadInput as error:
         answer = {"refused": {"detail": error.detail, "field": error.field, "fix": error.fix, "value": error.value}}
     json.dump(answer, sys.stdout)

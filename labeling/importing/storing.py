@@ -57,6 +57,9 @@ class ImportConfig(Config):
     pictures: str = ""
     discard: bool = Field(False, description="delete the uploaded files at the end")
     looked_through: bool = Field(False, description="the upload was looked through when it came")
+    bad_rows: Literal["refuse", "leave-out"] = Field(
+        "refuse", description="a file with bad rows is refused, or imported without them"
+    )
     questions: Literal["keep", "ignore"] = Field("keep", description="what to do with pairs that the file carries")
 
 
@@ -87,7 +90,7 @@ def receive(actor: Account, plan: ImportConfig, annotations: UploadedFile, pictu
             with paths[field].open("wb") as target:
                 shutil.copyfileobj(file, target, 2**20)
         if small := (annotations.size or 0) + (pictures.size or 0) <= INSPECT_BYTES:
-            small = _inspect(offer.target, paths["annotations"], paths["pictures"])
+            small = _inspect(plan, offer.target, paths["annotations"], paths["pictures"])
         return run.enqueue(
             actor,
             "import-dataset",
@@ -108,12 +111,12 @@ def _offer(name: str) -> Any:
         raise Invalid(str(error), field="format", value=name) from None
 
 
-def _inspect(target: str, annotations: Path, pictures: Path, **how: Any) -> bool:
+def _inspect(plan: ImportConfig, target: str, annotations: Path, pictures: Path, **how: Any) -> bool:
     """Refuse what the sandbox refuses. False if it had too little time to say."""
     inspection = sandbox.ask(target, annotations, pictures, limits(), **how)
     if "refused" in inspection:
         raise Invalid(**inspection["refused"])
-    if inspection.get("bad"):
+    if inspection.get("bad") and plan.bad_rows == "refuse":
         _refuse(inspection)
     return "timeout" not in inspection
 
@@ -141,7 +144,7 @@ def run_import(context: run.JobContext, plan: ImportConfig) -> dict[str, Any]:
     if plan.discard and not plan.looked_through:
         paths = Path(plan.annotations), Path(plan.pictures)
         context.say("Looking through the upload")
-        if not _inspect(_offer(plan.format).target, *paths, decode=False, time_s=sandbox.JOB_S):
+        if not _inspect(plan, _offer(plan.format).target, *paths, decode=False, time_s=sandbox.JOB_S):
             raise TooLarge("Reading the annotations takes too long.", field="annotations", fix="split the file")
     result = store(context.actor, plan, context.progress, context)
     for text, times in result["notes"].items():
@@ -180,8 +183,12 @@ def store(
             ]
         finally:
             pictures.close()
-        if report.bad:
+        if report.bad and (plan.bad_rows == "refuse" or not rows_read):
             _refuse({"bad": report.bad, "rows": report.rows, "notes": report.notes})
+        for row in report.rows:
+            report.note(f"row left out: {row['row']}, {row['field']}: {row['reason']}")
+        if report.bad > len(report.rows):
+            report.note("further bad rows, left out", report.bad - len(report.rows))
         ready = [_Row.of(entry, picture, plan) for entry, picture in rows_read]  # before others have to wait
         with transaction.atomic():
             if context:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +29,78 @@ SPLITS = ("train", "val", "test")
 
 def read_csv(path: Path, pictures: Pictures, limits: Limits, report: Report) -> Parsed:
     """Columns image, person, keypoint, x, y, visibility; optional x_mm, y_mm, z_mm, split."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            lines = csv.DictReader(file, strict=True)
-            missing = {"image", "person", "keypoint", "x", "y", "visibility"} - set(lines.fieldnames or [])
-            if missing:
-                raise BadInput(f"the column {sorted(missing)[0]!r} is missing", fix="see the example in docs/admins.md")
-            rows = [(lines.line_num, line) for line in lines]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise BadInput(f"not a CSV file in UTF-8: {error}") from None
+    rows = _csv_rows(path, limits)
     names = list(dict.fromkeys(line["keypoint"] for _, line in rows))
     skeleton = next((s for s in skeletons.BUILT_IN.values() if set(names) <= set(s.keypoints)), None)
     if skeleton is None:
         skeleton = _custom(
             {"name": f"custom-{len(names)}", "keypoints": names, "bones": [], "root": (names or [""])[0]}
         )
+        report.note(f"skeleton of the file's own {len(names)} keypoints: {_unknown_names(names)}")
     entries: dict[str, Entry] = {}
     people: dict[tuple[str, str], ParsedPerson] = {}
     seen: set[tuple[str, str, str]] = set()
     for number_of_line, line in rows:
         _csv_line(f"line {number_of_line}", line, skeleton, entries, people, seen, report)
     return Parsed(skeleton, list(entries.values()))
+
+
+NEEDED = ("image", "person", "keypoint", "x", "y", "visibility")
+SEPARATORS = (",", ";", "\t", "|")
+
+
+def _csv_rows(path: Path, limits: Limits) -> list[tuple[int, dict[str, str]]]:
+    """Line number and cells by column of every line that is not blank, whatever separator and decimal mark the file has."""
+    if path.stat().st_size > limits.annotation_bytes:
+        raise BadInput("the file is too large")
+    with path.open("rb") as binary:
+        wide = binary.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        with path.open(newline="", encoding="utf-16" if wide else "utf-8-sig") as file:
+            header = file.readline(10_000)
+            separator = max(SEPARATORS, key=lambda mark: len(set(NEEDED) & set(_columns(header, mark))))
+            columns = _columns(header, separator)
+            missing = [name for name in NEEDED if name not in columns]
+            if missing:
+                raise BadInput(
+                    f"the column {missing[0]!r} is missing from the first line; read with {separator!r} between columns",
+                    fix="see the example in docs/admins.md",
+                )
+            lines = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
+            rows = []
+            for cells in lines:
+                cells = [cell.strip() for cell in cells]
+                if not any(cells):
+                    continue
+                if len(cells) > len(columns) and any(cells[len(columns) :]):
+                    raise BadInput(
+                        f"line {lines.line_num + 1} has {len(cells)} cells, the first line {len(columns)}",
+                        fix="put text that holds the separator into quotes",
+                    )
+                row = dict.fromkeys(columns, "") | dict(zip(columns, cells))
+                if separator != ",":
+                    row |= {key: row[key].replace(",", ".") for key in NUMBERS if key in row}
+                rows.append((lines.line_num + 1, row))
+    except (csv.Error, UnicodeError) as error:
+        raise BadInput(f"not a CSV file in UTF-8: {error}", fix="save it as 'CSV UTF-8'") from None
+    return rows
+
+
+NUMBERS = ("x", "y", "visibility", "x_mm", "y_mm", "z_mm")
+
+
+def _columns(header: str, separator: str) -> list[str]:
+    return [name.strip().lower() for name in next(csv.reader([header], delimiter=separator, skipinitialspace=True), [])]
+
+
+def _unknown_names(names: list[str]) -> str:
+    """Which names no built-in skeleton has, and what may have been meant."""
+    known = sorted({k for s in skeletons.BUILT_IN.values() for k in s.keypoints})
+    words = []
+    for name in [n for n in names if n not in known][:5]:
+        near = difflib.get_close_matches(name, known, n=1)
+        words.append(f"{name!r}" + (f" (did you mean {near[0]!r}?)" if near else ""))
+    return f"no built-in one has {', '.join(words)}" if words else "no built-in one has all of them"
 
 
 def _csv_line(
@@ -67,9 +119,10 @@ def _csv_line(
         return report.row(row, "keypoint", f"{keypoint!r} occurs twice for this person")
     seen.add((image, person, keypoint))
     values = {key: _text_number(line.get(key)) for key in ("x", "y", "x_mm", "y_mm", "z_mm")}
-    if line["visibility"] not in ("0", "1", "2"):
+    seen_as = _text_number(line["visibility"])
+    if seen_as not in (0, 1, 2):
         return report.row(row, "visibility", "is not 0 (absent), 1 (occluded) or 2 (visible)")
-    state = int(line["visibility"])
+    state = int(seen_as)
     if state and (values["x"] is None or values["y"] is None):
         return report.row(row, "x" if values["x"] is None else "y", "is not a finite number")
     entry = entries.setdefault(image, Entry(row, image, [], (line.get("split") or "train"), outside="error"))
@@ -83,9 +136,20 @@ def _csv_line(
         if None in truth:
             return report.row(row, "z_mm", "the three coordinates in mm must be finite numbers, or all empty")
         if one.truth_mm is None:
-            one.truth_mm = [[0.0, 0.0, 0.0] for _ in skeleton.keypoints]
-        one.truth_mm[j] = truth  # type: ignore[assignment]
+            one.truth_mm = [None for _ in skeleton.keypoints]
+        one.truth_mm[j] = truth  # type: ignore[call-overload]
     return None
+
+
+def _truth(places: list[Any]) -> list[list[float] | None] | None:
+    """Places in mm, None where unknown; None if one of them is no place."""
+    checked: list[list[float] | None] = []
+    for place in places:
+        values = [number(v) for v in place] if isinstance(place, list) else []
+        if place is not None and (len(values) != 3 or None in values):
+            return None
+        checked.append(None if place is None else [v for v in values if v is not None])
+    return checked
 
 
 def _text_number(text: Any) -> float | None:
@@ -167,12 +231,12 @@ def _json_person(person: Any, row: str, skeleton: Skeleton, entry: Entry, report
     truth = person.get("truth_mm")
     truth_mm = None
     if truth is not None:
-        if not isinstance(truth, dict) or set(truth) != set(skeleton.keypoints):
-            return report.row(row, "truth_mm", "needs every keypoint of the skeleton")
-        truth_mm = [[number(v) for v in truth[n]] if isinstance(truth[n], list) else [None] for n in skeleton.keypoints]
-        if any(len(t) != 3 or None in t for t in truth_mm):
-            return report.row(row, "truth_mm", "needs three finite numbers for every keypoint")
-    entry.people.append(ParsedPerson(keypoints, bbox, truth_mm))  # type: ignore[arg-type]
+        if not isinstance(truth, dict) or not set(truth) <= set(skeleton.keypoints):
+            return report.row(row, "truth_mm", f"is not an object of keypoints of {skeleton.name}")
+        truth_mm = _truth([truth.get(name) for name in skeleton.keypoints])
+        if truth_mm is None:
+            return report.row(row, "truth_mm", "needs three finite numbers for every keypoint that it names")
+    entry.people.append(ParsedPerson(keypoints, bbox, truth_mm if any(truth_mm or []) else None))  # type: ignore[arg-type]
     return None
 
 
@@ -233,17 +297,15 @@ def _ordinal_image(image: Any, row: str, skeleton: Skeleton, entries: dict[str, 
     entry = entries[image["im_file"]]
     truth = image.get("truth_mm")
     if truth is not None:
-        truth = (
-            [[number(v) for v in t] if isinstance(t, list) else [] for t in truth] if isinstance(truth, list) else []
-        )
-        if len(truth) != joints or any(len(t) != 3 or None in t for t in truth):
-            return report.row(row, "truth_mm", f"needs {joints} times three finite numbers")
+        truth = _truth(truth) if isinstance(truth, list) and len(truth) == joints else None
+        if truth is None:
+            return report.row(row, "truth_mm", f"needs {joints} times three finite numbers, or null where unknown")
     box = image.get("bbox")
     bbox = None
     if box is not None:
         bbox = [number(v) for v in box] if isinstance(box, list) and len(box) == 4 else [None]
         if None in bbox or bbox[2] <= 0 or bbox[3] <= 0:  # type: ignore[operator]
             return report.row(row, "bbox", "needs finite x, y and positive width, height")
-    entry.people.append(ParsedPerson(keypoints, bbox, truth))  # type: ignore[arg-type]
+    entry.people.append(ParsedPerson(keypoints, bbox, truth if any(truth or []) else None))  # type: ignore[arg-type]
     entry.questions += questions_of(image.get("anns"), row, len(entry.people) - 1, joints, report)
     return None

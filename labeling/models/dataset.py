@@ -80,7 +80,7 @@ class Person(models.Model):
 
     `keypoints`: one [x px, y px, visibility] per keypoint of the skeleton, in its order; the origin is the outer
     corner of the top left pixel. `truth_mm`: optional [x, y, z] per keypoint in the camera frame (x right, y down,
-    z away from the camera), kept for evaluation and gold questions only.
+    z away from the camera), null where it is unknown, kept for evaluation and gold questions only.
     """
 
     uuid = models.UUIDField(default=uuid.uuid4, unique=True, editable=False)
@@ -94,6 +94,11 @@ class Person(models.Model):
         ordering = ["image_id", "index"]
         constraints = [models.UniqueConstraint(fields=["image", "index"], name="person_index_once_per_image")]
         indexes = [models.Index(fields=["image"], name="person_with_truth", condition=Q(truth_mm__isnull=False))]
+
+    @staticmethod
+    def depths_mm(truth_mm: list[list[float] | None] | None) -> list[float]:
+        """z of each keypoint; NaN where it is unknown."""
+        return [float("nan") if place is None else place[2] for place in truth_mm or []]
 
 
 class Pair(models.Model):

@@ -26,8 +26,8 @@ def _true_gaps(rows: list[tuple[int, ...]]) -> Array:
     keys = sorted(people)
     for start in range(0, len(keys), MOST):
         part = Person.objects.filter(pk__in=keys[start : start + MOST], truth_mm__isnull=False)
-        truth.update(part.values_list("pk", "truth_mm"))
-    return np.array([truth[p][f][2] - truth[p][s][2] if p in truth else np.nan for p, f, s in rows], dtype=np.float64)
+        truth.update((pk, Person.depths_mm(places)) for pk, places in part.values_list("pk", "truth_mm"))
+    return np.array([truth[p][f] - truth[p][s] if p in truth else np.nan for p, f, s in rows], dtype=np.float64)
 
 
 def label_truth(aggregation_run: AggregationRun) -> dict[str, Any]:
@@ -52,9 +52,11 @@ def label_truth(aggregation_run: AggregationRun) -> dict[str, Any]:
             )
         )[:MOST]
     )
+    gaps = _true_gaps([row[:3] for row in rows])
+    rows = [row for row, known in zip(rows, np.isfinite(gaps), strict=True) if known]
     if not rows:
         return {}
-    second = _true_gaps([row[:3] for row in rows]) > 0
+    second = gaps[np.isfinite(gaps)] > 0
     p = 1 - np.array([row[3] for row in rows])
     control = set(
         DepthPosterior.objects.filter(campaign=aggregation_run.campaign_id, control=True).values_list(

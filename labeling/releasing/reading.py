@@ -104,7 +104,8 @@ def read(path: Path) -> Poses:
     nothing = [0] * len(joints)
     occluded = np.array([i.get("occluded", nothing) for i in images], dtype=bool)
     absent = np.array([i.get("absent", nothing) for i in images], dtype=bool)
-    unknown = [[np.nan] * 3] * len(joints)
+    nowhere = [np.nan] * 3
+    unknown = [nowhere] * len(joints)
     anns = [(n, a["kp0"], a["kp1"], a.get("prob", a["label"])) for n, i in enumerate(images) for a in i["anns"]]
     table = np.array(anns, dtype=np.float64).reshape(-1, 4)
     return Poses(
@@ -117,5 +118,5 @@ def read(path: Path) -> Poses:
         first=table[:, 1].astype(np.int64),
         second=table[:, 2].astype(np.int64),
         p_second=table[:, 3],
-        truth_mm=np.array([i.get("truth_mm", unknown) for i in images], dtype=np.float64),
+        truth_mm=np.array([[p or nowhere for p in i.get("truth_mm", unknown)] for i in images], dtype=np.float64),
     )

@@ -20,7 +20,8 @@ IN_ORDER = ("pair__person_id", "pair__first", "pair__second")  # one index gives
 
 
 class Subject(NamedTuple):
-    """One person of one picture. `keypoints` [x px, y px, visibility], `truth_mm` [x, y, z] in the camera frame."""
+    """One person of one picture. `keypoints` [x px, y px, visibility], `truth_mm` [x, y, z] in the camera frame,
+    None where unknown."""
 
     image_id: int
     image: str
@@ -35,7 +36,7 @@ class Subject(NamedTuple):
     person: int
     bbox: list[float]
     keypoints: list[list[float]]
-    truth_mm: list[list[float]] | None
+    truth_mm: list[list[float] | None] | None
 
     def flags(self, state: int) -> list[int]:
         """1 for every keypoint in this state."""

@@ -191,7 +191,7 @@ def uploads() -> Iterator[tuple[str, str, bytes, bytes, str]]:
         ("2^31", edited(set_at(f"{PERSON}/keypoints/neck", [2**31, 2, 2])), "neck"),
         ("unknown joint", edited(set_at(f"{PERSON}/keypoints/tail", [1, 2, 2])), "tail"),
         ("negative box", edited(set_at(f"{PERSON}/bbox", [0, 0, -4, 5])), "bbox"),
-        ("truth of one joint", edited(set_at(f"{PERSON}/truth_mm", {"neck": [0, 0, 0]})), "truth_mm"),
+        ("truth without depth", edited(set_at(f"{PERSON}/truth_mm", {"neck": [0, 0]})), "truth_mm"),
         ("doubled name", edited(set_at("images/1/file", "p0001.jpg")), "file"),
         ("name with ..", edited(set_at("images/1/file", "../p0001.jpg")), "file"),
         ("wrong split", edited(set_at("images/1/split", "later")), "split"),

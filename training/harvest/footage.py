@@ -8,13 +8,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from labeling.importing.archive import is_litter
+from training.harvest import timeline
 from webapp.progress import Progress, silent
 
 VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".mpg", ".mpeg", ".m4v"}
 PICTURES = {".jpg", ".jpeg", ".png", ".webp"}
 QUALITY = 88
+
+
+class NoVideo(Exception):
+    """A file that holds sound only."""
 
 
 @dataclass
@@ -27,13 +33,33 @@ class Shown:
 
 def sources(folder: Path, cameras: Sequence[str]) -> list[Path | None]:
     """A video or a folder of pictures for each camera: by its name, else in the order of names. None where there is none."""
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEOS)
+    every = [p for p in folder.rglob("*") if not is_litter(str(p.relative_to(folder)))]
+    files = sorted((p for p in every if p.suffix.lower() in VIDEOS), key=lambda p: timeline.in_order(p.name))
     if not files:
-        files = sorted({p.parent for p in folder.rglob("*") if p.suffix.lower() in PICTURES})
+        folders = {p.parent for p in every if p.suffix.lower() in PICTURES}
+        files = sorted(folders, key=lambda p: timeline.in_order(str(p)))
     plain = {_plain(p.stem if p.is_file() else p.name): p for p in files}
     if all(_plain(name) in plain for name in cameras):
         return [plain[_plain(name)] for name in cameras]
     return [files[n] if n < len(files) else None for n in range(len(cameras))]
+
+
+def upright_size(path: Path) -> tuple[int, int] | None:
+    """Width and height (px) of a video as people see it: phones store it on its side, with a matrix that turns it."""
+    with av.open(str(path)) as container:
+        if not container.streams.video:
+            return None
+        stream = container.streams.video[0]
+        size = (int(stream.codec_context.width), int(stream.codec_context.height))
+        turn = next((_rotation(frame) for frame in container.decode(stream)), 0)
+    if not all(size):
+        return None
+    return size if turn % 180 == 0 else (size[1], size[0])
+
+
+def _rotation(frame: av.VideoFrame) -> int:
+    """Degrees against the clock, in quarters of a circle, by which a frame is turned to be upright."""
+    return round(int(getattr(frame, "rotation", 0)) / 90) * 90 % 360
 
 
 def _plain(name: str) -> str:
@@ -64,6 +90,9 @@ def extract(
                 image.convert("RGB").save(out / f"{index:06d}.jpg", "JPEG", quality=QUALITY)
                 shown.frames[number].add(index)
                 progress(len(shown.frames[number]), len(left), "pictures")
+        except NoVideo:
+            shown.notes.append(f"{place.name} holds sound, but no video")
+            continue
         except (
             av.FFmpegError,
             OSError,
@@ -85,23 +114,25 @@ def extract(
 def _pictures(place: Path, frames_shown: set[int], most_pixels: int) -> Iterator[tuple[int, Image.Image]]:
     last = max(frames_shown, default=-1)
     if place.is_dir():
-        files = sorted(p for p in place.iterdir() if p.suffix.lower() in PICTURES)
-        for index in sorted(frames_shown):
-            if index < len(files):
-                with Image.open(io.BytesIO(files[index].read_bytes())) as image:
-                    if image.width * image.height > most_pixels:
-                        raise ValueError("a picture that is too large")
-                    yield index, image
+        listed = [p for p in place.iterdir() if p.suffix.lower() in PICTURES and not is_litter(p.name)]
+        files = dict(zip(timeline.of([place.name], [[p.stem for p in listed]]).places[0], listed))
+        for index in sorted(frames_shown & set(files)):
+            with Image.open(io.BytesIO(files[index].read_bytes())) as image:
+                if image.width * image.height > most_pixels:
+                    raise ValueError("a picture that is too large")
+                yield index, ImageOps.exif_transpose(image)
         return
     with av.open(str(place)) as container:
         if not container.streams.video:
-            raise ValueError("no video")
+            raise NoVideo
         stream = container.streams.video[0]
         if stream.codec_context.width * stream.codec_context.height > most_pixels:
             raise ValueError("a picture that is too large")
         stream.thread_type = "AUTO"
         for index, frame in enumerate(container.decode(stream)):
             if index in frames_shown:
-                yield index, Image.fromarray(frame.to_ndarray(format="rgb24"))
+                image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+                turn = _rotation(frame)
+                yield index, image.rotate(turn, expand=True) if turn else image
             if index >= last:
                 break

@@ -102,8 +102,10 @@ def _image(
         "absent": absent.tolist(),
         "anns": _pairs(camera, labels, [j for n, j in enumerate(known) if inside[n]], pairs, rng),
     }
-    if len(known) == joints and inside.all():
-        image["truth_mm"] = seen.round(2).tolist()
+    truth: list[list[float] | None] = [None] * joints
+    for n, j in enumerate(known):
+        truth[j] = seen[n].round(2).tolist()
+    image["truth_mm"] = truth
     return image
 
 

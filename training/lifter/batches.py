@@ -20,7 +20,7 @@ from training.lifter.data import InputStatistics, lifter_input, statistics_of, t
 class Batch:
     """B people: x B x 2J standardised; points, present, inverse_focal, to_camera as in data.LifterInput; P pairs (row: person in batch).
 
-    `truth` B x J x 3 (mm, root at 0, in the points' frame) and `lengths` B x T only where asked for.
+    `truth` B x J x 3 (mm, root at 0, in the points' frame, NaN where unknown) and `lengths` B x T only where asked for.
     """
 
     x: Float[Tensor, "B D"]

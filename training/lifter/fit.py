@@ -79,8 +79,12 @@ def check(poses: Poses, config: LifterConfig) -> Poses:
         raise NothingToLearn(f"{bad} training poses hold 2D keypoints that are not finite numbers.")
     _check_shapes(train.keypoints_px, there)
     if config.objective == "supervised":
-        if not np.isfinite(train.truth_mm).all():
-            raise NothingToLearn("objective 'supervised' needs true 3D poses for all training pictures.")
+        root = train.skeleton.index(train.skeleton.root)
+        known = np.isfinite(train.truth_mm).all(-1)
+        if (known[:, root] & (known.sum(1) > 1)).sum() < 2:
+            raise NothingToLearn(
+                f"objective 'supervised' needs true 3D poses with the {train.skeleton.root} of at least 2 training pictures."
+            )
     elif not len(train.pose):
         raise NothingToLearn("The release has no labelled pairs in its training pictures.")
     elif (train.p_second == 0.5).all():
@@ -200,8 +204,11 @@ class _Run:
         self.network = Lifter(train.skeleton, config, lengths, targets).to(device)
         if self.batches.truth is not None:
             flat = self.batches.truth.flatten(1)
-            self.network.unnorm.requires_grad_(False).copy_(flat.std(0, correction=0))
-            self.network.offset.copy_(flat.mean(0))
+            mean = flat.nanmean(0)
+            spread = ((flat - mean) ** 2).nanmean(0).sqrt()
+            # A coordinate that is known of nobody stays at the root, and learns nothing.
+            self.network.unnorm.requires_grad_(False).copy_(torch.nan_to_num(spread))
+            self.network.offset.copy_(torch.nan_to_num(mean))
         self.averaged = copy.deepcopy(self.network) if config.average else None
         learned = [p for p in self.network.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(learned, lr=config.learning_rate, fused=True)

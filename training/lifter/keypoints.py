@@ -98,7 +98,7 @@ def read(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
 def _read_json(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
     if path.stat().st_size > LARGEST_JSON:
         raise BadKeypoints("is larger than 256 MiB; use jsonl, csv or npz", field=path.name)
-    data = json.loads(path.read_text(encoding="utf-8"))
+    data = json.loads(path.read_text(encoding="utf-8-sig"))
     whole = data if isinstance(data, dict) else {}
     people = whole.get("people") if whole else data
     if not isinstance(people, list):
@@ -108,7 +108,7 @@ def _read_json(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
 
 
 def _read_lines(path: Path, skeleton: Skeleton) -> Iterator[Poses]:
-    with path.open(encoding="utf-8") as file:
+    with path.open(encoding="utf-8-sig") as file:
         people: list[Any] = []
         start = 0
         for line in file:

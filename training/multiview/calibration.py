@@ -53,7 +53,7 @@ def read(path: Path, *, unit: str = "") -> tuple[Camera, ...]:
     if path.suffix == ".npz":
         return checked(_npz(data, unit))
     try:
-        text = data.decode("utf-8")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadCamera(f"{path.name} is no text") from None
     if path.name.endswith((".qca.txt", ".xml")) or text.lstrip().startswith("<"):
@@ -168,7 +168,9 @@ def _qca(text: str) -> list[Camera]:
     except (DefusedXmlException, SyntaxError) as error:
         raise BadCamera(f"not XML that is safe to read: {type(error).__name__}") from None
     cameras = []
-    for number, camera in enumerate(root.iter("camera")):
+    listed = list(root.iter("camera"))
+    filming = [camera for camera in listed if camera.find("fov_video") is not None]  # others see markers only
+    for number, camera in enumerate(filming or listed):
         name = camera.get("serial") or f"camera {number + 1}"
         window, place, lens = (camera.find(tag) for tag in ("fov_video", "transform", "intrinsic"))
         if window is None:

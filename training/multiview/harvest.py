@@ -62,6 +62,7 @@ def harvest(
             field="detections",
             fix="check scores, order of cameras and synchronisation",
         )
+    _check_unit(points)
     doubt_cameras(recorded.cameras, sample, points, config)
     if lengths_mm is None:
         try:
@@ -81,6 +82,27 @@ def harvest(
     kept = selection.most_certain(result.uncertainty.astype(np.float64), candidate, config.keep_share)
     progress(recorded.source.frames, recorded.source.frames, "frames")
     return writing.keep(kept)
+
+
+LEAST_MM, MOST_MM = 500.0, 2600.0  # between a person's farthest joints, whatever the pose
+ENOUGH = 0.7  # of the joints must be known for that
+
+
+def _check_unit(points: triangulation.Points) -> None:
+    """Is what stands before the cameras as large as a person? Raises BadRecording, guessing the unit."""
+    places = np.where(points.known[..., None], points.position, np.nan)[points.known.mean(axis=1) >= ENOUGH]
+    if not len(places):
+        return
+    size = float(np.median(np.linalg.norm(np.nanmax(places, axis=1) - np.nanmin(places, axis=1), axis=-1)))
+    if LEAST_MM <= size <= MOST_MM:
+        return
+    likely = [
+        unit for unit, factor in (("m", 1000.0), ("cm", 10.0), ("mm", 0.001)) if LEAST_MM <= size * factor <= MOST_MM
+    ]
+    guess = f"; is its unit {likely[0]}?" if likely else ""
+    raise BadRecording(
+        f"by this calibration the person is {size:.3g} mm large{guess}", field="unit", fix="say the calibration's unit"
+    )
 
 
 def lengths_of(folder: Path) -> list[float]:

@@ -18,6 +18,7 @@ from training.harvest.harvester import BadRecording, Harvested, Upload
 from training.multiview import association, harvest, report
 from training.multiview.config import HarvestConfig
 from training.multiview.recording import Detections, HeatmapFiles, Recording, Source
+from training.multiview.upload import matched
 from training.poses.cameras import Camera
 from webapp.errors import InputError
 from webapp.progress import Progress
@@ -29,18 +30,21 @@ Say = Callable[[str], None]
 def harvest_upload(upload: Upload, config: HarvestConfig, target: Path, *, progress: Progress, say: Say) -> Harvested:
     """A Harvester (training.harvest.harvester). Raises InputError."""
     cameras = tuple(upload.cameras)
-    recorded = _recording(upload, cameras, config, say)
+    recorded, known = _recording(upload, cameras, config, say)
+    cameras = recorded.cameras
     say(f"{recorded.source.frames} frames, {len(cameras)} cameras, {recorded.skeleton.name}, on {upload.device}")
     result = harvest.harvest(recorded, config, target, progress=progress, device=upload.device, threads=upload.threads)
     quality = report.report(recorded, result, inlier_px=config.inlier_px, undistort=config.undistort)
     shown, notes = _pictures(upload, cameras, result, target)
-    quality["findings"] += notes
+    quality["findings"] += [*known, *notes]
     quality["shown"] = shown
     lengths = [round(float(length), 2) for length in harvest.lengths_of(target)]
     return Harvested(result, recorded.skeleton, cameras, recorded.fps, quality, lengths)
 
 
-def _recording(upload: Upload, cameras: tuple[Camera, ...], config: HarvestConfig, say: Say) -> Recording:
+def _recording(
+    upload: Upload, cameras: tuple[Camera, ...], config: HarvestConfig, say: Say
+) -> tuple[Recording, list[str]]:
     """Detections of one subject as an array mapped from disk, or a folder of heatmaps; made once, kept for a restart."""
     plan, aside = upload.plan, upload.work / "detections.npy"
     skeleton, about = BUILT_IN.get(plan.skeleton), upload.work / "detections.json"
@@ -49,10 +53,11 @@ def _recording(upload: Upload, cameras: tuple[Camera, ...], config: HarvestConfi
         if skeleton is None:
             raise BadRecording("Heatmaps do not say their skeleton.", field="skeleton", fix="name the skeleton")
         source: Source = HeatmapFiles(maps, len(cameras), len(skeleton.keypoints))
-        return Recording(cameras, skeleton, source, plan.fps or 30.0)
+        return Recording(cameras, skeleton, source, plan.fps or 30.0), []
     if not about.exists():
         read = detections.read(path, skeleton=skeleton)
-        order = _order(read.cameras, cameras, read.people.shape[1])
+        match = matched(read.cameras, cameras, read.people.shape[1])
+        cameras = match.cameras
         if read.size is not None and any(_differ(read.size, c.size) for c in cameras):
             raise BadRecording(
                 f"the detections are of {read.size[0]} x {read.size[1]} px, {cameras[0].name} is calibrated for "
@@ -63,15 +68,26 @@ def _recording(upload: Upload, cameras: tuple[Camera, ...], config: HarvestConfi
         if read.people.shape[2] > 1:
             say(f"up to {read.people.shape[2]} people in a view: following one of them")
         subject = association.subject_of(
-            cameras, read.people[:, order], inlier_px=config.inlier_px, least_score=config.least_score
+            cameras, read.people[:, match.views], inlier_px=config.inlier_px, least_score=config.least_score
         )
         part = aside.with_suffix(".part.npy")
         np.save(part, subject)
         part.replace(aside)
-        about.write_text(json.dumps({"skeleton": read.skeleton.as_dict(), "fps": read.fps}))
+        about.write_text(
+            json.dumps(
+                {
+                    "skeleton": read.skeleton.as_dict(),
+                    "fps": read.fps,
+                    "notes": [*read.notes, *match.notes],
+                    "cameras": [camera.name for camera in cameras],
+                }
+            )
+        )
     known = json.loads(about.read_text())
+    used = tuple(camera for camera in upload.cameras if camera.name in known["cameras"])
     mapped = np.load(aside, mmap_mode="r", allow_pickle=False)
-    return Recording(cameras, from_dict(known["skeleton"]), Detections(mapped), plan.fps or known["fps"] or 30.0)
+    fps = plan.fps or known["fps"] or 30.0
+    return Recording(used, from_dict(known["skeleton"]), Detections(mapped), fps), known["notes"]
 
 
 def _detections(upload: Upload) -> tuple[Path, Path | None]:
@@ -91,17 +107,6 @@ def _detections(upload: Upload) -> tuple[Path, Path | None]:
 
 def _differ(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return max(abs(a[0] / b[0] - 1), abs(a[1] / b[1] - 1)) > 0.02
-
-
-def _order(views: Sequence[str], cameras: Sequence[Camera], count: int) -> list[int]:
-    """Views in the order of the cameras: by name where the names are the same but for punctuation, else as they come."""
-    if count != len(cameras):
-        raise BadRecording(f"{count} views, but {len(cameras)} cameras", field="detections", fix="one view per camera")
-    plain = ["".join(c for c in name.lower() if c.isalnum()) for name in views]
-    named = ["".join(c for c in camera.name.lower() if c.isalnum()) for camera in cameras]
-    if len(set(plain)) == len(plain) and set(named) == set(plain):
-        return [plain.index(name) for name in named]
-    return list(range(count))
 
 
 def _pictures(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +66,51 @@ def _look_through(path: Path, plan: MultiviewPlan, cameras: tuple[Camera, ...]) 
         if "heatmaps.npy" in file.namelist() or unpacked_bytes(path) > 4 * INSPECT_BYTES:
             return  # large: the worker reads it
     seen = detections.read(path, skeleton=BUILT_IN.get(plan.skeleton))
-    if seen.people.shape[1] != len(cameras):
+    matched(seen.cameras, cameras, seen.people.shape[1])
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Which views and which cameras belong together, in the cameras' order, and in words what was left out."""
+
+    views: list[int]
+    cameras: tuple[Camera, ...]
+    notes: list[str]
+
+
+def matched(views: Sequence[str], cameras: Sequence[Camera], count: int) -> Matched:
+    """Views and cameras by their names, `views` being the names of `count` views if they have some; else in order.
+
+    Cameras without a view and views without a camera are left out. Raises BadRecording where fewer than two are left, or
+    where no name helps and their numbers differ.
+    """
+    names = [c.name for c in cameras]
+    for key in (_key, _digits):
+        keyed, own = [key(view) for view in views], [key(name) for name in names]
+        if len(set(keyed)) < len(keyed) or len(set(own)) < len(own) or "" in keyed or not set(keyed) & set(own):
+            continue
+        both = [n for n, k in enumerate(own) if k in keyed]
+        if len(both) < 2:
+            break
+        unfilmed = [names[n] for n in range(len(names)) if n not in both]
+        uncalibrated = [view for view, k in zip(views, keyed) if k not in own]
+        notes = [f"camera {name} has no detections and is left out" for name in unfilmed]
+        notes += [f"{view} has no camera of its name and is left out" for view in uncalibrated]
+        return Matched([keyed.index(own[n]) for n in both], tuple(cameras[n] for n in both), notes)
+    if count != len(cameras):
+        listed = f": {', '.join(views)} and {', '.join(names)}" if views else ""
         raise BadRecording(
-            f"{seen.people.shape[1]} views, but {len(cameras)} cameras.", field="detections", fix="one view per camera"
+            f"{count} views, but {len(cameras)} cameras{listed}"[:300], field="detections", fix="name them alike"
         )
+    notes = ["the views' names are not the cameras': taken in the order in which they come"] if views else []
+    return Matched(list(range(count)), tuple(cameras), notes)
+
+
+def _key(name: str) -> str:
+    """A name without what programs hang on it: 'cam_01_json' and 'Cam 1' are one."""
+    plain = re.sub(r"[\W_]*(json|keypoints|pose|openpose)$", "", name.lower())
+    return "".join(str(int(part)) if part.isdecimal() else part for part in re.findall(r"\d+|[^\W\d_]+", plain))
+
+
+def _digits(name: str) -> str:
+    return "-".join(str(int(part)) for part in re.findall(r"\d+", name))

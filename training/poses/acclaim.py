@@ -32,7 +32,8 @@ class _Bone:
 def read_acclaim(asf: Path, amc: Path, fps: float = 120.0) -> Motion:
     """Ends of all bones (and 'root') over time, mm. Raises BadMotion naming the file and line's first word."""
     bones, order, radians = _skeleton(asf)
-    frames = _frames(amc, bones)
+    frames, own = _frames(amc, bones)
+    radians = radians if own is None else own
     return Motion(["root", *order], (_positions(bones, order, frames, radians) * CMU_UNIT_MM).astype(np.float32), fps)
 
 
@@ -46,7 +47,7 @@ def _euler(values: NDArray[np.float64], order: str) -> NDArray[np.float64]:
 
 def _skeleton(path: Path) -> tuple[dict[str, _Bone], list[str], bool]:
     try:
-        lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+        lines = [line.split() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines()]
     except OSError as error:
         raise BadMotion(f"{path.name}: {error}") from None
     parsed, line = _Asf(), list[str]()
@@ -128,16 +129,19 @@ def _field(bone: _Bone, word: str, line: list[str]) -> None:
         bone.dof = [d.lower() for d in line[1:]]
 
 
-def _frames(path: Path, bones: dict[str, _Bone]) -> dict[str, NDArray[np.float64]]:
+def _frames(path: Path, bones: dict[str, _Bone]) -> tuple[dict[str, NDArray[np.float64]], bool | None]:
+    """Values by bone, and whether the motion itself says that they are in radians; None where it does not."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     except OSError as error:
         raise BadMotion(f"{path.name}: {error}") from None
     values: dict[str, list[list[float]]] = {name: [] for name in bones}
-    frames = 0
+    frames, radians = 0, None
     for number, line in enumerate(lines, start=1):
         words = line.split()
         if not words or words[0][0] in "#:":
+            if words and words[0].lower() in (":radians", ":degrees"):
+                radians = words[0].lower() == ":radians"
             continue
         if len(words) == 1 and words[0].isdigit():
             frames += 1
@@ -160,7 +164,7 @@ def _frames(path: Path, bones: dict[str, _Bone]) -> dict[str, NDArray[np.float64
         by_name[name] = np.array(values[name]).reshape(frames, -1) if bone.dof else np.zeros((frames, 0))
         if not np.isfinite(by_name[name]).all():
             raise BadMotion(f"{path.name}: {name!r} holds numbers that are not finite")
-    return by_name
+    return by_name, radians
 
 
 def _positions(

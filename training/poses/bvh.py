@@ -5,6 +5,8 @@ Own parser: those on PyPI are unkept or read no end sites. World: y up, as BVH h
 
 from __future__ import annotations
 
+import itertools
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.poses import rotations
-from training.poses.mocap import BadMotion, Motion
+from training.poses.mocap import LEAST_MM, MOST_MM, BadMotion, Motion, height_mm
 
 MOST_JOINTS, MOST_VALUES = 500, 200_000_000
+_MOTION = re.compile(r"\sMOTION\s", re.IGNORECASE)
+_FRAMES = re.compile(r"\s*frames\s*:\s*(\d+)\s+frame\s+time\s*:\s*(\S+)", re.IGNORECASE)
 CHANNELS = ("Xposition", "Yposition", "Zposition", "Xrotation", "Yrotation", "Zrotation")
 
 
@@ -26,20 +30,29 @@ class _Joint:
     channels: list[str] = field(default_factory=list)
 
 
-def read_bvh(path: Path, unit_mm: float = 10.0) -> Motion:
-    """All joints (end sites as '<parent>_end') of a BVH file; `unit_mm`: the file's unit (10 = cm). Raises BadMotion."""
+UNITS_MM = (10.0, 1000.0, 25.4, 1.0)  # cm as usual, m (Blender), inches, mm
+
+
+def read_bvh(path: Path, unit_mm: float | None = None) -> Motion:
+    """All joints (end sites as '<parent>_end') of a BVH file; `unit_mm`: the file's unit, which it does not say: the first of
+    UNITS_MM in which a person has a person's size. Raises BadMotion."""
     try:
-        words = path.read_text(encoding="utf-8", errors="replace").split()
+        text = path.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
         raise BadMotion(f"{path.name}: {error}") from None
-    if not words or words[0] != "HIERARCHY" or "MOTION" not in words:
+    parts = _MOTION.split(text, maxsplit=1)
+    words = parts[0].split()
+    if not words or words[0].upper() != "HIERARCHY" or len(parts) < 2:
         raise BadMotion(f"{path.name}: no BVH file: HIERARCHY and MOTION are missing")
-    at = words.index("MOTION")
-    joints = _hierarchy(words[1:at], path.name)
-    seconds, values = _motion(words[at + 1 :], sum(len(j.channels) for j in joints), path.name)
+    joints = _hierarchy(words[1:], path.name)
+    seconds, values = _motion(parts[1], sum(len(j.channels) for j in joints), path.name)
+    positions = _positions(joints, values)
+    if unit_mm is None:
+        size = height_mm(positions)
+        unit_mm = next((u for u in UNITS_MM if LEAST_MM <= size * u <= MOST_MM), UNITS_MM[0])
     return Motion(
         [j.name for j in joints],
-        (_positions(joints, values) * unit_mm).astype(np.float32),
+        (positions * unit_mm).astype(np.float32),
         1 / seconds if seconds else 30.0,
     )
 
@@ -50,19 +63,18 @@ def _hierarchy(words: list[str], name: str) -> list[_Joint]:
     tokens = iter(words)
     try:
         for word in tokens:
-            if word in ("ROOT", "JOINT"):
-                joints.append(_Joint(next(tokens), stack[-1] if stack else -1))
-            elif word == "End":
-                next(tokens)
-                joints.append(_Joint(f"{joints[stack[-1]].name}_end", stack[-1]))
-            elif word == "{":
+            word = word.upper()
+            if word in ("ROOT", "JOINT", "END"):
+                named = list(itertools.takewhile(lambda w: w != "{", tokens))  # 3ds Max has blanks in names
+                parent = stack[-1] if stack else -1
+                joints.append(_Joint(f"{joints[parent].name}_end" if word == "END" else " ".join(named), parent))
                 stack.append(len(joints) - 1)
             elif word == "}":
                 stack.pop()
             elif word == "OFFSET":
                 joints[stack[-1]].offset = [float(next(tokens)) for _ in range(3)]
             elif word == "CHANNELS":
-                joints[stack[-1]].channels = [next(tokens) for _ in range(int(next(tokens)))]
+                joints[stack[-1]].channels = [next(tokens).capitalize() for _ in range(int(next(tokens)))]
                 if unknown := set(joints[stack[-1]].channels) - set(CHANNELS):
                     raise BadMotion(f"{name}: unknown channel {sorted(unknown)[0]!r}")
             else:
@@ -74,11 +86,14 @@ def _hierarchy(words: list[str], name: str) -> list[_Joint]:
     return joints
 
 
-def _motion(words: list[str], channels: int, name: str) -> tuple[float, NDArray[np.float64]]:
+def _motion(text: str, channels: int, name: str) -> tuple[float, NDArray[np.float64]]:
     try:
-        frames, seconds = int(words[words.index("Frames:") + 1]), float(words[words.index("Time:") + 1])
-        values = np.array(words[words.index("Time:") + 2 :], dtype=np.float64)
-    except (ValueError, IndexError) as error:
+        start = _FRAMES.match(text)
+        if start is None:
+            raise ValueError("'Frames: N' and 'Frame Time: S' are missing")
+        frames, seconds = int(start[1]), float(start[2])
+        values = np.array(text[start.end() :].split(), dtype=np.float64)
+    except ValueError as error:
         raise BadMotion(f"{name}: the motion part is broken ({error})") from None
     if frames < 1 or frames * channels != len(values) or len(values) > MOST_VALUES or not np.isfinite(values).all():
         raise BadMotion(f"{name}: {frames} frames of {channels} channels do not fit {len(values)} finite values")

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import H36M_17
 from training.poses.cameras import Camera, Flat
-from training.poses.mocap import BadMotion, Clip
+from training.poses.mocap import LEAST_MM, MOST_MM, BadMotion, Clip, height_mm
 
 JOINTS_17 = [0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27]
 TRAIN, TEST = (1, 5, 6, 7, 8), (9, 11)
@@ -68,7 +68,7 @@ def read_videopose3d(path: Path) -> list[Clip]:
         header(raw)  # type: ignore[arg-type]
         subjects = _ArraysOnly(raw).load().item()
         return [
-            _clip(f"{subject}/{action}", np.asarray(world, dtype=np.float64) * 1000.0)
+            _clip(f"{subject}/{action}", _in_mm(np.asarray(world, dtype=np.float64)))
             for subject, actions in subjects.items()
             for action, world in actions.items()
         ]
@@ -76,6 +76,13 @@ def read_videopose3d(path: Path) -> list[Clip]:
         raise BadMotion(f"{path.name}: {error}") from None
     except Exception as error:  # a damaged pickle may raise anything
         raise BadMotion(f"{path.name}: not VideoPose3D's 3D positions ({type(error).__name__}: {error})") from None
+
+
+def _in_mm(world: Array) -> Array:
+    """The published file is in metres; what others made of it may be in mm. A person's size tells."""
+    if world.ndim != 3 or not world.size or LEAST_MM <= height_mm(world) <= MOST_MM:
+        return world
+    return world * 1000.0
 
 
 def _clip(name: str, world: Array) -> Clip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,22 +38,34 @@ class Motion:
     fps: float
 
 
-# What files call the joints of h36m-17; the first name that a file has is taken. A tuple is a midpoint. Sides by {}.
-_SIDES = {"left": ("l", "Left", "left_", "L_"), "right": ("r", "Right", "right_", "R_")}
+# What files call the joints of h36m-17, as `_plain` writes it; the first name that a file has is taken. Behind l or left, r or right.
 _LIMBS = {
-    "hip": ("{}hipjoint", "{}UpLeg", "{}Thigh", "{}Hip", "{}hip"),
-    "knee": ("{}femur", "{}Leg", "{}Shin", "{}LowLeg", "{}Knee", "{}knee"),
-    "ankle": ("{}tibia", "{}Foot", "{}Ankle", "{}ankle"),
-    "shoulder": ("{}clavicle", "{}Arm", "{}UpArm", "{}shoulder"),
-    "elbow": ("{}humerus", "{}ForeArm", "{}LowArm", "{}Elbow", "{}elbow"),
-    "wrist": ("{}radius", "{}Hand", "{}Wrist", "{}wrist"),
+    "hip": ("hipjoint", "upleg", "thigh", "upperleg", "hip"),
+    "knee": ("femur", "leg", "shin", "calf", "lowleg", "lowerleg", "knee"),
+    "ankle": ("tibia", "foot", "ankle"),
+    "shoulder": ("clavicle", "arm", "uparm", "upperarm", "shoulder"),  # beside an arm, a shoulder is a collar bone
+    "elbow": ("humerus", "forearm", "lowarm", "lowerarm", "elbow"),
+    "wrist": ("radius", "hand", "wrist"),
 }
 _MIDDLE: dict[str, tuple[str, ...]] = {
-    "mid_spine": ("lowerback", "Spine", "Spine1", "Chest", "mid_spine"),
-    "neck": ("thorax", "Neck", "Neck1", "neck"),
-    "chin": ("upperneck", "Head", "chin"),
-    "head": ("head", "Head_end", "HeadEnd", "Head_End", "Site"),
+    "mid_spine": ("lowerback", "spine", "spine1", "chest", "midspine"),
+    "neck": ("thorax", "neck", "neck1"),
+    "chin": ("upperneck", "chin", "head"),
+    "head": ("headend", "headtopend", "headtop", "headnub", "head"),
 }
+LEAST_MM, MOST_MM = 500.0, 2600.0  # from foot to head: smaller or larger ones are in another unit
+
+
+def _plain(name: str) -> str:
+    """A joint's name without namespace (mixamorig:), without Biped's prefix, its side first: 'thigh.L' is 'lthigh'."""
+    name = re.sub(r"^bip\s*\d*[\s_]+", "", name.rpartition(":")[2].strip().lower())
+    side = re.fullmatch(r"(.*)[._ -]([lr]|left|right)", name)
+    return re.sub(r"[^a-z0-9]", "", side[2] + side[1] if side else name)
+
+
+def height_mm(poses_mm: Float[np.ndarray, "F J 3"]) -> float:
+    """How far apart a person's joints lie at most (median over frames, of the largest extent along an axis)."""
+    return float(np.median(np.ptp(poses_mm, axis=1).max(axis=1)))
 
 
 def as_h36m17(motion: Motion, name: str, *, split: str = "train", action: str = "") -> Clip:
@@ -60,20 +73,32 @@ def as_h36m17(motion: Motion, name: str, *, split: str = "train", action: str = 
 
     Raises BadMotion naming the joint that is missing.
     """
-    place = {j: n for n, j in enumerate(motion.joints)}
+    place = {_plain(j): n for n, j in reversed(list(enumerate(motion.joints)))}
+
+    def place_of(joint: str) -> int:
+        side, _, limb = joint.partition("_")
+        if limb in _LIMBS:
+            names = [s + n for n in _LIMBS[limb] for s in (side[0], side)]
+        else:
+            names = [n for n in _MIDDLE[joint] if place.get(n) not in taken]  # one joint is not both chin and head
+        number = next((place[n] for n in names if n in place), None)
+        if number is None:
+            raise BadMotion(f"{name}: no joint for {joint}; looked for {', '.join(names[:6])}")
+        taken.add(number)
+        return number
+
+    taken: set[int] = set()
 
     def one(joint: str) -> NDArray[np.float32]:
-        side, _, limb = joint.partition("_")
-        names = [n.format(s) for n in _LIMBS[limb] for s in _SIDES[side]] if limb in _LIMBS else list(_MIDDLE[joint])
-        place_of = next((place[n] for n in names if n in place), None)
-        if place_of is None:
-            raise BadMotion(f"{name}: no joint for {joint}; looked for {', '.join(names[:6])}")
-        return motion.positions_mm[:, place_of]
+        return motion.positions_mm[:, place_of(joint)]
 
     poses = [
         (one("left_hip") + one("right_hip")) / 2 if joint == "mid_hip" else one(joint) for joint in H36M_17.keypoints
     ]
-    return Clip(name, np.stack(poses, axis=1), motion.fps, split, action)
+    whole = np.stack(poses, axis=1)
+    if not LEAST_MM <= (size := height_mm(whole)) <= MOST_MM:
+        raise BadMotion(f"{name}: a person of {size:.3g} mm, so its unit is not the one that was taken", field="unit")
+    return Clip(name, whole, motion.fps, split, action)
 
 
 def read_sequences(path: Path) -> tuple[list[str], list[Clip]]:

@@ -35,20 +35,27 @@ def read_views(path: Path, seed: int = 0, every: int = 1) -> Poses:
     return project(clips, H36M_17, Studio(), seed)
 
 
+def _starts(stem: str) -> list[str]:
+    """'rad_02_01' begins with 'rad_02' and with 'rad'."""
+    parts = stem.split("_")
+    return ["_".join(parts[:n]) for n in range(len(parts) - 1, 0, -1)] or [stem]
+
+
 def _loose(folder: Path) -> list[Clip]:
-    files = sorted([*folder.rglob("*.bvh"), *folder.rglob("*.amc")])
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".bvh", ".amc") and not p.name.startswith("._"))
     if not files:
         raise BadMotion(f"{folder.name}: holds no cameras.h5, .bvh or .amc files")
     clips = []
     for number, file in enumerate(files):
         split = "test" if number % EVERY_TEST == EVERY_TEST - 1 else "train"
-        if file.suffix == ".bvh":
+        if file.suffix.lower() == ".bvh":
             motion = read_bvh(file)
         else:
-            skeletons = [file.with_suffix(".asf"), file.with_name(f"{file.stem.split('_')[0]}.asf")]
-            skeleton = next((s for s in skeletons if s.exists()), None)
+            beside = {p.name.lower(): p for p in file.parent.iterdir() if p.suffix.lower() == ".asf"}
+            looked_for = [f"{file.stem}.asf", *(f"{part}.asf" for part in _starts(file.stem))]
+            skeleton = next((beside[w.lower()] for w in looked_for if w.lower() in beside), None)
             if skeleton is None:
-                raise BadMotion(f"{file.name}: there is no {skeletons[1].name} beside it")
+                raise BadMotion(f"{file.name}: there is no {looked_for[-1]} beside it")
             motion = read_acclaim(skeleton, file)
         name = str(file.relative_to(folder).with_suffix(""))
         clips.append(as_h36m17(motion, name, split=split, action=file.stem.rstrip("0123456789_ ")))

@@ -110,6 +110,7 @@ def _detections(
         _save(upload.work / "score.npy", lifted.score)
         return _Inputs(lifted.skeleton, lifted.fps, None, notes)
     read = detections.read_single(path, skeleton=asked_skeleton, between=lambda: progress(0, 1, "files"))
+    notes += read.notes
     if ensemble is None:
         raise BadRecording("2D keypoints need a model that lifts them.", field="models", fix="choose a trained model")
     _save(upload.work / "people.npy", in_skeleton(read.people[:, 0], read.skeleton, ensemble.skeleton))
@@ -151,15 +152,15 @@ def _seen(upload: Upload, notes: list[str]) -> dict[str, Any]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise ValueError("it holds no video")
+                notes.append("the video file holds sound, but no video; reviewers see no pictures")
+                return {}
             stream = container.streams.video[0]
-            rate, width, height = stream.average_rate, stream.codec_context.width, stream.codec_context.height
             about: dict[str, Any] = {"frames": int(stream.frames)}
-            if rate:
-                about["fps"] = float(rate)
-            if width and height:
-                about["size"] = (int(width), int(height))
-            return about
+            if stream.average_rate:
+                about["fps"] = float(stream.average_rate)
+        if size := footage.upright_size(path):
+            about["size"] = size
+        return about
     except (av.FFmpegError, OSError, ValueError) as error:
         notes.append(
             f"the video cannot be read: unknown codec or broken file ({type(error).__name__}); reviewers see no pictures"

@@ -27,6 +27,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--annotations", type=Path, help="default: FOLDER/joints.mat, people.json or ordinal.json")
         parser.add_argument("--pictures", type=Path, help="a folder or .zip (default: FOLDER/images)")
+        parser.add_argument(
+            "--leave-out-bad-rows", action="store_true", help="import the good rows of a file that has bad ones"
+        )
         parser.add_argument("--licence", default="")
         parser.add_argument("--attribution", default="")
 
@@ -52,6 +55,7 @@ class Command(BaseCommand):
                 pictures=str(pictures),
                 licence=options["licence"],
                 attribution=options["attribution"],
+                bad_rows="leave-out" if options["leave_out_bad_rows"] else "refuse",
             )
             result = storing.store(None, plan, lambda *_: None)
         except storing.ImportRefused as error:

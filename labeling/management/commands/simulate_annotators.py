@@ -186,7 +186,7 @@ class Crowd:
         return closer
 
     def _depth_cm(self, person: Person, joint: int) -> tuple[float, bool]:
-        if person.truth_mm:
+        if person.truth_mm and person.truth_mm[joint]:
             return person.truth_mm[joint][2] / 10, True
         return 25 * self._fixed(f"depth {self.world} {person.uuid} {joint}"), False
 

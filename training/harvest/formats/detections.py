@@ -7,8 +7,9 @@ COCO's lie half a pixel further (its pixel centres are at .5), which is taken of
 from __future__ import annotations
 
 import json
+import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from labeling.skeletons import BODY_25, BUILT_IN, COCO_17, Skeleton, by_names
+from labeling.importing.archive import is_litter
+from labeling.skeletons import BODY_25, BODY_25B, BUILT_IN, COCO_17, COCO_18, HALPE_26, Skeleton, by_names
+from training.harvest import timeline
 from training.harvest.archives import bounded
 from training.harvest.harvester import BadRecording
 
@@ -35,6 +38,7 @@ class Detected:
     cameras: tuple[str, ...] = ()
     fps: float = 0.0
     size: tuple[int, int] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def read(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
@@ -45,13 +49,16 @@ def read(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
         raise BadRecording(
             f"{path.name}: bring an npz, or a folder with one folder or JSON file per camera", field="detections"
         )
-    folders = sorted(p for p in path.iterdir() if p.is_dir() and any(p.glob("*.json")))
+    folders = sorted(
+        (p for p in path.iterdir() if p.is_dir() and not is_litter(p.name) and any(p.glob("*.json"))),
+        key=lambda p: timeline.in_order(p.name),
+    )
     if folders:
-        return read_openpose(folders, skeleton or BODY_25)
-    files = sorted(path.glob("*.json"))
+        return read_openpose(folders, skeleton)
+    files = _json_files(path.glob("*.json"))
     if not files:
         raise BadRecording(f"{path.name} holds no JSON files", field="detections", fix="one folder or file per camera")
-    return read_coco(files, skeleton or COCO_17)
+    return read_coco(files, skeleton)
 
 
 def read_single(
@@ -62,16 +69,20 @@ def read_single(
     if path.is_file() and path.suffix == ".npz":
         return read_npz(path, skeleton, single=True)
     if path.is_file():
-        return read_coco([path], skeleton or COCO_17)
-    files = sorted(path.rglob("*.json"))
+        return read_coco([path], skeleton)
+    files = _json_files(path.rglob("*.json"))
     if not files:
         raise BadRecording(
             f"{path.name} holds no JSON files", field="detections", fix="one JSON a frame, or a COCO file"
         )
     first = _json(files[0])
     if isinstance(first, dict) and "annotations" in first:
-        return read_coco(files[:1], skeleton or COCO_17)
-    return read_openpose([files[0].parent], skeleton or BODY_25, between=between)
+        return read_coco(files[:1], skeleton)
+    return read_openpose([files[0].parent], skeleton, between=between)
+
+
+def _json_files(files: Iterable[Path]) -> list[Path]:
+    return sorted((f for f in files if not is_litter(str(f))), key=lambda f: timeline.in_order(str(f)))
 
 
 def extent(people: Float[np.ndarray, "... 3"]) -> tuple[int, int]:
@@ -90,15 +101,69 @@ def _json(path: Path) -> Any:
         raise BadRecording(f"{path.name} is no JSON: {error}", field="detections") from None
 
 
-def _joints(flat: Any, where: str, joints: int) -> Floats:
+def _flat(value: Any, where: str) -> Floats | None:
+    """x, y, score of one person's joints; None for a person without any."""
     try:
-        values = np.array(flat, dtype=np.float32)
+        values = np.array(value, dtype=np.float32)
     except (TypeError, ValueError):
         raise BadRecording(f"{where}: keypoints must be numbers", field="detections") from None
-    if values.shape != (3 * joints,):
-        fix = "name the skeleton of the detector"
-        raise BadRecording(f"{where}: {values.size} numbers instead of {3 * joints}", field="skeleton", fix=fix)
-    return _clean(values.reshape(joints, 3))
+    if not values.size:
+        return None
+    if values.ndim != 1 or len(values) % 3:
+        raise BadRecording(f"{where}: {values.size} numbers are not x, y and score of each joint", field="detections")
+    return values.reshape(-1, 3)
+
+
+# What detectors write without saying which joints they are, by their number; of the whole body its first 17.
+BY_COUNT = {
+    **{25: (BODY_25, BODY_25B), 17: (COCO_17,), 18: (COCO_18,), 26: (HALPE_26,)},
+    **{133: (COCO_17,), 136: (HALPE_26,)},
+}
+LOOKED_AT, CLEARLY = 200, 0.85  # people; so much shorter are the bones of the right skeleton
+
+
+def _told_apart(people: Sequence[Floats], where: str) -> Skeleton:
+    """The skeleton whose joints these are: by their number, and where several have it, the one whose bones are short."""
+    count = len(people[0])
+    candidates = BY_COUNT.get(count) or [s for s in BUILT_IN.values() if len(s.keypoints) == count]
+    if not candidates:
+        raise BadRecording(
+            f"{where}: {count} joints are those of no detector known here",
+            field="skeleton",
+            fix=f"one of {', '.join(f'{s.name} ({len(s.keypoints)})' for s in BUILT_IN.values())}",
+        )
+    if len(candidates) == 1:
+        return candidates[0]
+    some = np.stack([p for p in people[:LOOKED_AT] if len(p) == count])
+    lengths = sorted((_bones_px(some, s), s.name) for s in candidates)
+    if not lengths[0][0] < CLEARLY * lengths[1][0]:
+        names = " or ".join(s.name for s in candidates)
+        raise BadRecording(f"{where}: {count} joints may be {names}", field="skeleton", fix="name the skeleton")
+    return BUILT_IN[lengths[0][1]]
+
+
+def _bones_px(people: Floats, skeleton: Skeleton) -> float:
+    """Median length of a skeleton's bones over the size of the person, if these are its joints."""
+    first, second = np.array([[skeleton.index(a), skeleton.index(b)] for a, b in skeleton.bones]).T
+    there = (people[:, first, 2] > 0) & (people[:, second, 2] > 0)
+    length = np.linalg.norm(people[:, first, :2] - people[:, second, :2], axis=-1)
+    seen = np.where(people[..., 2:] > 0, people[..., :2], np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # people of whom nothing is seen
+        size = np.linalg.norm(np.nanmax(seen, axis=1) - np.nanmin(seen, axis=1), axis=-1)[:, None]
+        return float(np.nanmean(np.where(there & (size > 0), length / size, np.nan)))
+
+
+def _fitting(person: Floats, skeleton: Skeleton, where: str) -> Floats:
+    """The joints of this skeleton; of a whole body the first ones are it. Raises BadRecording."""
+    joints = len(skeleton.keypoints)
+    if len(person) != joints and skeleton not in BY_COUNT.get(len(person), ()):
+        raise BadRecording(
+            f"{where}: {len(person)} joints, {skeleton.name} has {joints}",
+            field="skeleton",
+            fix="name the skeleton of the detector",
+        )
+    return person[:joints]
 
 
 def _clean(values: Floats) -> Floats:
@@ -126,58 +191,130 @@ def _stacked(views: list[list[list[Floats]]], joints: int) -> Floats:
     return stacked
 
 
+BODY_KEYS = ("pose_keypoints_2d", "pose_keypoints")  # of today's OpenPose and of that before 2018
+
+
 def read_openpose(
-    folders: Sequence[Path], skeleton: Skeleton, *, between: Callable[[], object] = lambda: None
+    folders: Sequence[Path], skeleton: Skeleton | None = None, *, between: Callable[[], object] = lambda: None
 ) -> Detected:
-    """One JSON a frame with people[].pose_keypoints_2d, frames in the order of their names."""
-    joints = len(skeleton.keypoints)
-    views = []
-    for folder in folders:
-        frames = []
-        for file in sorted(folder.glob("*.json")):
+    """One JSON a frame with people[].pose_keypoints_2d, frames by the numbers in their names; a missing file is an empty frame.
+
+    Without a `skeleton` the joints are told by their number and their bones. Raises BadRecording.
+    """
+    cameras = tuple(folder.name for folder in folders)
+    files = [_json_files(folder.glob("*.json")) for folder in folders]
+    times = timeline.of(cameras, [[f.stem for f in view] for view in files])
+    _few(times.frames)
+    keys: set[str] = set()
+    raw: list[list[list[Floats]]] = [[[] for _ in range(times.frames)] for _ in folders]
+    for v, (folder, view) in enumerate(zip(folders, files)):
+        for file, place in zip(view, times.places[v]):
             between()
-            data = _json(file)
-            people = data.get("people") if isinstance(data, dict) else None
-            if not isinstance(people, list):
-                raise BadRecording(f"{folder.name}/{file.name}: a list 'people' is missing", field="detections")
-            where = f"{folder.name}/{file.name}"
-            frames.append(
-                [
-                    _joints(p.get("pose_keypoints_2d") if isinstance(p, dict) else None, where, joints)
-                    for p in people[:MOST_PEOPLE]
-                ]
-            )
-        views.append(frames)
-    return Detected(_stacked(views, joints), skeleton, tuple(folder.name for folder in folders))
+            raw[v][place] = _people(_json(file), f"{folder.name}/{file.name}", keys)
+    old = f", '{BODY_KEYS[1]}' of an OpenPose before 2018" if BODY_KEYS[1] in keys else ""
+    everybody = [person for view in raw for frame in view for person in frame]
+    if not everybody:
+        raise BadRecording("Nobody is detected in any frame.", field="detections")
+    of = skeleton or _told_apart(everybody, cameras[0])
+    views = [
+        [[_clean(_fitting(p, of, cameras[v] + old)) for p in frame] for frame in view] for v, view in enumerate(raw)
+    ]
+    notes = (
+        times.notes if skeleton else (*times.notes, f"the detector's {len(everybody[0])} joints are read as {of.name}")
+    )
+    return Detected(_stacked(views, len(of.keypoints)), of, cameras, notes=notes)
 
 
-def read_coco(files: Sequence[Path], skeleton: Skeleton) -> Detected:
-    """One COCO keypoints file per camera; frames are its images in the order of their file names. v of 0, 1, 2 counts as score 0, .6, 1."""
-    joints = len(skeleton.keypoints)
-    views, size = [], None
+def _people(data: Any, where: str, keys: set[str]) -> list[Floats]:
+    """The people of a frame; `keys`: where their joints stood is added to it."""
+    people = data.get("people") if isinstance(data, dict) else None
+    if not isinstance(people, list):
+        raise BadRecording(f"{where}: a list 'people' is missing", field="detections")
+    read = []
+    for person in people[:MOST_PEOPLE]:
+        key = next((k for k in BODY_KEYS if isinstance(person, dict) and k in person), None)
+        if key is None:
+            raise BadRecording(f"{where}: a person has no {BODY_KEYS[0]}", field="detections")
+        if (values := _flat(person[key], where)) is not None:
+            read.append(values)
+            keys.add(key)
+    return read
+
+
+def _few(frames: int) -> None:
+    if frames > MOST_FRAMES:
+        raise BadRecording(f"{frames} frames; at most {MOST_FRAMES}", field="detections")
+
+
+def read_coco(files: Sequence[Path], skeleton: Skeleton | None = None) -> Detected:
+    """One COCO keypoints file per camera; frames are its images by the numbers in their file names. v of 0, 1, 2 counts as score 0, .6, 1.
+
+    The joints are those that the file's category of people names, COCO's where it names none. Raises BadRecording.
+    """
+    size, loaded = None, []
     for file in files:
         data = _json(file)
         if not isinstance(data, dict) or not all(isinstance(data.get(k), list) for k in ("images", "annotations")):
             raise BadRecording(f"{file.name}: the lists 'images' and 'annotations' are missing", field="detections")
-        try:
-            images = sorted(data["images"], key=lambda image: str(image["file_name"]))
-            place = {image["id"]: n for n, image in enumerate(images)}
-            frames: list[list[Floats]] = [[] for _ in images]
-            if images and "width" in images[0]:
-                size = (int(images[0]["width"]), int(images[0]["height"]))
+        loaded.append(data)
+    cameras = tuple(file.stem for file in files)
+    try:
+        of = skeleton or _of_category(loaded[0], cameras[0])
+        stems = [[str(image["file_name"]).rpartition(".")[0] for image in data["images"]] for data in loaded]
+        times = timeline.of(cameras, stems)
+        _few(times.frames)
+        views: list[list[list[Floats]]] = []
+        for data, places, name in zip(loaded, times.places, cameras):
+            place = {image["id"]: n for image, n in zip(data["images"], places)}
+            frames: list[list[Floats]] = [[] for _ in range(times.frames)]
+            if data["images"] and "width" in data["images"][0]:
+                size = (int(data["images"][0]["width"]), int(data["images"][0]["height"]))
             for person in data["annotations"]:
-                values = _joints(person["keypoints"], file.name, joints).astype(np.float64)
-                seen = np.array(person["keypoints"], dtype=np.float64).reshape(-1, 3)[:, 2]
-                if set(np.unique(seen)) <= {0.0, 1.0, 2.0}:
-                    values[:, 2] = np.array([0.0, 0.6, 1.0])[seen.astype(int)] * float(person.get("score", 1.0))
-                values[:, :2] -= 0.5
-                frames[place[person["image_id"]]].append(_clean(values.astype(np.float32)))
-        except (KeyError, TypeError, ValueError) as error:
-            raise BadRecording(
-                f"{file.name}: not COCO keypoints ({type(error).__name__}: {error})", field="detections"
-            ) from None
-        views.append(frames)
-    return Detected(_stacked(views, joints), skeleton, tuple(file.stem for file in files), size=size)
+                flat = _flat(person["keypoints"], name) if _is_person(person, data) else None
+                if flat is not None:
+                    frames[place[person["image_id"]]].append(_scored(_fitting(flat, of, name), person))
+            views.append(frames)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadRecording(
+            f"{cameras[0]}: not COCO keypoints ({type(error).__name__}: {error})", field="detections"
+        ) from None
+    return Detected(_stacked(views, len(of.keypoints)), of, cameras, size=size, notes=times.notes)
+
+
+def _scored(values: Floats, person: dict[str, Any]) -> Floats:
+    """Joints of one person, whose pixels have their centres at .5 in COCO."""
+    places = values.astype(np.float64)
+    if set(np.unique(places[:, 2])) <= {0.0, 1.0, 2.0}:
+        places[:, 2] = np.array([0.0, 0.6, 1.0])[places[:, 2].astype(int)] * float(person.get("score", 1.0))
+    places[:, :2] -= 0.5
+    return _clean(places.astype(np.float32))
+
+
+def _person_categories(data: dict[str, Any]) -> list[dict[str, Any]]:
+    listed = data.get("categories")
+    named_ones = [c for c in listed if isinstance(c, dict) and c.get("keypoints")] if isinstance(listed, list) else []
+    return [c for c in named_ones if str(c.get("name", "")).lower() == "person"] or named_ones[:1]
+
+
+def _is_person(annotation: dict[str, Any], data: dict[str, Any]) -> bool:
+    people = {c.get("id") for c in _person_categories(data)}
+    others = {c.get("id") for c in data.get("categories") or [] if isinstance(c, dict)} - people
+    return annotation.get("category_id") not in others
+
+
+def _of_category(data: dict[str, Any], where: str) -> Skeleton:
+    people = _person_categories(data)
+    if not people:
+        return COCO_17
+    names = [str(name) for name in people[0]["keypoints"]]
+    known = named(names)
+    if known is None:
+        raise BadRecording(
+            f"{where}: its joints ({', '.join(names[:4])}, ...) are those of no skeleton known here",
+            field="skeleton",
+            fix=f"one of {', '.join(BUILT_IN)}",
+        )
+    return known
 
 
 def read_npz(path: Path, skeleton: Skeleton | None, *, single: bool = False) -> Detected:

@@ -6,14 +6,15 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, ValidationError
+from django.conf import settings
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, ValidationError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
-from webapp.errors import InputError, Invalid, NotAllowed, NotFound, Refusal, of_the_machine
+from webapp.errors import InputError, Invalid, NotAllowed, NotFound, Refusal, TooLarge, of_the_machine
 from webapp.schema import UNTEXT
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,9 @@ def _from_exception(error: Exception) -> Refusal | None:
     if isinstance(error, ValidationError):
         field, detail = _first_error(getattr(error, "message_dict", None) or error.messages)
         return Invalid(detail, field=field)
+    if isinstance(error, RequestDataTooBig):
+        most = settings.DATA_UPLOAD_MAX_MEMORY_SIZE >> 20
+        return TooLarge(f"The body is larger than {most} MiB.", field="body", fix="send it in parts")
     if isinstance(error, Http404 | exceptions.NotFound):
         return NotFound("There is no such thing here, or it is not yours to see.")
     if isinstance(error, PermissionDenied | exceptions.PermissionDenied):
@@ -87,7 +91,10 @@ class RefusalMiddleware:
             return None
         fields = [*request.GET.lists()]
         if request.method == "POST" and request.content_type == "application/x-www-form-urlencoded":
-            fields += request.POST.lists()
+            try:
+                fields += request.POST.lists()
+            except RequestDataTooBig as error:
+                return self.process_exception(request, _from_exception(error) or error)
         for name, values in fields:
             if any(UNTEXT.search(text) for text in (name, *values)):
                 what = "Text holds a character that is none (NUL or half a surrogate pair)."

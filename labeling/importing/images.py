@@ -114,8 +114,7 @@ def _upright(image: Image.Image, kind: str) -> tuple[bytes, tuple[int, int]]:
         bits = max(8, int(values.max(initial=0)).bit_length())  # a camera of 12 bit leaves the highest ones empty
         upright = Image.fromarray((values / 2 ** (bits - 8)).astype(np.uint8))
     stream = io.BytesIO()
-    options = {"JPEG": {"quality": 95}, "WEBP": {"lossless": True}}.get(kind, {})
-    upright.save(stream, kind, exif=b"", **options)
+    upright.save(stream, kind, exif=b"", quality=95, lossless=kind == "WEBP")  # each kind takes what it knows
     return stream.getvalue(), upright.size
 
 

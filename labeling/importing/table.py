@@ -137,7 +137,7 @@ def _csv_line(
             return report.row(row, "z_mm", "the three coordinates in mm must be finite numbers, or all empty")
         if one.truth_mm is None:
             one.truth_mm = [None for _ in skeleton.keypoints]
-        one.truth_mm[j] = truth  # type: ignore[call-overload]
+        one.truth_mm[j] = [value for value in truth if value is not None]
     return None
 
 

@@ -405,3 +405,11 @@ def test_command_api_and_dashboard_give_the_same_people_or_the_same_words(
     assert results[0]
     assert results[1] == results[0]
     assert results[2] == results[0]
+
+
+def test_a_body_that_is_too_large_is_answered_with_the_limit(world: World) -> None:
+    client = world.client(world.ada)
+    for path, kind in (("/api/v1/campaigns/", "application/json"), ("/login/", "application/x-www-form-urlencoded")):
+        answer = client.post(path, b"a" * (17 << 20), content_type=kind)
+        assert answer.status_code == 413, path
+        assert answer.json()["detail"] == "The body is larger than 16 MiB."

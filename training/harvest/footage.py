@@ -131,8 +131,8 @@ def _pictures(place: Path, frames_shown: set[int], most_pixels: int) -> Iterator
         stream.thread_type = "AUTO"
         for index, frame in enumerate(container.decode(stream)):
             if index in frames_shown:
-                image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+                picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
                 turn = _rotation(frame)
-                yield index, image.rotate(turn, expand=True) if turn else image
+                yield index, picture.rotate(turn, expand=True) if turn else picture
             if index >= last:
                 break

@@ -454,3 +454,34 @@ def test_lengths_nobody_knows_are_learned_and_the_papers_are_typical() -> None:
     assert bones.resolved(poses(), SMALL).lengths == "average"
     assert bones.resolved(unknown, SMALL).lengths == "learned"
     assert bones.resolved(unknown, PAPER).lengths == "typical"
+
+
+def test_of_a_pose_with_unknown_places_only_the_known_ones_are_learned() -> None:
+    pose, truth = torch.zeros(2, 3, 3), torch.full((2, 3, 3), 2.0)
+    assert losses.supervised(pose, truth).item() == 4.0
+    truth[0, 1] = float("nan")
+    truth[1, 0] = 5.0
+    assert losses.supervised(pose, truth).item() == pytest.approx((12 * 4 + 3 * 25) / 15)
+
+
+def test_supervised_training_takes_people_of_whom_some_joints_are_unknown() -> None:
+    p = poses(60)
+    truth = p.truth_mm.copy()
+    wrist = LSP_14.index("left_wrist")
+    truth[::3, wrist] = np.nan
+    config = SMALL.model_copy(update={"objective": "supervised", "depth": "free", "lengths": "typical", "epochs": 3})
+    steps: list[dict[str, float]] = []
+    fitted = fitting.fit(replace(p, truth_mm=truth), config, on_epoch=lambda _, values: steps.append(values), curves=False)
+    assert all(torch.isfinite(w).all() for w in fitted.network.state_dict().values())
+    assert steps[-1]["loss"] < steps[0]["loss"]
+    # What is unknown is not taken for something: another value there changes nothing, a known one does.
+    for joint, same in ((wrist, True), (LSP_14.index("right_wrist"), False)):
+        other = p.truth_mm.copy()
+        other[::3, joint] += 500.0
+        other[::3, wrist] = np.nan
+        again = fitting.fit(replace(p, truth_mm=other), config, curves=False)
+        assert all(map(torch.equal, fitted.network.state_dict().values(), again.network.state_dict().values())) == same
+    with pytest.raises(fitting.NothingToLearn, match="true 3D poses with the neck"):
+        nothing = p.truth_mm.copy()
+        nothing[:, LSP_14.index("neck")] = np.nan
+        fitting.fit(replace(p, truth_mm=nothing), config)

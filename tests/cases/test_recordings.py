@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
 from labeling.skeletons import BODY_25, BODY_25B, BUILT_IN, H36M_17, Skeleton
 from tests.cases.test_imports import case, needs_cases
+from tests.site import ROOT
 from training.harvest import footage, timeline
 from training.harvest.formats import detections
 from training.harvest.harvester import BadRecording
@@ -302,3 +304,51 @@ def test_a_person_of_no_persons_size_is_refused() -> None:
     joints = [n for n in H36M_17.keypoints if n != "mid_hip"]
     with pytest.raises(BadMotion, match=r"a person of 1.5\d* mm|a person of 1.4\d* mm"):
         as_h36m17(Motion(joints, np.random.default_rng(0).uniform(0, 1.5, (2, 16, 3)).astype(np.float32), 30.0), "x")
+
+
+BALANCE = ROOT.parent / "shared" / "data" / "multiview_balancing"
+
+
+@pytest.fixture
+def balance(tmp_path: Path) -> Path:
+    """Some frames of the balancing trial as Pose2Sim lays them out: a folder of JSON files per camera."""
+    if not BALANCE.is_dir():
+        pytest.skip("the balancing trial is not here")
+    with np.load(BALANCE / "detections_body25b.npz") as file:
+        people, count = file["people"][::12], file["people_count"][::12]
+    for view in range(4):
+        folder = tmp_path / "pose" / f"cam_{view + 1:02d}_json"
+        folder.mkdir(parents=True)
+        for n, (frame, there) in enumerate(zip(people[:, view], count[:, view])):
+            listed = [{"pose_keypoints_2d": person.ravel().tolist()} for person in frame[:there]]
+            listed += [{"pose_keypoints_2d": []}] * (n == 3)
+            (folder / f"take_{12 * n:06d}_keypoints.json").write_text(json.dumps({"people": listed}))
+    return tmp_path
+
+
+def harvested(folder: Path, name: str, *options: str) -> tuple[np.ndarray, list[str]]:
+    files = ("--calibration", str(BALANCE / "Calib_qualisys.toml"), "--detections", str(folder / "pose"))
+    call_command(
+        "harvest", "multiview", str(folder / name), *files, "--grid", "16", *options, stdout=(folder / "log").open("w")
+    )
+    return np.load(folder / name / "position.npy"), json.loads((folder / name / "report.json").read_text())["findings"]
+
+
+def test_a_recording_gives_the_same_joints_whether_its_detector_is_named_or_not(balance: Path) -> None:
+    named_ones, _ = harvested(balance, "a", "--unit", "m", "--skeleton", "body-25b")
+    told, findings = harvested(balance, "b", "--unit", "m")
+    assert np.array_equal(named_ones, told)
+    assert "the detector's 25 joints are read as body-25b" in findings
+
+
+@pytest.mark.parametrize("left_out", [1, 4])
+def test_a_recording_runs_with_a_camera_more_calibrated_than_filmed(balance: Path, left_out: int) -> None:
+    shutil.rmtree(balance / "pose" / f"cam_{left_out:02d}_json")
+    position, findings = harvested(balance, "a", "--unit", "m")
+    assert np.isfinite(position).all()
+    assert f"camera cam_{left_out:02d} has no detections and is left out" in findings
+
+
+def test_a_calibration_in_another_unit_is_refused_with_the_likely_one(balance: Path) -> None:
+    with pytest.raises(CommandError, match=r"the person is 1\.\d+ mm large; is its unit m\?"):
+        harvested(balance, "a", "--unit", "mm")

@@ -21,11 +21,12 @@ class NoLengths(InputError):
 
 
 def lengths(
-    position: Float[np.ndarray, "F J 3"], sure: Bool[np.ndarray, "F J"], skeleton: Skeleton
+    position: Float[np.ndarray, "F J 3"], sure: Bool[np.ndarray, "F J"], skeleton: Skeleton, *, assume: bool = False
 ) -> Float[np.ndarray, " T"]:
     """Median length of each limb of the tree over frames whose both ends are `sure` (F x J), left and right alike.
 
-    Raises NoLengths.
+    `assume`: a limb that too few frames show is half as long as the others are in the median. That is rough, and enough: its joint
+    was not detected, so that nothing of it is kept. Raises NoLengths.
     """
     tree, twins = skeleton.tree, skeleton.groups(skeleton.tree)
     pooled: dict[int, list[Array]] = {}
@@ -36,20 +37,29 @@ def lengths(
     for group, parts in pooled.items():
         every = np.concatenate(parts)
         if len(every) < min(LEAST_FRAMES, max(len(position), 1)):
+            if assume:
+                continue
             edge = tree[twins.index(group)]
             names = " to ".join(skeleton.keypoints[j] for j in edge)
             raise NoLengths(f"{names} is seen whole in {len(every)} frames; give the limb lengths or better detections")
         lengths_mm[group] = float(np.median(every))
-    return np.array([lengths_mm[group] for group in twins])
+    if not lengths_mm:
+        raise NoLengths("no limb is seen whole in enough frames; give the limb lengths or better detections")
+    usual = float(np.median(list(lengths_mm.values())))
+    return np.array([lengths_mm.get(group, 0.5 * usual) for group in twins])
 
 
 def from_points(points: Points, skeleton: Skeleton) -> Float[np.ndarray, " T"]:
-    """Lengths of triangulated joints: those that three views agree on, or two where no limb has enough of them."""
+    """Lengths of triangulated joints: those that three views agree on, or two where a limb has too few of them."""
     votes = points.used.sum(axis=1)
     try:
         return lengths(points.position, points.known & (votes >= SURE_VIEWS), skeleton)
     except NoLengths:
-        return lengths(points.position, points.known & (votes >= 2), skeleton)
+        sure = points.known & (votes >= 2)
+    try:
+        return lengths(points.position, sure, skeleton)
+    except NoLengths:
+        return lengths(points.position, sure, skeleton, assume=True)
 
 
 def cube_centre(points: Points) -> Float[np.ndarray, "F 3"]:

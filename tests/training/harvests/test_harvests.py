@@ -180,6 +180,13 @@ def test_accepted_joints_become_a_data_set_with_ordinal_pairs_that_can_be_releas
             np.testing.assert_allclose([x, y], right, atol=0.01)
         else:
             assert state == 0
+    whole = {pk: [place is not None for place in truth] for pk, truth in Person.objects.values_list("pk", "truth_mm")}
+    assert not all(map(all, whole.values())), "some joints were not accepted, and the others keep their depth"
+    for joint, place in enumerate(person.truth_mm):
+        assert (place is not None) == (joint in labels)
+        if place is not None:
+            label = labels[joint]
+            np.testing.assert_allclose(place, camera.see(np.array([label.x_mm, label.y_mm, label.z_mm])), atol=0.01)
     campaign = dataset.campaigns.get()
     release = freeze.freeze(world.ada, campaign)
     assert release.aggregation_run.model == "imported"

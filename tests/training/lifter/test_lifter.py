@@ -471,7 +471,9 @@ def test_supervised_training_takes_people_of_whom_some_joints_are_unknown() -> N
     truth[::3, wrist] = np.nan
     config = SMALL.model_copy(update={"objective": "supervised", "depth": "free", "lengths": "typical", "epochs": 3})
     steps: list[dict[str, float]] = []
-    fitted = fitting.fit(replace(p, truth_mm=truth), config, on_epoch=lambda _, values: steps.append(values), curves=False)
+    fitted = fitting.fit(
+        replace(p, truth_mm=truth), config, on_epoch=lambda _, values: steps.append(values), curves=False
+    )
     assert all(torch.isfinite(w).all() for w in fitted.network.state_dict().values())
     assert steps[-1]["loss"] < steps[0]["loss"]
     # What is unknown is not taken for something: another value there changes nothing, a known one does.

@@ -650,6 +650,15 @@ def test_limbs_that_nobody_shows_are_named() -> None:
     skeleton = Skeleton("two", ("left_a", "b"), (("left_a", "b"),), "b")
     with pytest.raises(limbs.NoLengths, match="b to left_a"):
         limbs.lengths(np.zeros((9, 2, 3)), np.zeros((9, 2), bool), skeleton)
+    with pytest.raises(limbs.NoLengths, match="no limb"):
+        limbs.lengths(np.zeros((9, 2, 3)), np.zeros((9, 2), bool), skeleton, assume=True)
+
+
+def test_a_limb_that_nobody_shows_is_assumed_beside_others_that_are_seen() -> None:
+    skeleton = Skeleton("three", ("hip", "knee", "toe"), (("hip", "knee"), ("knee", "toe")), "hip")
+    position, sure = np.zeros((9, 3, 3)), np.ones((9, 3), bool)
+    position[:, 1, 1], sure[:, 2] = 400.0, False
+    assert limbs.lengths(position, sure, skeleton, assume=True).tolist() == [400.0, 200.0]
 
 
 def test_two_cameras_in_one_place_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import zipfile
@@ -14,7 +15,7 @@ from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labeling.skeletons import BODY_25, BODY_25B, BUILT_IN, H36M_17, Skeleton
+from labeling.skeletons import BODY_25, BODY_25B, BUILT_IN, COCO_17, H36M_17, Skeleton
 from tests.cases.test_imports import case, needs_cases
 from tests.site import ROOT
 from training.harvest import footage, timeline
@@ -352,3 +353,97 @@ def test_a_recording_runs_with_a_camera_more_calibrated_than_filmed(balance: Pat
 def test_a_calibration_in_another_unit_is_refused_with_the_likely_one(balance: Path) -> None:
     with pytest.raises(CommandError, match=r"the person is 1\.\d+ mm large; is its unit m\?"):
         harvested(balance, "a", "--unit", "mm")
+
+
+def test_results_of_alphapose_are_read_by_their_pictures_numbers(tmp_path: Path) -> None:
+    people = [{"image_id": f"{n}.jpg", "keypoints": [n, 2, 0.5] * 26, "score": 2.1, "idx": 1} for n in (10, 2, 3)]
+    (tmp_path / "alphapose-results.json").write_text(json.dumps(people))
+    some = detections.read_single(tmp_path / "alphapose-results.json")
+    assert some.skeleton.name == "halpe-26"
+    assert some.people[:, 0, 0, 0, 0].tolist() == [2, 3, 0, 0, 0, 0, 0, 0, 10]
+    assert "6 of 9 frames have no file" in some.notes[0]
+
+
+def test_predictions_of_mmpose_are_read_with_the_names_of_their_joints(tmp_path: Path) -> None:
+    person = {"keypoints": [[5.0, 6.0]] * 17, "keypoint_scores": [0.7] * 17}
+    frames = [{"frame_id": n, "instances": [person] * (n != 2)} for n in (1, 2, 3)]
+    names = {str(n): name for n, name in enumerate(COCO_17.keypoints)}
+    (tmp_path / "v.json").write_text(json.dumps({"meta_info": {"keypoint_id2name": names}, "instance_info": frames}))
+    some = detections.read_single(tmp_path / "v.json")
+    assert some.skeleton.name == "coco-17"
+    assert (some.people[:, 0, :, 0, 2] > 0).any(axis=1).tolist() == [True, False, True]
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.floats() | st.text(max_size=5) | st.integers(),
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.dictionaries(
+                st.sampled_from(
+                    [
+                        "people",
+                        "pose_keypoints_2d",
+                        "instance_info",
+                        "frame_id",
+                        "instances",
+                        "keypoints",
+                        "keypoint_scores",
+                        "image_id",
+                        "images",
+                        "annotations",
+                        "categories",
+                        "file_name",
+                        "id",
+                        "meta_info",
+                    ]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=20,
+    )
+)
+def test_no_json_does_anything_but_be_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: Any) -> None:
+    path = tmp_path_factory.mktemp("json") / "a.json"
+    path.write_text(json.dumps(data))
+    with contextlib.suppress(BadRecording):
+        detections.read_single(path)
+    folder = tmp_path_factory.mktemp("frames")
+    (folder / "0.json").write_text(json.dumps(data))
+    with contextlib.suppress(BadRecording):
+        detections.read_single(folder)
+
+
+@given(
+    st.binary(max_size=200)
+    | st.text(max_size=200).map(str.encode)
+    | st.lists(
+        st.sampled_from(
+            [
+                b"HIERARCHY ",
+                b"ROOT ",
+                b"JOINT ",
+                b"{ ",
+                b"} ",
+                b"OFFSET ",
+                b"CHANNELS ",
+                b"3 ",
+                b"1 ",
+                b"Xrotation ",
+                b"End Site ",
+                b"MOTION\n",
+                b"Frames: 1\n",
+                b"Frame Time: .03\n",
+                b"nan ",
+            ]
+        ),
+        max_size=25,
+    ).map(b"".join)
+)
+def test_no_bvh_does_anything_but_be_read_or_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    path = tmp_path_factory.mktemp("bvh") / "a.bvh"
+    path.write_bytes(data)
+    with contextlib.suppress(BadMotion):
+        read_bvh(path)

@@ -64,21 +64,79 @@ def read(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
 def read_single(
     path: Path, *, skeleton: Skeleton | None = None, between: Callable[[], object] = lambda: None
 ) -> Detected:
-    """One camera's detections: an npz (`people` F x P x J x 3 or `keypoints` F x J x 3), a COCO JSON, or a folder that holds the JSON of
-    each frame (OpenPose) or one COCO JSON. `between` is called for every file, and may raise. Raises BadRecording."""
+    """One camera's detections: an npz (`people` F x P x J x 3 or `keypoints` F x J x 3), a JSON of all frames (COCO, AlphaPose,
+    MMPose), or a folder that holds the JSON of each frame (OpenPose) or one of all. `between` is called for every file, and may
+    raise. Raises BadRecording."""
     if path.is_file() and path.suffix == ".npz":
         return read_npz(path, skeleton, single=True)
     if path.is_file():
-        return read_coco([path], skeleton)
+        return _read_whole(path, _json(path), skeleton)
     files = _json_files(path.rglob("*.json"))
     if not files:
         raise BadRecording(
             f"{path.name} holds no JSON files", field="detections", fix="one JSON a frame, or a COCO file"
         )
     first = _json(files[0])
-    if isinstance(first, dict) and "annotations" in first:
-        return read_coco(files[:1], skeleton)
+    if not isinstance(first, dict) or "people" not in first:
+        return _read_whole(files[0], first, skeleton)
     return read_openpose([files[0].parent], skeleton, between=between)
+
+
+def _read_whole(path: Path, data: Any, skeleton: Skeleton | None) -> Detected:
+    """A JSON of all frames of one camera, in whichever layout."""
+    if isinstance(data, list) and data and isinstance(data[0], dict) and "image_id" in data[0]:
+        return read_alphapose(path, data, skeleton)
+    if isinstance(data, dict) and isinstance(data.get("instance_info"), list):
+        return read_mmpose(path, data, skeleton)
+    return read_coco([path], skeleton)
+
+
+def read_alphapose(path: Path, data: list[Any], skeleton: Skeleton | None) -> Detected:
+    """AlphaPose's results: a list of people with image_id ("12.jpg"), keypoints x, y, score. Raises BadRecording."""
+    try:
+        stems = sorted({str(person["image_id"]) for person in data}, key=timeline.in_order)
+        flat = [(str(person["image_id"]), _flat(person["keypoints"], path.name)) for person in data]
+    except (KeyError, TypeError) as error:
+        raise BadRecording(f"{path.name}: not AlphaPose's results ({error})", field="detections") from None
+    times = timeline.of([path.stem], [[stem.rpartition(".")[0] or stem for stem in stems]])
+    place = dict(zip(stems, times.places[0]))
+    return _single(path, [(place[stem], values) for stem, values in flat if values is not None], times, skeleton)
+
+
+def read_mmpose(path: Path, data: dict[str, Any], skeleton: Skeleton | None) -> Detected:
+    """MMPose's predictions: instance_info[].frame_id, instances[].keypoints [[x, y]] and keypoint_scores. Raises BadRecording."""
+    try:
+        frames = data["instance_info"]
+        times = timeline.of([path.stem], [[str(int(frame["frame_id"])) for frame in frames]])
+        people = [
+            (place, np.column_stack([person["keypoints"], person["keypoint_scores"]]).astype(np.float32))
+            for frame, place in zip(frames, times.places[0])
+            for person in frame["instances"]
+        ]
+        names = (data.get("meta_info") or {}).get("keypoint_id2name") or {}
+        listed = [str(names[key]) for key in sorted(names, key=int)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BadRecording(f"{path.name}: not MMPose's predictions ({error})", field="detections") from None
+    if any(values.ndim != 2 or values.shape[1] != 3 for _, values in people):
+        raise BadRecording(f"{path.name}: keypoints are not x and y of each joint", field="detections")
+    return _single(path, people, times, skeleton or named(listed))
+
+
+def _single(
+    path: Path, people: list[tuple[int, Floats]], times: timeline.Timeline, skeleton: Skeleton | None
+) -> Detected:
+    """One camera's people, as (frame, joints)."""
+    if not people:
+        raise BadRecording("Nobody is detected in any frame.", field="detections")
+    _few(times.frames)
+    of = skeleton or _told_apart([values for _, values in people], path.name)
+    frames: list[list[Floats]] = [[] for _ in range(times.frames)]
+    for place, values in people:
+        frames[place].append(_clean(_fitting(values, of, path.name)))
+    notes = (
+        times.notes if skeleton else (*times.notes, f"the detector's {len(people[0][1])} joints are read as {of.name}")
+    )
+    return Detected(_stacked([frames], len(of.keypoints)), of, (path.stem,), notes=notes)
 
 
 def _json_files(files: Iterable[Path]) -> list[Path]:

@@ -336,9 +336,9 @@ def harvested(folder: Path, name: str, *options: str) -> tuple[np.ndarray, list[
 
 
 def test_a_recording_gives_the_same_joints_whether_its_detector_is_named_or_not(balance: Path) -> None:
-    named_ones, _ = harvested(balance, "a", "--unit", "m", "--skeleton", "body-25b")
-    told, findings = harvested(balance, "b", "--unit", "m")
-    assert np.array_equal(named_ones, told)
+    by_name, _ = harvested(balance, "a", "--unit", "m", "--skeleton", "body-25b")
+    by_limbs, findings = harvested(balance, "b", "--unit", "m")
+    assert np.array_equal(by_name, by_limbs)
     assert "the detector's 25 joints are read as body-25b" in findings
 
 

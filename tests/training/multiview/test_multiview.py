@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labeling.skeletons import BODY_25B, COCO_17, H36M_17, Skeleton
+from labeling.skeletons import BODY_25, BODY_25B, COCO_17, H36M_17, Skeleton
 from tests.site import ROOT
 from training.harvest import selection
 from training.harvest.archives import bounded
@@ -600,8 +600,9 @@ def test_openpose_and_coco_files_become_the_same_detections(tmp_path: Path) -> N
     np.testing.assert_allclose(one.people, values, atol=1e-3)
     np.testing.assert_allclose(other.people, values, atol=1e-3)
     assert other.size == (1000, 900)
-    with pytest.raises(BadRecording) as refused:
-        detections.read(tmp_path / "open")  # 51 numbers are no BODY_25
+    assert detections.read(tmp_path / "open").skeleton == COCO_17
+    with pytest.raises(BadRecording, match="17 joints, body-25 has 25") as refused:
+        detections.read(tmp_path / "open", skeleton=BODY_25)
     assert refused.value.field == "skeleton"
 
 

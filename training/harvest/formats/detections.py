@@ -88,6 +88,12 @@ def _read_whole(path: Path, data: Any, skeleton: Skeleton | None) -> Detected:
         return read_alphapose(path, data, skeleton)
     if isinstance(data, dict) and isinstance(data.get("instance_info"), list):
         return read_mmpose(path, data, skeleton)
+    if not isinstance(data, dict) or not {"images", "annotations"} & set(data):
+        raise BadRecording(
+            f"{path.name} is no file of OpenPose ('people'), COCO ('images', 'annotations'), AlphaPose or MMPose",
+            field="detections",
+            fix="see docs/admins.md, 'Videos'",
+        )
     return read_coco([path], skeleton)
 
 

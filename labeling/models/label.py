@@ -55,7 +55,7 @@ class Label(models.Model):
     `p_first_closer_without_prior`: the same from the votes without a lifter's prior, where the run used one.
     """
 
-    # Only aggregations write labels, millions at a time, and checking each against run and pair again at commit takes longer than
+    # Only aggregations and imports write labels, millions at a time, and checking each against run and pair again at commit takes longer than
     # all the rest (12 us each on PostgreSQL). The keys are joined and cascade as everywhere.
     run = models.ForeignKey(AggregationRun, models.CASCADE, related_name="labels", db_index=False, db_constraint=False)
     pair = models.ForeignKey(Pair, models.CASCADE, related_name="labels", db_constraint=False)

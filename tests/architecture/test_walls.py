@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import grimp
 
-from tests.site import Site
+from tests.site import ROOT, Site
 
 HEAVY = ("torch", "crowdkit", "scipy", "sklearn", "pandas", "pyarrow")
 
@@ -96,3 +97,14 @@ def test_no_page_and_no_address_loads_a_heavy_library(tmp_path: Path) -> None:
     assert len(good) > 30
     assert not {path: status for path, status in report["visited"].items() if status >= 500}
     assert report["heavy"] == []
+
+
+def test_the_package_of_every_harvester_and_crowd_model_is_behind_the_wall_of_numerical_packages() -> None:
+    from labeling.catalogs import person_models, question_models
+    from training.catalogs import harvesters
+
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    walled = next(c["source_modules"] for c in contracts if c["name"] == "Numerical packages know no web")
+    for offer in (*question_models, *person_models, *harvesters):
+        module = offer.target.partition(":")[0]
+        assert any(f"{module}.".startswith(f"{package}.") for package in walled), f"list the package of {module}"

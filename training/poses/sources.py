@@ -51,9 +51,9 @@ def _loose(folder: Path) -> list[Clip]:
         if file.suffix.lower() == ".bvh":
             motion = read_bvh(file)
         else:
-            beside = {p.name.lower(): p for p in file.parent.iterdir() if p.suffix.lower() == ".asf"}
+            skeletons = {p.name.lower(): p for p in file.parent.iterdir() if p.suffix.lower() == ".asf"}
             looked_for = [f"{file.stem}.asf", *(f"{part}.asf" for part in _starts(file.stem))]
-            skeleton = next((beside[w.lower()] for w in looked_for if w.lower() in beside), None)
+            skeleton = next((skeletons[w.lower()] for w in looked_for if w.lower() in skeletons), None)
             if skeleton is None:
                 raise BadMotion(f"{file.name}: there is no {looked_for[-1]} beside it")
             motion = read_acclaim(skeleton, file)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from labeling.skeletons import BUILT_IN, Skeleton, from_dict
 from training.harvest import footage
 from training.harvest.arrays import HarvestArrays
-from training.harvest.formats import detections
+from training.harvest.formats import detections, predictions
 from training.harvest.harvester import BadRecording, Harvested, Upload
 from training.lifter.predict import BadModel, load
 from training.video import harvest, report
@@ -104,8 +104,8 @@ def _detections(
     asked_skeleton = BUILT_IN.get(upload.plan.skeleton)
     if path.suffix == ".zip":
         path = upload.unpack(path, upload.work / "unpacked")
-    if path.is_file() and path.suffix == ".npz" and detections.holds_poses(path):
-        lifted = detections.read_poses(path, asked_skeleton)
+    if path.is_file() and path.suffix == ".npz" and predictions.holds_poses(path):
+        lifted = predictions.read_poses(path, asked_skeleton)
         _save(upload.work / "poses.npy", lifted.poses_mm)
         _save(upload.work / "score.npy", lifted.score)
         return _Inputs(lifted.skeleton, lifted.fps, None, notes)

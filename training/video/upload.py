@@ -9,7 +9,7 @@ from pydantic import Field
 
 from labeling.skeletons import BUILT_IN
 from training.harvest import footage
-from training.harvest.formats import detections
+from training.harvest.formats import detections, predictions
 from training.harvest.harvester import BadRecording, HarvestPlan
 from training.poses.cameras import Camera
 
@@ -46,8 +46,8 @@ def check(files: Path, plan: VideoPlan) -> tuple[Camera, ...]:
     if path.suffix == ".zip" or path.stat().st_size > INSPECT_BYTES:
         return ()
     skeleton = BUILT_IN.get(plan.skeleton)
-    if path.suffix == ".npz" and detections.holds_poses(path):
-        detections.read_poses(path, skeleton)
+    if path.suffix == ".npz" and predictions.holds_poses(path):
+        predictions.read_poses(path, skeleton)
     elif not (detections.read_single(path, skeleton=skeleton).people[..., 2] > 0).any():
         raise BadRecording("Nobody is detected in any frame.", field="detections", fix="check the scores")
     elif not plan.models:

@@ -7,7 +7,6 @@ COCO's lie half a pixel further (its pixel centres are at .5), which is taken of
 from __future__ import annotations
 
 import json
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,17 +15,16 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from numpy.typing import NDArray
 
 from labeling.importing.archive import is_litter
-from labeling.skeletons import BODY_25, BODY_25B, BUILT_IN, COCO_17, COCO_18, HALPE_26, Skeleton, by_names
+from labeling.skeletons import BUILT_IN, COCO_17, Skeleton
 from training.harvest import timeline
 from training.harvest.archives import bounded
+from training.harvest.formats import joints
+from training.harvest.formats.joints import Floats
 from training.harvest.harvester import BadRecording
 
-Floats = NDArray[np.float32]
 MOST_FRAMES, MOST_PEOPLE, MOST_FILE_BYTES, MOST_UNPACKED = 1_000_000, 50, 512 << 20, 4 << 30
-CAMEL = {"L": "left", "R": "right"}
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def read_alphapose(path: Path, data: list[Any], skeleton: Skeleton | None) -> De
     """AlphaPose's results: a list of people with image_id ("12.jpg"), keypoints x, y, score. Raises BadRecording."""
     try:
         stems = sorted({str(person["image_id"]) for person in data}, key=timeline.in_order)
-        flat = [(str(person["image_id"]), _flat(person["keypoints"], path.name)) for person in data]
+        flat = [(str(person["image_id"]), joints.flat(person["keypoints"], path.name)) for person in data]
     except (KeyError, TypeError) as error:
         raise BadRecording(f"{path.name}: not AlphaPose's results ({error})", field="detections") from None
     times = timeline.of([path.stem], [[stem.rpartition(".")[0] or stem for stem in stems]])
@@ -125,7 +123,7 @@ def read_mmpose(path: Path, data: dict[str, Any], skeleton: Skeleton | None) -> 
         raise BadRecording(f"{path.name}: not MMPose's predictions ({error})", field="detections") from None
     if any(values.ndim != 2 or values.shape[1] != 3 for _, values in people):
         raise BadRecording(f"{path.name}: keypoints are not x and y of each joint", field="detections")
-    return _single(path, people, times, skeleton or named(listed))
+    return _single(path, people, times, skeleton or joints.named(listed))
 
 
 def _single(
@@ -135,10 +133,10 @@ def _single(
     if not people:
         raise BadRecording("Nobody is detected in any frame.", field="detections")
     _few(times.frames)
-    of = skeleton or _told_apart([values for _, values in people], path.name)
+    of = skeleton or joints.told_apart([values for _, values in people], path.name)
     frames: list[list[Floats]] = [[] for _ in range(times.frames)]
     for place, values in people:
-        frames[place].append(_clean(_fitting(values, of, path.name)))
+        frames[place].append(joints.clean(joints.fitting(values, of, path.name)))
     notes = (
         times.notes if skeleton else (*times.notes, f"the detector's {len(people[0][1])} joints are read as {of.name}")
     )
@@ -163,78 +161,6 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise BadRecording(f"{path.name} is no JSON: {error}", field="detections") from None
-
-
-def _flat(value: Any, where: str) -> Floats | None:
-    """x, y, score of one person's joints; None for a person without any."""
-    try:
-        values = np.array(value, dtype=np.float32)
-    except (TypeError, ValueError):
-        raise BadRecording(f"{where}: keypoints must be numbers", field="detections") from None
-    if not values.size:
-        return None
-    if values.ndim != 1 or len(values) % 3:
-        raise BadRecording(f"{where}: {values.size} numbers are not x, y and score of each joint", field="detections")
-    return values.reshape(-1, 3)
-
-
-# What detectors write without saying which joints they are, by their number; of the whole body its first 17.
-BY_COUNT = {
-    **{25: (BODY_25, BODY_25B), 17: (COCO_17,), 18: (COCO_18,), 26: (HALPE_26,)},
-    **{133: (COCO_17,), 136: (HALPE_26,)},
-}
-LOOKED_AT, CLEARLY = 200, 0.85  # people; so much shorter are the bones of the right skeleton
-
-
-def _told_apart(people: Sequence[Floats], where: str) -> Skeleton:
-    """The skeleton whose joints these are: by their number, and where several have it, the one whose bones are short."""
-    count = len(people[0])
-    candidates = BY_COUNT.get(count) or [s for s in BUILT_IN.values() if len(s.keypoints) == count]
-    if not candidates:
-        raise BadRecording(
-            f"{where}: {count} joints are those of no detector known here",
-            field="skeleton",
-            fix=f"one of {', '.join(f'{s.name} ({len(s.keypoints)})' for s in BUILT_IN.values())}",
-        )
-    if len(candidates) == 1:
-        return candidates[0]
-    some = np.stack([p for p in people[:LOOKED_AT] if len(p) == count])
-    lengths = sorted((_bones_px(some, s), s.name) for s in candidates)
-    if not lengths[0][0] < CLEARLY * lengths[1][0]:
-        names = " or ".join(s.name for s in candidates)
-        raise BadRecording(f"{where}: {count} joints may be {names}", field="skeleton", fix="name the skeleton")
-    return BUILT_IN[lengths[0][1]]
-
-
-def _bones_px(people: Floats, skeleton: Skeleton) -> float:
-    """Median length of a skeleton's bones over the size of the person, if these are its joints."""
-    first, second = np.array([[skeleton.index(a), skeleton.index(b)] for a, b in skeleton.bones]).T
-    there = (people[:, first, 2] > 0) & (people[:, second, 2] > 0)
-    length = np.linalg.norm(people[:, first, :2] - people[:, second, :2], axis=-1)
-    seen = np.where(people[..., 2:] > 0, people[..., :2], np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # people of whom nothing is seen
-        size = np.linalg.norm(np.nanmax(seen, axis=1) - np.nanmin(seen, axis=1), axis=-1)[:, None]
-        return float(np.nanmean(np.where(there & (size > 0), length / size, np.nan)))
-
-
-def _fitting(person: Floats, skeleton: Skeleton, where: str) -> Floats:
-    """The joints of this skeleton; of a whole body the first ones are it. Raises BadRecording."""
-    joints = len(skeleton.keypoints)
-    if len(person) != joints and skeleton not in BY_COUNT.get(len(person), ()):
-        raise BadRecording(
-            f"{where}: {len(person)} joints, {skeleton.name} has {joints}",
-            field="skeleton",
-            fix="name the skeleton of the detector",
-        )
-    return person[:joints]
-
-
-def _clean(values: Floats) -> Floats:
-    """Missing and unreadable joints are 0; scores within 0..1."""
-    known = np.isfinite(values).all(axis=-1) & (values[..., 2] > 0)
-    bounded = np.concatenate([values[..., :2], np.minimum(values[..., 2:], 1.0)], axis=-1)
-    return np.where(known[..., None], bounded, np.float32(0.0)).astype(np.float32)
 
 
 def _stacked(views: list[list[list[Floats]]], joints: int) -> Floats:
@@ -279,9 +205,10 @@ def read_openpose(
     everybody = [person for view in raw for frame in view for person in frame]
     if not everybody:
         raise BadRecording("Nobody is detected in any frame.", field="detections")
-    of = skeleton or _told_apart(everybody, cameras[0])
+    of = skeleton or joints.told_apart(everybody, cameras[0])
     views = [
-        [[_clean(_fitting(p, of, cameras[v] + old)) for p in frame] for frame in view] for v, view in enumerate(raw)
+        [[joints.clean(joints.fitting(p, of, cameras[v] + old)) for p in frame] for frame in view]
+        for v, view in enumerate(raw)
     ]
     notes = (
         times.notes if skeleton else (*times.notes, f"the detector's {len(everybody[0])} joints are read as {of.name}")
@@ -299,7 +226,7 @@ def _people(data: Any, where: str, keys: set[str]) -> list[Floats]:
         key = next((k for k in BODY_KEYS if isinstance(person, dict) and k in person), None)
         if key is None:
             raise BadRecording(f"{where}: a person has no {BODY_KEYS[0]}", field="detections")
-        if (values := _flat(person[key], where)) is not None:
+        if (values := joints.flat(person[key], where)) is not None:
             read.append(values)
             keys.add(key)
     return read
@@ -334,9 +261,9 @@ def read_coco(files: Sequence[Path], skeleton: Skeleton | None = None) -> Detect
             if data["images"] and "width" in data["images"][0]:
                 size = (int(data["images"][0]["width"]), int(data["images"][0]["height"]))
             for person in data["annotations"]:
-                flat = _flat(person["keypoints"], name) if _is_person(person, data) else None
+                flat = joints.flat(person["keypoints"], name) if _is_person(person, data) else None
                 if flat is not None:
-                    frames[place[person["image_id"]]].append(_scored(_fitting(flat, of, name), person))
+                    frames[place[person["image_id"]]].append(_scored(joints.fitting(flat, of, name), person))
             views.append(frames)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BadRecording(
@@ -351,7 +278,7 @@ def _scored(values: Floats, person: dict[str, Any]) -> Floats:
     if set(np.unique(places[:, 2])) <= {0.0, 1.0, 2.0}:
         places[:, 2] = np.array([0.0, 0.6, 1.0])[places[:, 2].astype(int)] * float(person.get("score", 1.0))
     places[:, :2] -= 0.5
-    return _clean(places.astype(np.float32))
+    return joints.clean(places.astype(np.float32))
 
 
 def _person_categories(data: dict[str, Any]) -> list[dict[str, Any]]:
@@ -371,7 +298,7 @@ def _of_category(data: dict[str, Any], where: str) -> Skeleton:
     if not people:
         return COCO_17
     names = [str(name) for name in people[0]["keypoints"]]
-    known = named(names)
+    known = joints.named(names)
     if known is None:
         raise BadRecording(
             f"{where}: its joints ({', '.join(names[:4])}, ...) are those of no skeleton known here",
@@ -410,82 +337,12 @@ def read_npz(path: Path, skeleton: Skeleton | None, *, single: bool = False) -> 
             f"{path.name}: {key} is {values.shape}, not frames x {'' if single else 'views x '}people x joints x 3",
             field="detections",
         )
-    target = skeleton or named(names)
+    target = skeleton or joints.named(names)
     if target is None:
         listed = ", ".join(BUILT_IN)
         raise BadRecording(f"{path.name}: its joints are none of {listed}", field="skeleton", fix="name the skeleton")
     if values.shape[3] != len(target.keypoints):
         raise BadRecording(f"{values.shape[3]} joints, {len(target.keypoints)} in {target.name}", field="skeleton")
     return Detected(
-        _clean(values.astype(np.float32)), target, cameras, fps, size if size is None or len(size) == 2 else None
+        joints.clean(values.astype(np.float32)), target, cameras, fps, size if size is None or len(size) == 2 else None
     )
-
-
-@dataclass(frozen=True)
-class Lifted:
-    """3D predictions of somebody else's: `poses_mm` F x P x J x 3 (camera frame; NaN: missing), `score` F x P x J in 0..1."""
-
-    poses_mm: Float[np.ndarray, "F P J 3"]
-    score: Float[np.ndarray, "F P J"]
-    skeleton: Skeleton
-    fps: float = 0.0
-
-
-def holds_poses(path: Path) -> bool:
-    """Does this npz bring 3D predictions (`poses_mm`) rather than detections? False for what is no archive."""
-    try:
-        with zipfile.ZipFile(path) as file:
-            return "poses_mm.npy" in file.namelist()
-    except (OSError, zipfile.BadZipFile):
-        return False
-
-
-def read_poses(path: Path, skeleton: Skeleton | None) -> Lifted:
-    """Arrays `poses_mm` F x J x 3 or F x P x J x 3, joint_names, and maybe `score` (F x J or F x P x J; else 1) and fps.
-
-    Raises BadRecording.
-    """
-    try:
-        bounded(path, MOST_UNPACKED)
-        with np.load(path, allow_pickle=False) as file:
-            values = np.asarray(file["poses_mm"])
-            names = [str(n) for n in file["joint_names"]] if "joint_names" in file.files else []
-            fps = float(file["fps"]) if "fps" in file.files else 0.0
-            score = np.asarray(file["score"]) if "score" in file.files else np.ones(values.shape[:-1])
-    except (KeyError, ValueError, OSError, EOFError, TypeError, MemoryError, zipfile.BadZipFile) as error:
-        raise BadRecording(f"{path.name}: no npz of poses ({error})", field="detections") from None
-    if values.ndim == 3:
-        values, score = values[:, None], score[:, None]
-    if values.ndim != 4 or values.shape[-1] != 3 or not values.size or values.dtype.kind not in "fiu":
-        raise BadRecording(
-            f"{path.name}: poses_mm is {values.shape}, not frames x people x joints x 3", field="detections"
-        )
-    if score.shape != values.shape[:3] or score.dtype.kind not in "fiu":
-        raise BadRecording(f"{path.name}: score is {score.shape}, not {values.shape[:3]}", field="detections")
-    if len(values) > MOST_FRAMES or values.shape[1] > MOST_PEOPLE:
-        raise BadRecording(f"{len(values)} frames of {values.shape[1]} people are too many", field="detections")
-    target = skeleton or named(names)
-    if target is None or len(target.keypoints) != values.shape[2]:
-        raise BadRecording(
-            f"{path.name}: {values.shape[2]} joints are those of no known skeleton",
-            field="skeleton",
-            fix="name the skeleton",
-        )
-    known = np.isfinite(values).all(axis=-1) & np.isfinite(score) & (score > 0)
-    if not known.any():
-        raise BadRecording("No pose has a score above 0.", field="detections")
-    return Lifted(
-        values.astype(np.float32), np.where(known, np.minimum(score, 1.0), 0.0).astype(np.float32), target, fps
-    )
-
-
-def named(names: Sequence[str]) -> Skeleton | None:
-    """The built-in skeleton of these joints, also where they are written as OpenPose does (LBigToe)."""
-    return by_names(list(names)) or by_names([_words(name) for name in names])
-
-
-def _words(name: str) -> str:
-    side = CAMEL.get(name[:1]) if name[1:2].isupper() else None
-    rest = name[1:] if side else name
-    parts = "".join(f"_{c.lower()}" if c.isupper() else c for c in rest).strip("_")
-    return f"{side}_{parts}" if side else parts

@@ -126,7 +126,7 @@ def _refuse(report: dict[str, Any]) -> None:
     raise ImportRefused(
         f"{report['bad']} bad rows, nothing was imported. First: {first['row']}, {first['field']}: {first['reason']}",
         field=first["field"],
-        fix="mend the rows of the report and import again",
+        fix="mend the rows of the report and import again, or have them left out",
         report=report,
     )
 

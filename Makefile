@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-VAR := var
+VAR := $(or $(NEARER_VAR),var)
 # Processes that test beside each other.
 TEST_WORKERS ?= 2
 

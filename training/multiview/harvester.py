@@ -84,10 +84,11 @@ def _recording(
             )
         )
     known = json.loads(about.read_text())
-    used = tuple(camera for camera in upload.cameras if camera.name in known["cameras"])
+    # A work folder of before cameras could be left out names none: it has them all.
+    used = tuple(c for c in upload.cameras if c.name in known.get("cameras", [c.name]))
     mapped = np.load(aside, mmap_mode="r", allow_pickle=False)
     fps = plan.fps or known["fps"] or 30.0
-    return Recording(used, from_dict(known["skeleton"]), Detections(mapped), fps), known["notes"]
+    return Recording(used, from_dict(known["skeleton"]), Detections(mapped), fps), known.get("notes", [])
 
 
 def _detections(upload: Upload) -> tuple[Path, Path | None]:

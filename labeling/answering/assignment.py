@@ -34,6 +34,7 @@ from labeling.models import (
     Campaign,
     Pair,
     Participation,
+    ReferenceQuestion,
     SawAnswers,
     Session,
 )
@@ -227,10 +228,12 @@ def _assign(participation: Participation, session: Session, now: datetime, rng: 
     gold = choice.unseen_gold(participation, rng) if campaign.gold_share else None
     probe = choice.unprobed(participation, rng) if campaign.probe_share else None
     shares = campaign.crowd.get("shares", [])
-    if gold and rng.random() < suspicion.gold_share(campaign.gold_share, participation.belief, shares):
-        assignment.gold = gold
-    elif probe and rng.random() < campaign.probe_share:
-        assignment.probe_of = probe
+    gold_share = suspicion.gold_share(campaign.gold_share, participation.belief, shares)
+    check = choice.check(gold, probe, gold_share, campaign.probe_share, rng)
+    if isinstance(check, ReferenceQuestion):
+        assignment.gold = check
+    elif check is not None:
+        assignment.probe_of = probe = check
         assignment.mirrored = not probe.assignment.mirrored
         seen = probe.presentation  # the other colours and the other sides than the first time
         assignment.green_is_first = not seen.startswith("green")

@@ -113,6 +113,21 @@ def unprobed(participation: Participation, rng: random.Random) -> Vote | None:
     return _PROBE.first(vote=rng.choice(votes)[0]) if votes else None
 
 
+def check(
+    gold: ReferenceQuestion | None, probe: Vote | None, gold_share: float, probe_share: float, rng: random.Random
+) -> ReferenceQuestion | Vote | None:
+    """What is asked in place of an ordinary question, if anything.
+
+    How often that happens does not depend on which of the two there is: nobody has a probe among the first questions and late ones may find
+    every gold question asked, so else the place of a question would tell. Where one kind is missing, the other comes for it.
+    """
+    share = gold_share + (1 - gold_share) * probe_share  # as the forecast counts them
+    asked, of_gold = rng.random() < share, rng.random() * share < gold_share
+    if not asked:
+        return None
+    return (gold or probe) if of_gold else (probe or gold)
+
+
 _REMEMBER = Update(
     lambda: (
         Participation.objects.filter(pk=Slot("participation", BigIntegerField())),

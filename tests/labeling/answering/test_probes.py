@@ -8,12 +8,14 @@ import uuid
 import numpy as np
 import pytest
 from django.db import IntegrityError, transaction
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from labeling import pictures
-from labeling.answering import assignment, voting
+from labeling.answering import assignment, choice, voting
 from labeling.answering.questions import Question, question, turned
-from labeling.models import Answer, Assignment, Campaign, Participation, Vote
+from labeling.models import Answer, Assignment, Campaign, Participation, ReferenceQuestion, Vote
 from labeling.skeletons import LSP_14, twin_of
 from tests.conftest import NOON, SECOND, World
 
@@ -84,6 +86,28 @@ def test_neither_a_flipped_picture_nor_the_order_of_the_names_betrays_a_probe(wo
     for probe in (False, True):  # what is shown takes both values for both kinds
         for shown in (1, 2):
             assert len({kind[shown] for kind in kinds if kind[0] is probe}) == 2
+
+
+@given(seed=st.integers(0, 10**9), gold_share=st.floats(0, 0.5), probe_share=st.floats(0, 0.5))
+def test_whether_a_question_is_a_check_does_not_depend_on_which_checks_there_are(
+    seed: int, gold_share: float, probe_share: float
+) -> None:
+    gold, probe = ReferenceQuestion(), Vote()
+    both, only_gold, only_probe = (
+        choice.check(*there, gold_share, probe_share, random.Random(seed))
+        for there in ((gold, probe), (gold, None), (None, probe))
+    )
+    assert (both is None) == (only_gold is None) == (only_probe is None)
+    assert choice.check(None, None, gold_share, probe_share, random.Random(seed)) is None
+
+
+def test_gold_and_probes_come_as_often_as_the_campaign_says() -> None:
+    gold, probe, rng = ReferenceQuestion(), Vote(), random.Random(1)
+    asked = [choice.check(gold, probe, 0.2, 0.125, rng) for _ in range(20_000)]
+    assert sum(a is gold for a in asked) / 20_000 == pytest.approx(0.2, abs=0.01)
+    assert sum(a is probe for a in asked) / 20_000 == pytest.approx(0.8 * 0.125, abs=0.01)
+    early = [choice.check(gold, None, 0.2, 0.125, rng) for _ in range(20_000)]
+    assert sum(a is gold for a in early) / 20_000 == pytest.approx(0.3, abs=0.01)
 
 
 def test_an_answer_about_the_keypoint_that_is_shown_first_is_stored_as_meant(world: World) -> None:

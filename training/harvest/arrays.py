@@ -1,7 +1,7 @@
 """What every harvester leaves behind: arrays on disk, one row a frame, written piece by piece and gone on with after a kill.
 
-F frames (of a video: the rows of its clips, end to end), V views, J joints; mm in the world frame, px. Nothing is ever NaN: where there is no
-estimate the outcome says why and the position is 0. `state.json` says how far the arrays are in force.
+F frames (of several people, or of a video's clips: the rows of their stretches, end to end), V views, J joints; mm in the world frame, px.
+Nothing is ever NaN: where there is no estimate the outcome says why and the position is 0. `state.json` says how far the arrays are in force.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
@@ -67,6 +67,35 @@ EXTRA: dict[str, tuple[str, str]] = {
     "expected_mm": ("J", "<f4"),  # expected error
     "method": ("", "|u1"),  # 1 where a plain method had to stand in
 }
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Rows `row` to `row + rows` of the arrays, which show one person in the recording's frames from `first_frame` on."""
+
+    person: int
+    row: int
+    rows: int
+    first_frame: int
+
+
+def frame_of_row(stretches: Sequence[Stretch], rows: int) -> Int[np.ndarray, " R"]:
+    """The recording's frame of each row; rows are frames where there are no stretches."""
+    if not stretches:
+        return np.arange(rows)
+    return np.concatenate([np.arange(s.rows) + s.first_frame for s in stretches])
+
+
+def lanes(stretches: Sequence[Stretch]) -> list[list[Stretch]]:
+    """As few lists of stretches as can be of which none overlap in time; whoever is seen at once is in different ones."""
+    every: list[list[Stretch]] = []
+    for stretch in sorted(stretches, key=lambda s: (s.first_frame, s.person)):
+        free = next((lane for lane in every if lane[-1].first_frame + lane[-1].rows <= stretch.first_frame), None)
+        if free is None:
+            every.append([stretch])
+        else:
+            free.append(stretch)
+    return every
 
 
 @dataclass(frozen=True)

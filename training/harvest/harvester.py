@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 from pydantic import Field
 
 from labeling.skeletons import Skeleton
-from training.harvest.arrays import HarvestArrays
+from training.harvest.arrays import HarvestArrays, Stretch
 from training.poses.cameras import Camera
 from webapp.config import Config
 from webapp.errors import InputError
@@ -65,7 +65,7 @@ class Upload:
 @dataclass(frozen=True)
 class Harvested:
     """The outcome. `report`: plain numbers and words that the harvest's page shows: `joints`, `findings`, `found` and `kept`
-    counts, `shown`: frames of which there are pictures in the target's folder `views`."""
+    counts, `shown`: rows of which there are pictures in the target's folder `views`. `stretches`: where rows are not frames."""
 
     arrays: HarvestArrays
     skeleton: Skeleton
@@ -73,6 +73,7 @@ class Harvested:
     fps: float
     report: dict[str, Any] = field(default_factory=dict)
     lengths_mm: Sequence[float] | None = None
+    stretches: Sequence[Stretch] = ()
 
 
 @runtime_checkable

@@ -106,7 +106,7 @@ class Decision(BaseModel):
 
 
 class Clip(BaseModel):
-    """Rows of the harvest that show one person without a break, and which frame of the video the first of them is."""
+    """Rows of the harvest that show one person, and which frame of the recording the first of them is."""
 
     model_config = ConfigDict(extra="allow")
     row: int
@@ -158,6 +158,7 @@ class HarvestView(BaseModel):
 class HarvestFrame(BaseModel):
     frame: int
     frames: int
+    person: int | None
     picture: int
     joints: list[HarvestJoint]
     views: list[HarvestView]

@@ -45,12 +45,22 @@ def skeleton_of(harvest: Harvest) -> Skeleton:
 # what the review page shows
 
 
+def clip_of(harvest: Harvest, frame: int) -> dict[str, Any] | None:
+    """The person's stretch, or the video's clip, that a row is of; None where rows are the recording's frames."""
+    clips = (harvest.report or {}).get("clips", [])
+    return next((clip for clip in clips if clip["row"] <= frame < clip["row"] + clip["rows"]), None)
+
+
 def picture_of(harvest: Harvest, frame: int) -> int:
-    """Which picture shows a frame: rows of a video's clips name frames of the video."""
-    for clip in (harvest.report or {}).get("clips", []):
-        if clip["row"] <= frame < clip["row"] + clip["rows"]:
-            return int(clip["first_frame"] + frame - clip["row"])
-    return frame
+    """Which picture shows a frame: rows of a clip name frames of the recording."""
+    clip = clip_of(harvest, frame)
+    return int(clip["first_frame"] + frame - clip["row"]) if clip else frame
+
+
+def place_of(harvest: Harvest, frame: int) -> dict[str, Any]:
+    """Where a row is: `person` from 1 on as the findings number them, or None, and `picture`."""
+    clip = clip_of(harvest, frame)
+    return {"person": clip["person"] + 1 if clip else None, "picture": picture_of(harvest, frame)}
 
 
 def frame_of(harvest: Harvest, frame: int) -> dict[str, Any]:
@@ -78,7 +88,7 @@ def stretch_of(harvest: Harvest, first: int, count: int, step: int = 1) -> list[
         labels.setdefault(label.frame, {})[label.joint] = label
     about = _About(folder, skeleton_of(harvest).keypoints, cameras_of(harvest), harvest.report["outcome_names"])
     return [
-        {"frame": f, "frames": harvest.frames, "picture": picture_of(harvest, f)}
+        {"frame": f, "frames": harvest.frames, **place_of(harvest, f)}
         | about.frame({n: np.array(m[f]) for n, m in mapped.items()}, labels.get(f, {}), picture_of(harvest, f))
         for f in frames
     ]

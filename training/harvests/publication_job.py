@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,17 +67,20 @@ def _images(context: JobContext, row: Harvest, config: PublishJob, aside: Path) 
     shown = [f for f in (row.report or {}).get("shown", []) if len(accepted.get(f, {})) >= config.least_joints]
     rng = np.random.default_rng(config.seed)
     images = []
+    shots = sorted({frames.picture_of(row, frame) for frame in shown})
+    tested = set(shots[math.ceil(0.8 * len(shots)) :])
     for number, frame in enumerate(shown):
         context.progress(number, len(shown), "frames")
         shot = frames.picture_of(row, frame)
-        split = "test" if number >= 0.8 * len(shown) else "train"
+        split = "test" if shot in tested else "train"
         for v, camera in enumerate(cameras):
             picture = views / str(v) / f"{shot:06d}.jpg"
             if not picture.exists():
                 continue
-            name = f"{camera.name}/{frame:06d}.jpg"
+            name = f"{camera.name}/{shot:06d}.jpg"  # of everybody in it
             (aside / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(picture, aside / name)
+            if not (aside / name).exists():
+                shutil.copyfile(picture, aside / name)
             image = _image(name, camera, accepted[frame], joints, config.pairs_per_person, rng)
             if image:
                 images.append(image | {"split": split, "source": f"harvest {row.uuid}, {camera.name}, frame {shot}"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+from operator import or_
 from typing import Literal
 
 from django.db import transaction
@@ -25,6 +27,7 @@ class Rule(Config):
 
     frame: int | None = Field(None, ge=0)
     last_frame: int | None = Field(None, ge=0, description="with `frame`: up to here")
+    person: int | None = Field(None, ge=1, description="of several people, by the number that the findings give")
     joint: str = Field("", max_length=40, description="a keypoint's name")
     camera: str = Field("", max_length=80, description="the camera whose detection fits worst")
     most_error_px: float | None = Field(None, ge=0, description="mean reprojection error at most")
@@ -44,6 +47,8 @@ def matching(harvest: Harvest, rule: Rule) -> QuerySet[PseudoLabel]:
         labels = labels.filter(frame__gte=rule.frame, frame__lte=last)
     elif rule.last_frame is not None:
         raise Invalid("Say where the frames begin.", field="frame", fix="give frame and last_frame")
+    if rule.person is not None:
+        labels = labels.filter(_of_person(harvest, rule.person))
     names = skeleton_of(harvest).keypoints
     if rule.joint:
         if rule.joint not in names:
@@ -63,6 +68,13 @@ def matching(harvest: Harvest, rule: Rule) -> QuerySet[PseudoLabel]:
     if rule.surest is not None and rule.surest < 1:
         labels = labels.filter(_surest(harvest, len(names), rule.surest))
     return labels
+
+
+def _of_person(harvest: Harvest, person: int) -> Q:
+    clips = [clip for clip in (harvest.report or {}).get("clips", []) if clip["person"] == person - 1]
+    if not clips:
+        raise Invalid("This harvest has no such person.", field="person", value=person)
+    return reduce(or_, (Q(frame__gte=clip["row"], frame__lt=clip["row"] + clip["rows"]) for clip in clips))
 
 
 def _surest(harvest: Harvest, joints: int, share: float) -> Q:

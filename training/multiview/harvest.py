@@ -7,7 +7,7 @@ there is no estimate the outcome says why and the position is 0.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from itertools import combinations
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from labeling.skeletons import Skeleton
 from training.harvest import arrays, selection
 from training.harvest.arrays import HarvestArrays, Outcome, Size
 from training.harvest.harvester import BadRecording
@@ -46,7 +47,8 @@ def harvest(
 ) -> HarvestArrays:
     """Harvest a recording into `folder`, going on where an earlier call with the same input and options stopped.
 
-    `lengths_mm`: one per edge of the skeleton's tree; estimated from the recording where not given. Raises BadRecording.
+    `lengths_mm`: one per edge of the skeleton's tree, of everybody; each person's are estimated from the recording where not given.
+    Raises BadRecording.
     """
     folder.mkdir(parents=True, exist_ok=True)
     if len(recorded.cameras) < 2:
@@ -64,24 +66,40 @@ def harvest(
         )
     _check_unit(points)
     doubt_cameras(recorded.cameras, sample, points, config)
-    if lengths_mm is None:
-        try:
-            lengths_mm = limbs.from_points(points, recorded.skeleton).tolist()
-        except limbs.NoLengths as error:
-            raise BadRecording(str(error), field="lengths_mm", fix="give limb lengths") from None
+    if lengths_mm is not None:
+        lengths = [list(lengths_mm)] * len(recorded.people)
+    else:
+        lengths = [_lengths(of, recorded.skeleton) for of in _of_each(recorded, points, config)]
     size = Size(recorded.source.frames, len(recorded.cameras), len(recorded.skeleton.keypoints))
-    made_of = _made_of(recorded, config, lengths_mm)
-    writing = arrays.start(folder, size, made_of, notes={"lengths_mm": list(lengths_mm)})
+    writing = arrays.start(folder, size, _made_of(recorded, config, lengths), notes={"lengths_mm": lengths})
     with _workers(device, threads) as solve:
-        for frames, chunk in recorded.chunks(writing.done, config.frames_at_once):
-            progress(frames[0], recorded.source.frames, "frames")
-            writing.append(frames[0], solve(recorded, chunk, config, lengths_mm))
-            writing.advance(frames[-1] + 1)
+        for person, rows, chunk in recorded.chunks(writing.done, config.frames_at_once):
+            progress(rows[0], recorded.source.frames, "frames")
+            own = lengths[recorded.people.index(person)]
+            writing.append(rows[0], solve(recorded, chunk, config, own))
+            writing.advance(rows[-1] + 1)
     result = writing.arrays
     candidate = result.outcome == Outcome.FOUND
     kept = selection.most_certain(result.uncertainty.astype(np.float64), candidate, config.keep_share)
     progress(recorded.source.frames, recorded.source.frames, "frames")
     return writing.keep(kept)
+
+
+def _of_each(recorded: Recording, points: Points, config: HarvestConfig) -> Iterator[Points]:
+    """Triangulated joints of each person, in a sample of rows; `points` are those of a recording of one."""
+    if not recorded.stretches:
+        yield points
+    for person in recorded.stretches:
+        sample = recorded.spread(SAMPLE, person)
+        yield triangulation.ransac(recorded.cameras, sample.pixels, sample.score, **_settings(config))
+
+
+def _lengths(points: Points, skeleton: Skeleton) -> list[float]:
+    """Limb lengths of one person (mm), one per edge of the tree. Raises BadRecording."""
+    try:
+        return [float(length) for length in limbs.from_points(points, skeleton)]
+    except limbs.NoLengths as error:
+        raise BadRecording(str(error), field="lengths_mm", fix="give limb lengths") from None
 
 
 LEAST_MM, MOST_MM = 500.0, 2600.0  # between a person's farthest joints, whatever the pose
@@ -105,8 +123,8 @@ def _check_unit(points: triangulation.Points) -> None:
     )
 
 
-def lengths_of(folder: Path) -> list[float]:
-    """Limb lengths (mm) that a harvest used, one per edge of the tree."""
+def lengths_of(folder: Path) -> list[list[float]]:
+    """Limb lengths (mm) that a harvest used: of each person, one per edge of the tree."""
     return list(arrays.notes_of(folder)["lengths_mm"])
 
 
@@ -119,8 +137,8 @@ def _settings(config: HarvestConfig) -> dict[str, Any]:
     }
 
 
-def _made_of(recorded: Recording, config: HarvestConfig, lengths_mm: Sequence[float]) -> list[Any]:
-    about: list[Any] = [config.model_dump_json(), repr(list(lengths_mm)), repr(recorded.skeleton)]
+def _made_of(recorded: Recording, config: HarvestConfig, lengths_mm: Sequence[Sequence[float]]) -> list[Any]:
+    about: list[Any] = [config.model_dump_json(), repr(lengths_mm), repr(recorded.skeleton), repr(recorded.stretches)]
     cameras = [[c.name, c.matrix.tolist(), c.rotation.tolist(), c.translation.tolist()] for c in recorded.cameras]
     return [*about, recorded.source.frames, *cameras]
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
 from training.harvest.archives import bounded
+from training.harvest.arrays import Stretch
 from training.harvest.harvester import BadRecording
 from training.multiview.heatmaps import Maps
 from training.poses.cameras import Camera
@@ -44,22 +45,33 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Recording:
-    """`source` has a view per camera, in their order, and a joint per keypoint of the skeleton, in its order."""
+    """`source` has a view per camera, in their order, and a joint per keypoint of the skeleton, in its order.
+
+    `stretches`: of several people, whose rows `source` has end to end; without them its rows are the frames of one."""
 
     cameras: tuple[Camera, ...]
     skeleton: Skeleton
     source: Source
     fps: float = 30.0
+    stretches: tuple[Stretch, ...] = ()
 
-    def spread(self, most: int) -> Chunk:
-        """At most so many frames from all over the recording."""
-        count = min(most, self.source.frames)
-        return self.source.read(np.linspace(0, self.source.frames - 1, count).round().astype(int).tolist())
+    @property
+    def people(self) -> tuple[Stretch, ...]:
+        """The rows of each person."""
+        return self.stretches or (Stretch(0, 0, self.source.frames, 0),)
 
-    def chunks(self, start: int, size: int) -> Iterator[tuple[list[int], Chunk]]:
-        for first in range(start, self.source.frames, size):
-            frames = list(range(first, min(first + size, self.source.frames)))
-            yield frames, self.source.read(frames)
+    def spread(self, most: int, of: Stretch | None = None) -> Chunk:
+        """At most so many rows from all over the recording, or of one person."""
+        first, rows = (of.row, of.rows) if of else (0, self.source.frames)
+        some = np.linspace(first, first + rows - 1, min(most, rows)).round().astype(int)
+        return self.source.read(some.tolist())
+
+    def chunks(self, start: int, size: int) -> Iterator[tuple[Stretch, list[int], Chunk]]:
+        """Rows from `start` on, some at a time, each time of one person."""
+        for person in self.people:
+            for first in range(max(start, person.row), person.row + person.rows, size):
+                rows = list(range(first, min(first + size, person.row + person.rows)))
+                yield person, rows, self.source.read(rows)
 
 
 @dataclass(frozen=True)

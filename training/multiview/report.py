@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 from numpy.typing import NDArray
 
-from training.harvest.arrays import WORDS, HarvestArrays, Outcome, counts
+from labeling.skeletons import Skeleton
+from training.harvest.arrays import WORDS, HarvestArrays, Outcome, Stretch, counts, frame_of_row
 from training.harvest.selection import spearman
 from training.multiview.recording import Recording
 from training.multiview.triangulation import reprojected
@@ -49,7 +52,7 @@ def report(recorded: Recording, result: HarvestArrays, *, inlier_px: float, undi
     """Tables per camera and joint, and findings in words. Plain numbers, no NaN."""
     cameras = [_camera(recorded, result, v, inlier_px, undistort) for v in range(len(recorded.cameras))]
     names = recorded.skeleton.keypoints
-    frames = len(result.position)
+    rows = len(result.position)
     error = result.error_px
     joints = []
     for j, name in enumerate(names):
@@ -71,7 +74,7 @@ def report(recorded: Recording, result: HarvestArrays, *, inlier_px: float, undi
     both = (result.outcome == Outcome.FOUND) & result.seen.any(axis=1)
     mean_error = error.sum(axis=1) / np.maximum(result.seen.sum(axis=1), 1)
     return {
-        "frames": frames,
+        "frames": rows,
         "found": int((result.outcome == Outcome.FOUND).sum()),
         "kept": int(result.kept.sum()),
         "outcomes": counts(result.outcome),
@@ -81,7 +84,30 @@ def report(recorded: Recording, result: HarvestArrays, *, inlier_px: float, undi
             {**vars(c), "without": c.without[:200], "systematic": c.systematic, "late": c.late} for c in cameras
         ],
         "joints": joints,
-        "findings": _findings(cameras, joints, frames, result),
+        "clips": [_clip(stretch, result) for stretch in recorded.stretches],
+        "findings": _findings(cameras, joints, frame_of_row(recorded.stretches, rows), result),
+    }
+
+
+def named_lengths(skeleton: Skeleton, lengths_mm: Sequence[float]) -> dict[str, float]:
+    """Lengths (mm), one per edge of the tree, by the names of the edge's ends."""
+    names = skeleton.keypoints
+    return {f"{names[a]} to {names[b]}": length for (a, b), length in zip(skeleton.tree, lengths_mm)}
+
+
+def _clip(stretch: Stretch, result: HarvestArrays) -> dict[str, Any]:
+    """One person's rows, as the page's table of clips shows them."""
+    rows = slice(stretch.row, stretch.row + stretch.rows)
+    seen, outcome = np.asarray(result.seen[rows]), np.asarray(result.outcome[rows])
+    error = result.error_px[rows][seen]
+    found = outcome == Outcome.FOUND
+    return {
+        **vars(stretch),
+        "ends": "",
+        "missing": int((outcome == Outcome.NOBODY).all(axis=1).sum()),
+        "median_px": _round(np.median(error) if len(error) else 0.0),
+        "expected_mm": _round(_spread(np.asarray(result.covariance[rows])[found]), 1),
+        "outcome": f"{int(found.sum())} joints found",
     }
 
 
@@ -104,6 +130,7 @@ def _camera(recorded: Recording, result: HarvestArrays, v: int, inlier_px: float
     error = np.linalg.norm(off, axis=1)
     if not len(error):
         off, error = np.zeros((1, 2)), np.zeros(1)
+    frames = frame_of_row(recorded.stretches, len(seen))
     return CameraQuality(
         name=recorded.cameras[v].name,
         detections=int(seen.sum()),
@@ -114,7 +141,7 @@ def _camera(recorded: Recording, result: HarvestArrays, v: int, inlier_px: float
         dy_px=_round(np.median(off[:, 1])),
         shift_frames=_round(_late(recorded, result, v, undistort)),
         dropped=_round((error > inlier_px).mean(), 4),
-        without=np.flatnonzero(~seen.any(axis=1)).tolist(),
+        without=np.setdiff1d(frames, frames[seen.any(axis=1)]).tolist(),
     )
 
 
@@ -133,6 +160,8 @@ def _late(recorded: Recording, result: HarvestArrays, v: int, undistort: bool) -
     place = reprojected([recorded.cameras[v]], position, undistort)[:, 0]
     velocity = (place[2 * reach :] - place[: -2 * reach]) / (2 * reach)
     seen = result.seen[reach : frames - reach, v]
+    number = frame_of_row(recorded.stretches, len(result.position))[:frames]
+    seen = seen & (number[2 * reach :] - number[: -2 * reach] == 2 * reach)[:, None]  # of one person
     usable = fine[2 * reach :] & fine[: -2 * reach] & seen & np.isfinite(velocity).all(axis=-1)
     speed = velocity[usable]
     off = result.offset_px[reach : frames - reach, v][usable].astype(np.float64) * views / (views - 1)
@@ -149,9 +178,10 @@ def _late(recorded: Recording, result: HarvestArrays, v: int, undistort: bool) -
 
 
 def _findings(
-    cameras: list[CameraQuality], joints: list[dict[str, Any]], frames: int, result: HarvestArrays
+    cameras: list[CameraQuality], joints: list[dict[str, Any]], frame: Int[np.ndarray, " R"], result: HarvestArrays
 ) -> list[str]:
-    findings = []
+    """`frame`: the recording's, of each row."""
+    findings, frames = [], len(np.unique(frame))
     for c in cameras:
         if c.systematic:
             findings.append(
@@ -168,14 +198,14 @@ def _findings(
                 f" and {len(c.without) - 8} more" if len(c.without) > 8 else ""
             )
             findings.append(f"{c.name} shows nobody in {len(c.without)} of {frames} frames: {listed}")
-    nobody = np.flatnonzero((result.outcome == Outcome.NOBODY).all(axis=1))
+    nobody = np.setdiff1d(frame, frame[(result.outcome != Outcome.NOBODY).any(axis=1)])
     if len(nobody):
         findings.append(f"{len(nobody)} frames have nobody in two views, the first is {int(nobody[0])}")
     for outcome in (Outcome.OUTSIDE, Outcome.CONTRADICTION):
         hit = (result.outcome == outcome).any(axis=1)
         if hit.any():
-            findings.append(f"{int(hit.sum())} frames: {WORDS[outcome]}, the first is {int(np.flatnonzero(hit)[0])}")
+            findings.append(f"{len(set(frame[hit]))} frames: {WORDS[outcome]}, the first is {int(frame[hit].min())}")
     for joint in joints:
-        if joint["found"] < 0.5 * frames:
-            findings.append(f"{joint['name']} is found in {joint['found']} of {frames} frames only")
+        if joint["found"] < 0.5 * len(frame):
+            findings.append(f"{joint['name']} is found in {joint['found']} of {len(frame)} frames only")
     return findings

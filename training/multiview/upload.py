@@ -31,6 +31,30 @@ class MultiviewPlan(HarvestPlan):
         description="of its lengths, where the file does not say it",
         json_schema_extra=shown(choices={"": "as the file says", "m": "m (Pose2Sim)"}),
     )
+    people: str = Field(
+        "",
+        max_length=200,
+        pattern=r"^\s*(\d{1,3}(\s*,\s*\d{1,3})*)?\s*$",
+        title="People",
+        description="whom to harvest where several are seen: their numbers, as the findings of an earlier harvest have them, such as "
+        "1, 3; empty: all whom three cameras show",
+    )
+
+
+def chosen(plan: HarvestPlan, count: int) -> list[int]:
+    """The numbers (from 1 on) of the people that the plan names, of `count`; none where it names none. Raises BadRecording."""
+    asked = sorted({int(n) for n in str(getattr(plan, "people", "")).split(",") if n.strip()})
+    if not count:
+        return []  # nobody is seen: that is said where joints are looked for
+    unknown = [n for n in asked if not 1 <= n <= count]
+    if unknown:
+        raise BadRecording(
+            f"There is no person {unknown[0]}.",
+            field="people",
+            value=unknown[0],
+            fix=f"numbers of 1 to {count}, or nothing for all",
+        )
+    return asked
 
 
 def check(files: Path, plan: MultiviewPlan) -> tuple[Camera, ...]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from labeling.skeletons import BUILT_IN, Skeleton, from_dict
 from training.harvest import footage
-from training.harvest.arrays import HarvestArrays
+from training.harvest.arrays import HarvestArrays, Stretch
 from training.harvest.formats import detections, predictions
 from training.harvest.harvester import BadRecording, Harvested, Upload
 from training.lifter.predict import BadModel, load
@@ -61,7 +61,9 @@ def _harvest(
     quality["shown"] = shown
     for leftover in target.glob("tail*.npz"):
         leftover.unlink()
-    return Harvested(result, video.skeleton, (video.camera,), video.fps, quality)
+    stretches = [Stretch(c["person"], c["row"], c["rows"], c["first_frame"]) for c in quality["clips"]]
+    whole = len(stretches) == 1 and stretches[0].first_frame == 0
+    return Harvested(result, video.skeleton, (video.camera,), video.fps, quality, stretches=[] if whole else stretches)
 
 
 @dataclass

@@ -114,7 +114,7 @@ function Page({ input, width }: { input: Input; width: number }) {
       <Toolbar input={input} state={state} send={send} />
       {timeline && <Curves timeline={timeline} state={state} send={send} />}
       <StripOfFrames state={state} send={send} />
-      {frame && <Slider frame={frame} timeline={timeline} send={send} />}
+      {frame && <Slider input={input} frame={frame} send={send} />}
       {timeline && <StretchTools input={input} state={state} send={send} />}
       <div class="review-grid">
         <div>
@@ -127,7 +127,7 @@ function Page({ input, width }: { input: Input; width: number }) {
           <History past={state.history} />
         </div>
         <div class="review-side">
-          {frame && <Space input={input} frame={frame} timeline={timeline} />}
+          {frame && <Space input={input} frame={frame} />}
           {frame && <Joints frame={frame} chosen={state.joint} send={send} />}
         </div>
       </div>
@@ -242,9 +242,9 @@ function paintStrip(canvas: HTMLCanvasElement, strip: Strip, current: number | n
   });
 }
 
-function Slider({ frame, timeline, send }: { frame: Frame; timeline: Timeline | null; send: Send }) {
-  const place = timeline && placeOf(timeline, frame.frame);
-  const about = `frame ${frame.frame}${place ? `: clip ${place.clip}, frame ${place.picture} of the video` : ""}`;
+function Slider({ input, frame, send }: { input: Input; frame: Frame; send: Send }) {
+  const place = placeOf(frame, input.video === true);
+  const about = `frame ${frame.frame}${place ? `: ${place}` : ""}`;
   return (
     <input
       type="range"
@@ -371,7 +371,7 @@ function Joints({ frame, chosen, send }: { frame: Frame; chosen: number; send: S
 }
 
 /** The pose in 3D. World (z up) to the viewer's frame (y down). */
-function Space({ input, frame, timeline }: { input: Input; frame: Frame; timeline: Timeline | null }) {
+function Space({ input, frame }: { input: Input; frame: Frame }) {
   const box = useRef<HTMLDivElement>(null);
   const poses = useRef<Poses>({
     joints: input.joints,
@@ -383,10 +383,10 @@ function Space({ input, frame, timeline }: { input: Input; frame: Frame; timelin
   useLayoutEffect(() => {
     if (!box.current || !frame.joints.some((joint) => joint.there)) return;
     const upright = ([x, y, z]: [number, number, number]) => [x, -z, y];
-    const place = timeline && placeOf(timeline, frame.frame);
+    const place = placeOf(frame, input.video === true);
     poses.current.examples = [
       {
-        name: `frame ${frame.frame}${place ? `, clip ${place.clip}` : ""}`,
+        name: `frame ${frame.frame}${place ? `, ${place}` : ""}`,
         error_mm: null,
         pose_mm: frame.joints.map((joint) => upright(joint.position_mm)),
         truth_mm: frame.joints[0]?.before_mm
@@ -401,7 +401,7 @@ function Space({ input, frame, timeline }: { input: Input; frame: Frame; timelin
     } catch {
       box.current.textContent = "This browser does not draw WebGL, which the 3D viewer needs.";
     }
-  }, [frame, timeline]);
+  }, [frame, input]);
   return <div ref={box} />;
 }
 
@@ -447,6 +447,16 @@ function ByRule({ input, stretch, send }: { input: Input; stretch: Stretch | nul
         title="Fits worst in"
         choices={[any("any camera"), ...input.cameras.map((c): [string, string] => [c, c])]}
       />
+      {(input.people ?? 1) > 1 && !input.video && (
+        <Field
+          name="person"
+          title="Person"
+          choices={[
+            any("anybody"),
+            ...Array.from({ length: input.people ?? 1 }, (_, n): [string, string] => [`${n + 1}`, `${n + 1}`]),
+          ]}
+        />
+      )}
       <Field name="frame" title="From frame" />
       <Field name="last_frame" title="To frame" />
       <Field name="verdict" title="Now" choices={states} />

@@ -15,6 +15,7 @@ const joint = (name: string, verdict: "waiting" | null) => ({
 const frame: Frame = {
   frame: 7,
   frames: 20,
+  person: null,
   picture: 7,
   joints: [joint("neck", "waiting"), joint("head", null)],
   views: [],

@@ -92,7 +92,7 @@ export function act(key: string, frame: Frame, chosen: number): Act | null {
 /** The rule that a form's fields say; empty fields say nothing. */
 export function ruleOf(fields: Record<string, string>): Rule {
   const rule: Rule = {};
-  for (const key of ["frame", "last_frame", "most_error_px", "least_error_px", "surest"] as const) {
+  for (const key of ["frame", "last_frame", "person", "most_error_px", "least_error_px", "surest"] as const) {
     const text = (fields[key] ?? "").trim().replace(",", ".");
     if (text !== "" && Number.isFinite(Number(text))) rule[key] = key === "surest" ? Number(text) / 100 : Number(text);
   }

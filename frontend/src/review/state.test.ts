@@ -25,6 +25,7 @@ const joint = (name: string) => ({
 const frame = (number: number): Frame => ({
   frame: number,
   frames: 20,
+  person: null,
   picture: number,
   joints: input.joints.map(joint),
   views: [],

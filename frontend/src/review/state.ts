@@ -10,6 +10,7 @@ export interface Input {
   cameras: string[];
   inlier_px: number;
   video?: boolean;
+  people?: number;
   fps?: number;
 }
 
@@ -72,10 +73,10 @@ export const START: State = {
 
 /** Where one is and what the keys do, in words. */
 export function whereabouts(state: State, input: Input): string {
-  const { frame, timeline } = state;
+  const { frame } = state;
   if (!frame) return "";
-  const place = timeline && placeOf(timeline, frame.frame);
-  const clip = place ? ` (clip ${place.clip}, frame ${place.picture} of the video)` : "";
+  const place = placeOf(frame, input.video === true);
+  const clip = place ? ` (${place})` : "";
   const keys = `Arrows go through frames and joints; a and r decide the frame, y and x the joint, u undoes${input.video ? ", p plays" : ""}.`;
   return `Frame ${frame.frame} of 0 to ${frame.frames - 1}${clip}. ${keys}`;
 }

@@ -29,9 +29,9 @@ describe("timeline", () => {
   it("leaves out curves that say nothing", () => {
     expect(drawn({ error_px: [0, 0], expected_mm: [3, 0] }).map(([name]) => name)).toEqual(["expected_mm"]);
   });
-  it("says which clip and which frame of the video a row is", () => {
-    expect(placeOf(timeline, 99)).toEqual({ clip: 1, picture: 139 });
-    expect(placeOf(timeline, 100)).toEqual({ clip: 2, picture: 12 });
-    expect(placeOf(timeline, 150)).toBeNull();
+  it("says whom and which frame of the recording a row shows", () => {
+    expect(placeOf({ person: 2, picture: 139 }, true)).toBe("clip 2, frame 139 of the video");
+    expect(placeOf({ person: 1, picture: 12 }, false)).toBe("person 1, frame 12 of the recording");
+    expect(placeOf({ person: null, picture: 150 }, false)).toBe("");
   });
 });

@@ -20,11 +20,12 @@ export function ceiling(values: number[]): number {
   return Math.max(1e-6, sorted[Math.floor(0.98 * (sorted.length - 1))] ?? 0);
 }
 
-/** Which clip a frame is of, and which frame of the video it shows. */
-export function placeOf(timeline: Timeline, frame: number): { clip: number; picture: number } | null {
-  const clip = timeline.clips.findIndex((c) => c.row <= frame && frame < c.row + c.rows),
-    at = timeline.clips[clip];
-  return at ? { clip: clip + 1, picture: at.first_frame + frame - at.row } : null;
+/** Whom a frame shows and which frame of the recording it is, in words; nothing where there is one person all the time. */
+export function placeOf(frame: { person: number | null; picture: number }, video: boolean): string {
+  if (frame.person === null) return "";
+  return video
+    ? `clip ${frame.person}, frame ${frame.picture} of the video`
+    : `person ${frame.person}, frame ${frame.picture} of the recording`;
 }
 
 export const CURVES: [name: string, title: string, colour: string][] = [

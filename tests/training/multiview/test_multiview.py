@@ -6,6 +6,7 @@ import json
 import os
 import warnings
 import zipfile
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -361,7 +362,7 @@ def test_a_clean_recording_is_found_to_a_few_centimetres_and_better_than_triangu
     assert (result.outcome == Outcome.FOUND).all()
     assert np.linalg.norm(result.position - world, axis=-1).mean() < 32
     assert result.kept.sum(axis=0).tolist() == [round(0.7 * 24)] * 17
-    lengths = harvest.lengths_of(tmp_path)
+    (lengths,) = harvest.lengths_of(tmp_path)
     right = [np.linalg.norm(world[0, a] - world[0, b]) for a, b in TREE]
     assert np.abs(np.array(lengths) - right).max() < 40
 
@@ -558,21 +559,67 @@ def test_people_of_several_views_are_told_apart(tmp_path: Path) -> None:
     truth[2, 1] = 0
     groups = association.grouped(cameras, people[0], inlier_px=15, least_score=0.3)
     assert [len(g.members) for g in groups] == [4, 4]
-    subject = association.subject_of(cameras, people, inlier_px=15, least_score=0.3)
-    first = np.abs(subject[0] - truth[0]).max() < 1e-3
-    for f in range(6):  # whoever he is, he stays
-        same = np.abs(subject[f, :, :, 2] * (subject[f] - truth[f])[..., 0]).max() < 1e-2
-        assert same == first
+    followed = association.follow(cameras, people, inlier_px=15, least_score=0.3)
+    assert len(followed.subjects) == 2 and not followed.brief
+    own = [subject.detections(people) for subject in followed.subjects]
+    mine = int(np.abs(own[1][0] - truth[0]).max() < np.abs(own[0][0] - truth[0]).max())
+    np.testing.assert_allclose(own[mine], truth, atol=1e-3)  # the same person in every frame and view
+
+
+def crossing(frames: int, seed: int) -> tuple[tuple[Camera, ...], np.ndarray, np.ndarray]:
+    """Three simulated people whose ways cross in a room, 5 m in all: cameras, people F x V x P x J x 3 in no order, truth 3 x F x J x 3 mm."""
+    rng = np.random.default_rng(seed)
+    _, bodies = scene(3, seed=seed)
+    cameras = recordings.studio(rng)
+    at = np.linspace(-1, 1, frames)[:, None]
+    ways = [(np.array([1.0, 0.1]), [0, 350]), (np.array([-1.0, 0.3]), [0, -350]), (np.array([0.2, 1.0]), [1200, 0])]
+    truth = np.stack(
+        [
+            body + np.concatenate([1600 * at * way + offset, np.zeros((frames, 1))], axis=1)[:, None]
+            for body, (way, offset) in zip(bodies, ways)
+        ]
+    )
+    people = np.zeros((frames, len(cameras), 3, 17, 3), np.float32)
+    for n, body in enumerate(truth):
+        seen = recordings.detect(body, cameras, H36M_17, recordings.HARD, rng)
+        people[:, :, n] = np.concatenate([seen.pixels, seen.score[..., None]], axis=-1)
+    order = rng.permuted(np.broadcast_to(np.arange(3), people.shape[:3]), axis=2)
+    return cameras, np.take_along_axis(people, order[..., None, None], axis=2), truth
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_three_people_who_cross_are_told_apart(seed: int) -> None:
+    cameras, people, truth = crossing(150, seed)
+    near = min(np.linalg.norm(truth[a] - truth[b], axis=-1).mean(axis=1).min() for a, b in combinations(range(3), 2))
+    assert 150 < near < 900  # they come near, but do not walk through each other
+    followed = association.follow(cameras, people, inlier_px=15, least_score=0.3, least_frames=15)
+    assert len(followed.subjects) == 3
+    wrong = 0
+    whose = []
+    for subject in followed.subjects:
+        own = subject.detections(people)
+        points = triangulation.linear(cameras, own[..., :2].astype(float), own[..., 2].astype(float))
+        away = np.linalg.norm(points.position[None] - truth[:, subject.first : subject.last + 1], axis=-1)
+        nearest = np.nanmedian(away, axis=2).argmin(axis=0)
+        whose.append(int(np.bincount(nearest).argmax()))
+        wrong += int((nearest != whose[-1]).sum())
+        assert len(nearest) > 145
+    assert sorted(whose) == [0, 1, 2]
+    assert wrong <= 0.01 * 3 * 150
 
 
 @real
 def test_the_subject_of_a_real_recording_is_pose2sims() -> None:
     people = detections.read(REAL / "detections_body25b.npz")
     assert people.skeleton == BODY_25B
-    subject = association.subject_of(
-        calibration.read(REAL / "Calib.qca.txt"), people.people[:40], inlier_px=15, least_score=0.3
+    followed = association.follow(
+        calibration.read(REAL / "Calib.qca.txt"), people.people[:40], inlier_px=15, least_score=0.3, least_frames=20
     )
+    assert len(followed.subjects) == 2  # somebody stands at the wall, whom two cameras show
+    assert followed.subjects[0].views > 3.9 and followed.subjects[1].views == 2
+    subject = followed.subjects[0].detections(people.people[:40])
     theirs = np.load(REAL / "detections_body25b.npz")["keypoints"][:40]
+    assert len(subject) == 40
     assert (np.abs(subject - theirs).max(axis=(2, 3)) < 1e-3).mean() > 0.97
 
 

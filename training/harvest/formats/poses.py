@@ -2,6 +2,7 @@
 
 World in mm. TRC is Y up and in metres as Pose2Sim and OpenSim have it, (X, Y, Z)_trc = (Y, Z, X)_world for a world with Z up, frames from
 1; markers that are missing are empty. C3D is in mm as calibrated, residual -1 where missing. Only found joints are written.
+People who are there at once have markers of their own in TRC and C3D, P1:nose, P2:nose; COCO has an annotation of each of them, npz a row.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton
-from training.harvest.arrays import HarvestArrays, Outcome
+from training.harvest.arrays import HarvestArrays, Outcome, Stretch, frame_of_row, lanes
 from training.harvest.harvester import FILES, Harvested
 from training.multiview.triangulation import reprojected
 from training.poses.cameras import Camera
@@ -37,6 +39,7 @@ def write(
     cameras: Sequence[Camera],
     fps: float,
     *,
+    stretches: Sequence[Stretch] = (),
     between: Callable[[], None] = lambda: None,
 ) -> None:
     """One of FILES; whole or not at all. Arrays are read some thousand frames at a time; `between` is called after each part, and may raise."""
@@ -45,7 +48,7 @@ def write(
         raise ValueError(f"unknown format {kind}: use {', '.join(FILES)}")
     part = path.with_name(path.name + ".part")
     with part.open("wb") as out:
-        makers[kind](out, _Pieces(result, between), skeleton, cameras, fps)
+        makers[kind](out, _Pieces(result, between, tuple(stretches)), skeleton, cameras, fps)
     part.replace(path)
 
 
@@ -59,6 +62,7 @@ def write_all(folder: Path, result: Harvested, *, between: Callable[[], None] = 
             result.skeleton,
             tuple(result.cameras),
             result.fps,
+            stretches=result.stretches,
             between=between,
         )
 
@@ -67,22 +71,54 @@ def write_all(folder: Path, result: Harvested, *, between: Callable[[], None] = 
 class _Pieces:
     result: HarvestArrays
     between: Callable[[], None]
+    stretches: tuple[Stretch, ...] = ()
+
+    @cached_property
+    def lanes(self) -> list[list[Stretch]]:
+        return lanes(self.stretches or [Stretch(0, 0, len(self.result.position), 0)])
+
+    @cached_property
+    def frames(self) -> int:
+        """Of the recording, as far as somebody is in it."""
+        return max((lane[-1].first_frame + lane[-1].rows for lane in self.lanes), default=0)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """First and last-but-one frames of each part."""
-        for first in range(0, len(self.result.position), AT_ONCE):
-            yield first, min(first + AT_ONCE, len(self.result.position))
+        for first in range(0, self.frames, AT_ONCE):
+            yield first, min(first + AT_ONCE, self.frames)
             self.between()
 
-    def there(self, first: int, last: int) -> NDArray[np.bool_]:
-        return np.asarray(self.result.outcome[first:last] == Outcome.FOUND)
+    def rows(self, first: int, last: int) -> Iterator[tuple[int, Stretch, int, int]]:
+        """Of the frames from `first` to before `last`: lane, stretch, and its own first and last-but-one rows."""
+        for number, lane in enumerate(self.lanes):
+            for stretch in lane:
+                begin, end = max(first, stretch.first_frame), min(last, stretch.first_frame + stretch.rows)
+                if begin < end:
+                    away = stretch.row - stretch.first_frame
+                    yield number, stretch, begin + away, end + away
 
-    def position(self, first: int, last: int) -> Array:
-        return np.asarray(self.result.position[first:last])
+    def markers(self, first: int, last: int) -> tuple[NDArray[np.bool_], Array]:
+        """Which joints of which lanes are found (F x L J), and where (F x L J x 3 mm)."""
+        joints = self.result.position.shape[1]
+        there = np.zeros((last - first, len(self.lanes), joints), dtype=bool)
+        place = np.zeros((*there.shape, 3))
+        for lane, stretch, begin, end in self.rows(first, last):
+            at = slice(
+                begin - stretch.row + stretch.first_frame - first, end - stretch.row + stretch.first_frame - first
+            )
+            there[at, lane] = np.asarray(self.result.outcome[begin:end]) == Outcome.FOUND
+            place[at, lane] = self.result.position[begin:end]
+        return there.reshape(len(there), -1), place.reshape(len(there), -1, 3)
+
+    def names(self, skeleton: Skeleton) -> list[str]:
+        """Of the markers: the keypoints', with the lane before them where there are several."""
+        if len(self.lanes) == 1:
+            return list(skeleton.keypoints)
+        return [f"P{n}:{name}" for n in range(1, len(self.lanes) + 1) for name in skeleton.keypoints]
 
 
 def _trc(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
-    names, frames = skeleton.keypoints, len(parts.result.position)
+    names, frames = parts.names(skeleton), parts.frames
     head = [
         "PathFileType\t4\t(X/Y/Z)\tnearer.trc",
         "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
@@ -92,7 +128,8 @@ def _trc(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
     ]
     out.write(("\n".join(head) + "\n").encode())
     for first, last in parts:
-        there, place = parts.there(first, last), parts.position(first, last)[..., [1, 2, 0]] / METRE
+        there, place = parts.markers(first, last)
+        place = place[..., [1, 2, 0]] / METRE
         rows = []
         for f, (known, joints) in enumerate(zip(there.tolist(), place.tolist()), start=first):
             cells = [f"{v!r}" if k else "" for k, joint in zip(known, joints) for v in joint]
@@ -102,12 +139,12 @@ def _trc(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
 
 def _c3d(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
     writer = c3d.Writer(point_rate=fps, analog_rate=0.0, point_scale=-1.0, point_units="mm  ")
-    writer.set_point_labels([name[:32] for name in skeleton.keypoints])
+    writer.set_point_labels([name[:32] for name in parts.names(skeleton)])
     nothing = np.zeros((0, 0), dtype=np.float32)
     for first, last in parts:
-        there = parts.there(first, last)
+        there, place = parts.markers(first, last)
         points = np.zeros((*there.shape, 5), dtype=np.float32)
-        points[..., :3] = np.where(there[..., None], parts.position(first, last), 0.0)
+        points[..., :3] = np.where(there[..., None], place, 0.0)
         points[..., 3] = np.where(there, 0.0, -1.0)
         writer.add_frames([(frame, nothing) for frame in points])
     with warnings.catch_warnings():
@@ -129,6 +166,9 @@ def _npz(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
         "camera_names": np.array([c.name for c in cameras]),
         "fps": np.array(fps),
     }
+    if parts.stretches:
+        arrays["frame"] = frame_of_row(parts.stretches, len(result.position))
+        arrays["person"] = np.concatenate([np.full(s.rows, s.person) for s in parts.stretches])
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, values in arrays.items():
             about = zipfile.ZipInfo(f"{name}.npy")  # its date is fixed: the same harvest makes the same file
@@ -146,7 +186,7 @@ def _npz(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
 
 def _coco(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
     """An image per frame and camera; keypoints are the reprojected kept joints, `keypoints_3d` x, y, z mm in the camera's frame."""
-    frames = len(parts.result.position)
+    frames = parts.frames
     out.write(b'{"images": [')
     for v, camera in enumerate(cameras):
         wide, high = camera.size
@@ -166,9 +206,13 @@ def _coco(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[
     count = 0
     for v, camera in enumerate(cameras):
         for first, last in parts:
-            people = list(_people(parts.result, camera, v * frames, first, last, count))
-            _listed(out, people, begun=count > 0)
-            count += len(people)
+            for _, stretch, begin, end in parts.rows(first, last):
+                before = v * frames + stretch.first_frame - stretch.row
+                people = list(_people(parts.result, camera, before, begin, end, count))
+                if parts.stretches:
+                    people = [person | {"track_id": stretch.person} for person in people]
+                _listed(out, people, begun=count > 0)
+                count += len(people)
     bones = [[skeleton.index(a) + 1, skeleton.index(b) + 1] for a, b in skeleton.bones]
     category = {"id": 1, "name": "person", "keypoints": list(skeleton.keypoints), "skeleton": bones}
     out.write(f'], "categories": [{json.dumps(category)}], "info": {json.dumps({"fps": fps})}}}'.encode())

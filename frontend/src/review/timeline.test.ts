@@ -1,16 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { ceiling, drawn, frameAt, placeOf, stepOf, stretchOf, type Timeline } from "./timeline";
-
-const timeline: Timeline = {
-  frames: 150,
-  fps: 30,
-  at: [0, 75],
-  curves: {},
-  clips: [
-    { row: 0, rows: 100, person: 0, first_frame: 40, outcome: "smoothed" },
-    { row: 100, rows: 50, person: 1, first_frame: 12, outcome: "smoothed" },
-  ],
-};
+import { ceiling, drawn, frameAt, placeOf, stepOf, stretchOf } from "./timeline";
 
 describe("timeline", () => {
   it("finds the frame below the pointer, never outside", () => {

@@ -162,6 +162,19 @@ def _to_toml(cameras: Sequence[Camera]) -> bytes:
     return tomli_w.dumps(data | {"metadata": {"units": "mm"}}).encode()
 
 
+def marker_cameras(path: Path) -> list[str]:
+    """Names of the cameras of a Qualisys file that see markers only, which `read` leaves out beside cameras that film."""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace")
+    if not text.lstrip().startswith("<"):
+        return []
+    try:
+        listed = list(fromstring(text, forbid_dtd=True).iter("camera"))
+    except (DefusedXmlException, SyntaxError):
+        return []
+    blind = [(n, camera) for n, camera in enumerate(listed, start=1) if camera.find("fov_video") is None]
+    return [camera.get("serial") or f"camera {n}" for n, camera in blind] if len(blind) < len(listed) else []
+
+
 def _qca(text: str) -> list[Camera]:
     try:
         root = fromstring(text, forbid_dtd=True)

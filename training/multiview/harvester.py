@@ -17,6 +17,7 @@ from training.harvest.arrays import HarvestArrays, Stretch, frame_of_row
 from training.harvest.formats import detections
 from training.harvest.harvester import BadRecording, Harvested, HarvestPlan, Upload
 from training.multiview import association, harvest, report
+from training.multiview.calibration import marker_cameras
 from training.multiview.config import HarvestConfig
 from training.multiview.recording import Detections, HeatmapFiles, Recording, Source
 from training.multiview.upload import chosen, matched
@@ -86,7 +87,7 @@ def _recording(
                 {
                     "skeleton": read.skeleton.as_dict(),
                     "fps": read.fps,
-                    "notes": [*read.notes, *match.notes, *notes],
+                    "notes": [*read.notes, *_marker_cameras(upload), *match.notes, *notes],
                     "cameras": [camera.name for camera in cameras],
                     "stretches": [vars(stretch) for stretch in of_each],
                 }
@@ -99,6 +100,12 @@ def _recording(
     fps = plan.fps or known["fps"] or USUAL_FPS
     stretches = tuple(Stretch(**stretch) for stretch in known.get("stretches", []))
     return Recording(used, from_dict(known["skeleton"]), Detections(mapped), fps, stretches), known.get("notes", [])
+
+
+def _marker_cameras(upload: Upload) -> list[str]:
+    path = upload.file("calibration")
+    names = marker_cameras(path) if path else []
+    return [f"camera {name} sees markers only and is left out" for name in names]
 
 
 def _people(

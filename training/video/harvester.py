@@ -29,6 +29,7 @@ from webapp.progress import Progress
 
 MOST_SHOWN = 1800  # frames whose pictures are kept for review: three minutes at ten a second
 USUAL_FPS, USUAL_SIZE = 30.0, (1000, 1000)
+UNSEEN = "reviewers see no pictures"
 
 
 def harvest_upload(
@@ -56,7 +57,8 @@ def _harvest(
     if len(upload.models) == 1:
         notes.append("one model lifts: confidence rests on its mirror images alone; several know better where they err")
     quality = report.report(video, result, followed, notes, progress=progress)
-    shown, unread = _pictures(upload, video, result, target, progress)
+    unreadable = any(note.endswith(UNSEEN) for note in notes)  # said already
+    shown, unread = ([], []) if unreadable else _pictures(upload, video, result, target, progress)
     quality["findings"] += [note for note in unread if note not in quality["findings"]]
     quality["shown"] = shown
     for leftover in target.glob("tail*.npz"):
@@ -154,7 +156,7 @@ def _seen(upload: Upload, notes: list[str]) -> dict[str, Any]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                notes.append("the video file holds sound, but no video; reviewers see no pictures")
+                notes.append(f"the video file holds sound, but no video; {UNSEEN}")
                 return {}
             stream = container.streams.video[0]
             about: dict[str, Any] = {"frames": int(stream.frames)}
@@ -165,7 +167,7 @@ def _seen(upload: Upload, notes: list[str]) -> dict[str, Any]:
         return about
     except (av.FFmpegError, OSError, ValueError) as error:
         notes.append(
-            f"the video cannot be read: unknown codec or broken file ({type(error).__name__}); reviewers see no pictures"
+            f"the video cannot be read: unknown codec or broken file ({type(error).__name__}); {UNSEEN}"
         )
         return {}
 

@@ -6,6 +6,7 @@ from a skeleton follow its order.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -100,6 +101,33 @@ def from_dict(data: dict) -> Skeleton:
         if isinstance(error, BadSkeleton):
             raise
         raise BadSkeleton(f"a skeleton needs name, keypoints, bones and root ({error})") from None
+
+
+MOST_LETTERS = 20_000
+
+
+def described(text: str) -> Skeleton:
+    """A skeleton written by hand, 'neck, left_hip, right_hip; neck-left_hip, neck-right_hip': keypoints in their order, then bones, the
+    first keypoint being the root; or what `as_dict` gives, as JSON. Raises BadSkeleton."""
+    if len(text) > MOST_LETTERS:
+        raise BadSkeleton(f"a skeleton's text has at most {MOST_LETTERS} letters")
+    if text.lstrip().startswith("{"):
+        try:
+            data = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise BadSkeleton(f"the skeleton is no JSON: {error}") from None
+        return from_dict({"name": "custom", **data})
+    listed, _, joined = text.partition(";")
+    names = tuple(name.strip() for name in listed.replace("\n", ",").split(",") if name.strip())
+    bones = []
+    for bone in (part.strip() for part in joined.replace("\n", ",").split(",") if part.strip()):
+        ends = next(((a, b) for a in names for b in names if bone == f"{a}-{b}"), None)
+        if ends is None:
+            raise BadSkeleton(f"the bone '{bone}' joins no two of the keypoints")
+        bones.append(ends)
+    if not bones:
+        raise BadSkeleton("a skeleton needs bones: 'neck, left_hip; neck-left_hip'")
+    return Skeleton("custom", names, tuple(bones), names[0])
 
 
 def _chain(text: str) -> tuple[tuple[str, str], ...]:

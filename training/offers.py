@@ -49,7 +49,7 @@ harvesters.add(
                 "detections",
                 "Detections",
                 (".npz", ".zip"),
-                ".npz, or .zip with a folder or COCO file per camera, or of heatmaps",
+                ".npz, or .zip with a folder or file per camera (OpenPose, COCO, DeepLabCut, SLEAP), or of heatmaps",
             ),
             UploadedPart(
                 "views", "Views", (".zip",), ".zip with a video or a folder of pictures per camera", required=False
@@ -73,7 +73,7 @@ harvesters.add(
                 "detections",
                 "2D keypoints or 3D predictions",
                 KEYPOINTS,
-                ".npz, .json (COCO), or .zip of OpenPose JSON files; npz with poses_mm for 3D",
+                ".npz, .json (COCO, AlphaPose, MMPose), .csv (DeepLabCut), .h5 (SLEAP), or .zip of OpenPose JSON files; npz with poses_mm for 3D",
             ),
             UploadedPart("video", "Video", SHOWN, "a video file, or a .zip of pictures", required=False),
         ),

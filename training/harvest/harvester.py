@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from pydantic import Field
 
-from labeling.skeletons import Skeleton
+from labeling.skeletons import BUILT_IN, MOST_LETTERS, BadSkeleton, Skeleton, described
 from training.harvest.arrays import HarvestArrays, Stretch
 from training.poses.cameras import Camera
 from webapp.config import Config
@@ -37,8 +37,31 @@ class HarvestPlan(Config):
 
     name: str = Field(min_length=1, max_length=120)
     skeleton: str = Field("", title="Skeleton of the detections", description="empty: as their files say")
+    own_skeleton: str = Field(
+        "",
+        max_length=MOST_LETTERS,
+        title="Own skeleton",
+        description="where none of these fits: joints in the file's order or by its names, then bones, such as "
+        "'neck, left_hip, right_hip; neck-left_hip, neck-right_hip'; or a skeleton's JSON",
+    )
     fps: float = Field(0.0, ge=0, le=10_000, title="Frames per second", description="0: as the files say, else 30")
     options: dict[str, Any] = Field(default_factory=dict, description="of the harvester")
+
+    @property
+    def asked_skeleton(self) -> Skeleton | None:
+        """The skeleton that the plan names or describes; None where the files are to say it. Raises BadRecording."""
+        if self.skeleton and self.skeleton not in BUILT_IN:
+            raise BadRecording(
+                "Unknown skeleton.", field="skeleton", value=self.skeleton, fix=f"one of {', '.join(BUILT_IN)}"
+            )
+        if not self.own_skeleton.strip():
+            return BUILT_IN.get(self.skeleton)
+        if self.skeleton:
+            raise BadRecording("Name a skeleton or describe one, not both.", field="own_skeleton")
+        try:
+            return described(self.own_skeleton)
+        except BadSkeleton as error:
+            raise BadRecording(error.detail, field="own_skeleton") from None
 
 
 @dataclass(frozen=True)

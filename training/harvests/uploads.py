@@ -13,7 +13,6 @@ from django.core.files.uploadedfile import UploadedFile
 from django.db import transaction
 from pydantic import Field
 
-from labeling.skeletons import BUILT_IN
 from training.catalogs import HarvesterOffer, UploadedPart, harvesters
 from training.harvest.harvester import HarvestPlan
 from training.harvests.frames import as_dict
@@ -53,20 +52,20 @@ def receive(actor: Account, harvester: str, plan: HarvestPlan, files: Mapping[st
     require(actor, Role.ADMIN)
     offer = offer_of(harvester)
     options = read(offer.config, plan.options)
-    _check_names(plan)
+    _check_models(plan)
     folder = Path(settings.FILE_UPLOAD_TEMP_DIR) / uuid.uuid4().hex
     folder.mkdir(parents=True)
     try:
         for part in offer.parts:
             _write(folder, part, files.get(part.field))
-        cameras = load(offer.check)(folder, plan)
+        skeleton, cameras = plan.asked_skeleton, load(offer.check)(folder, plan)
         with transaction.atomic():
             harvest = Harvest(
                 name=plan.name,
                 source=offer.name,
                 config={"plan": plan.model_dump(mode="json", exclude={"options"}), "options": options.model_dump()},
                 cameras=[as_dict(c) for c in cameras],
-                skeleton=BUILT_IN[plan.skeleton].as_dict() if plan.skeleton else None,
+                skeleton=skeleton.as_dict() if skeleton else None,
                 fps=plan.fps,
                 created_by=actor,
             )
@@ -83,9 +82,7 @@ def receive(actor: Account, harvester: str, plan: HarvestPlan, files: Mapping[st
         raise
 
 
-def _check_names(plan: HarvestPlan) -> None:
-    if plan.skeleton and plan.skeleton not in BUILT_IN:
-        raise Invalid("Unknown skeleton.", field="skeleton", value=plan.skeleton, fix=f"one of {', '.join(BUILT_IN)}")
+def _check_models(plan: HarvestPlan) -> None:
     asked: list[Any] = list(getattr(plan, "models", ()))
     known = list(Model.objects.filter(uuid__in=asked))
     missing = sorted(str(m) for m in set(asked) - {m.uuid for m in known})

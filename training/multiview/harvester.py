@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from labeling.skeletons import BUILT_IN, from_dict
+from labeling.skeletons import from_dict
 from training.harvest import footage
 from training.harvest.arrays import HarvestArrays, Stretch, frame_of_row
 from training.harvest.formats import detections
@@ -58,7 +58,7 @@ def _recording(
 ) -> tuple[Recording, list[str]]:
     """Detections of each person as an array mapped from disk, or a folder of heatmaps; made once, kept for a restart."""
     plan, aside = upload.plan, upload.work / "detections.npy"
-    skeleton, about = BUILT_IN.get(plan.skeleton), upload.work / "detections.json"
+    skeleton, about = plan.asked_skeleton, upload.work / "detections.json"
     path, maps = _detections(upload)
     if maps is not None:
         if skeleton is None:

@@ -11,7 +11,6 @@ from typing import Literal
 
 from pydantic import Field
 
-from labeling.skeletons import BUILT_IN
 from training.harvest.archives import unpacked_bytes
 from training.harvest.formats import detections
 from training.harvest.harvester import BadRecording, HarvestPlan
@@ -89,7 +88,7 @@ def _look_through(path: Path, plan: MultiviewPlan, cameras: tuple[Camera, ...]) 
     with zipfile.ZipFile(path) as file:
         if "heatmaps.npy" in file.namelist() or unpacked_bytes(path) > 4 * INSPECT_BYTES:
             return  # large: the worker reads it
-    seen = detections.read(path, skeleton=BUILT_IN.get(plan.skeleton))
+    seen = detections.read(path, skeleton=plan.asked_skeleton)
     matched(seen.cameras, cameras, seen.people.shape[1])
 
 

@@ -13,7 +13,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from labeling.skeletons import BUILT_IN, Skeleton, from_dict
+from labeling.skeletons import Skeleton, from_dict
 from training.harvest import footage
 from training.harvest.arrays import HarvestArrays, Stretch
 from training.harvest.formats import detections, predictions
@@ -105,7 +105,7 @@ def _detections(
     upload: Upload, ensemble: Ensemble | None, seen: dict[str, Any], notes: list[str], progress: Progress
 ) -> _Inputs:
     path = next(upload.files.glob("detections.*"))
-    asked_skeleton = BUILT_IN.get(upload.plan.skeleton)
+    asked_skeleton = upload.plan.asked_skeleton
     if path.suffix == ".zip":
         path = upload.unpack(path, upload.work / "unpacked")
     if path.is_file() and path.suffix == ".npz" and predictions.holds_poses(path):
@@ -166,9 +166,7 @@ def _seen(upload: Upload, notes: list[str]) -> dict[str, Any]:
             about["size"] = size
         return about
     except (av.FFmpegError, OSError, ValueError) as error:
-        notes.append(
-            f"the video cannot be read: unknown codec or broken file ({type(error).__name__}); {UNSEEN}"
-        )
+        notes.append(f"the video cannot be read: unknown codec or broken file ({type(error).__name__}); {UNSEEN}")
         return {}
 
 

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from pydantic import Field
 
-from labeling.skeletons import BUILT_IN
 from training.harvest import footage
 from training.harvest.formats import detections, predictions
 from training.harvest.harvester import BadRecording, HarvestPlan
@@ -15,7 +14,7 @@ from training.poses.cameras import Camera
 
 INSPECT_BYTES = 64 * 2**20  # larger ones are read by the worker
 MOST_MODELS = 8
-KEYPOINTS = (".npz", ".json", ".zip")
+KEYPOINTS = (".npz", ".json", ".csv", ".h5", ".zip")
 SHOWN = (*sorted(footage.VIDEOS), ".zip")
 
 
@@ -45,7 +44,7 @@ def check(files: Path, plan: VideoPlan) -> tuple[Camera, ...]:
     path = next(files.glob("detections.*"))
     if path.suffix == ".zip" or path.stat().st_size > INSPECT_BYTES:
         return ()
-    skeleton = BUILT_IN.get(plan.skeleton)
+    skeleton = plan.asked_skeleton
     if path.suffix == ".npz" and predictions.holds_poses(path):
         predictions.read_poses(path, skeleton)
     elif not (detections.read_single(path, skeleton=skeleton).people[..., 2] > 0).any():

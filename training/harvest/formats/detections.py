@@ -20,7 +20,7 @@ from labeling.importing.archive import is_litter
 from labeling.skeletons import BUILT_IN, COCO_17, Skeleton
 from training.harvest import timeline
 from training.harvest.archives import bounded
-from training.harvest.formats import joints
+from training.harvest.formats import joints, tracked
 from training.harvest.formats.joints import Floats
 from training.harvest.harvester import BadRecording
 
@@ -47,16 +47,54 @@ def read(path: Path, *, skeleton: Skeleton | None = None) -> Detected:
         raise BadRecording(
             f"{path.name}: bring an npz, or a folder with one folder or JSON file per camera", field="detections"
         )
+    path = _inside(path)
     folders = sorted(
         (p for p in path.iterdir() if p.is_dir() and not is_litter(p.name) and any(p.glob("*.json"))),
         key=lambda p: timeline.in_order(p.name),
     )
     if folders:
         return read_openpose(folders, skeleton)
-    files = _json_files(path.glob("*.json"))
-    if not files:
-        raise BadRecording(f"{path.name} holds no JSON files", field="detections", fix="one folder or file per camera")
-    return read_coco(files, skeleton)
+    if files := _json_files(path.glob("*.json")):
+        return read_coco(files, skeleton)
+    if tables := _tables(path):
+        return read_tracked(tables, skeleton)
+    raise BadRecording(
+        f"{path.name} holds no JSON, CSV or HDF5 files", field="detections", fix="one folder or file per camera"
+    )
+
+
+POSE_FOLDERS = ("pose-sync", "pose", "pose-associated")  # of a whole trial of Pose2Sim, the best first
+
+
+def _inside(path: Path) -> Path:
+    """Where in a trial's folder the detections lie."""
+    return next((folder for name in POSE_FOLDERS if (folder := path / name).is_dir()), path)
+
+
+def _tables(path: Path) -> list[Path]:
+    """Files of DeepLabCut or SLEAP, one a camera; of two of one camera (its .csv beside its .h5) the one with names."""
+    every = [p for p in path.rglob("*") if p.suffix.lower() in tracked.ENDINGS and not is_litter(str(p))]
+    plain = {p.with_suffix(""): p for p in sorted(every, key=lambda p: p.suffix.lower() == ".csv")}
+    return sorted(plain.values(), key=lambda f: timeline.in_order(str(f)))
+
+
+def read_tracked(files: Sequence[Path], skeleton: Skeleton | None) -> Detected:
+    """Files of DeepLabCut or SLEAP, one a camera, which is named by the file, or by its folder where each has its own. Raises BadRecording."""
+    some = [tracked.read(file) for file in files]
+    own_folders = len({file.parent for file in files}) == len(files) > 1
+    cameras = tuple(file.parent.name if own_folders else file.name.partition("DLC")[0].strip("_- ") for file in files)
+    cameras = tuple(name.partition(".")[0] for name in cameras)
+    of = tracked.skeleton_of(some[0], skeleton, files[0].name)
+    views = [tracked.fitting(view, of, file.name) for view, file in zip(some, files)]
+    frames, most = max(len(view) for view in views), max(view.shape[1] for view in views)
+    people = np.zeros((frames, len(views), most, len(of.keypoints), 3), dtype=np.float32)
+    for v, view in enumerate(views):
+        people[: len(view), v, : view.shape[1]] = view
+    if not (people[..., 2] > 0).any():
+        raise BadRecording("Nobody is detected in any frame.", field="detections")
+    uneven = {len(view) for view in views}
+    notes = (f"the cameras have {', '.join(str(len(view)) for view in views)} frames",) if len(uneven) > 1 else ()
+    return Detected(people, of, cameras, notes=notes)
 
 
 def read_single(
@@ -67,9 +105,13 @@ def read_single(
     raise. Raises BadRecording."""
     if path.is_file() and path.suffix == ".npz":
         return read_npz(path, skeleton, single=True)
+    if path.is_file() and path.suffix.lower() in tracked.ENDINGS:
+        return read_tracked([path], skeleton)
     if path.is_file():
         return _read_whole(path, _json(path), skeleton)
     files = _json_files(path.rglob("*.json"))
+    if not files and len(tables := _tables(path)) == 1:
+        return read_tracked(tables, skeleton)
     if not files:
         raise BadRecording(
             f"{path.name} holds no JSON files", field="detections", fix="one JSON a frame, or a COCO file"
@@ -224,6 +266,8 @@ def _people(data: Any, where: str, keys: set[str]) -> list[Floats]:
     read = []
     for person in people[:MOST_PEOPLE]:
         key = next((k for k in BODY_KEYS if isinstance(person, dict) and k in person), None)
+        if person == {}:
+            continue  # how Pose2Sim's pose-associated says that nobody is there
         if key is None:
             raise BadRecording(f"{where}: a person has no {BODY_KEYS[0]}", field="detections")
         if (values := joints.flat(person[key], where)) is not None:
@@ -298,14 +342,15 @@ def _of_category(data: dict[str, Any], where: str) -> Skeleton:
     if not people:
         return COCO_17
     names = [str(name) for name in people[0]["keypoints"]]
-    known = joints.named(names)
-    if known is None:
-        raise BadRecording(
-            f"{where}: its joints ({', '.join(names[:4])}, ...) are those of no skeleton known here",
-            field="skeleton",
-            fix=f"one of {', '.join(BUILT_IN)}",
-        )
-    return known
+    edges = people[0].get("skeleton") or []
+    if isinstance(edges, list) and all(isinstance(e, list) and len(e) == 2 for e in edges):
+        first = 0 if any(0 in edge for edge in edges) else 1  # COCO counts from 1, some tools from 0
+        inside = all(isinstance(n, int) and first <= n < len(names) + first for edge in edges for n in edge)
+        bones = tuple((names[a - first], names[b - first]) for a, b in edges) if inside else ()
+    else:
+        bones = ()
+    nobody = np.zeros((0, 0, len(names), 3), dtype=np.float32)
+    return tracked.skeleton_of(tracked.Tracked(nobody, tuple(names), bones), None, where)
 
 
 def read_npz(path: Path, skeleton: Skeleton | None, *, single: bool = False) -> Detected:
@@ -340,7 +385,11 @@ def read_npz(path: Path, skeleton: Skeleton | None, *, single: bool = False) -> 
     target = skeleton or joints.named(names)
     if target is None:
         listed = ", ".join(BUILT_IN)
-        raise BadRecording(f"{path.name}: its joints are none of {listed}", field="skeleton", fix="name the skeleton")
+        raise BadRecording(
+            f"{path.name}: its joints are none of {listed}", field="skeleton", fix="name or describe the skeleton"
+        )
+    if names and list(target.keypoints) != names and set(target.keypoints) <= set(names):
+        values = values[:, :, :, [names.index(name) for name in target.keypoints]]
     if values.shape[3] != len(target.keypoints):
         raise BadRecording(f"{values.shape[3]} joints, {len(target.keypoints)} in {target.name}", field="skeleton")
     return Detected(

@@ -113,6 +113,7 @@ class PseudoLabel(models.Model):
     error_px = models.FloatField()
     worst_view = models.PositiveSmallIntegerField()
     verdict = models.CharField(max_length=8, choices=Verdict.choices, default=Verdict.WAITING)
+    placed = models.JSONField(null=True)  # by a reviewer: [x, y] px by the camera's number
 
     class Meta:
         constraints = [
@@ -148,6 +149,7 @@ class Changed(models.Model):
     review = models.ForeignKey(Review, models.CASCADE, related_name="changes", db_index=False)
     label = models.ForeignKey(PseudoLabel, models.CASCADE, related_name="changes")
     before = models.CharField(max_length=8)
+    place = models.JSONField(null=True)  # of a joint put elsewhere: its numbers before, {} where it was no pseudo-label
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["review", "label"], name="changed_once_per_review")]

@@ -21,7 +21,7 @@ from rest_framework.response import Response
 
 from training.catalogs import HarvesterOffer, harvesters
 from training.harvest.harvester import FILES
-from training.harvests import frames, publication, review, uploads
+from training.harvests import corrections, frames, publication, review, uploads
 from training.models import Harvest, Review
 from training.runs import fine_tunes
 from training.runs.api import RunShape
@@ -285,6 +285,20 @@ class Harvests(Listed):
     def count(self, request: Request, id: UUID) -> Response:
         """How many pseudo-labels a rule is about, before it is used."""
         return Response({"labels": review.matching(self.get_object(), read(review.Rule, request.data)).count()})
+
+    @extend_schema(request=corrections.Placing, responses={201: ReviewShape})
+    @action(detail=True, methods=["post"])
+    def place(self, request: ApiRequest, id: UUID) -> Response:
+        """Put a joint where it is seen in one view: it is triangulated again and accepted."""
+        placing = read(corrections.Placing, request.data)
+        return Response(ReviewShape(corrections.place(request.user, self.get_object(), placing)).data, 201)
+
+    @extend_schema(request=corrections.Exchange, responses={201: ReviewShape})
+    @action(detail=True, methods=["post"])
+    def exchange(self, request: ApiRequest, id: UUID) -> Response:
+        """Exchange two people over a stretch of frames."""
+        asked = read(corrections.Exchange, request.data)
+        return Response(ReviewShape(corrections.exchange(request.user, self.get_object(), asked)).data, 201)
 
     @extend_schema(request=None, responses=ReviewShape)
     @action(detail=True, methods=["post"])

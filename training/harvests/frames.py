@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import numpy as np
 from django.conf import settings
 from django.db.models import Count, Q
+from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton, from_dict
 from training.harvest.arrays import Outcome
-from training.models import Harvest, PseudoLabel
+from training.models import Harvest, PseudoLabel, Review
 from training.poses.cameras import Camera
 from webapp.errors import Invalid
 
@@ -81,7 +83,7 @@ def stretch_of(harvest: Harvest, first: int, count: int, step: int = 1) -> list[
     folder = Path(settings.MEDIA_ROOT) / harvest.folder
     names = ["position", "covariance", "outcome", "seen", "offset_px", "kept"]
     names += ["before"] if (folder / "before.npy").exists() else []
-    mapped = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False) for n in names}
+    arrays = corrected(harvest, frames, names)
     labels: dict[int, dict[int, PseudoLabel]] = {}
     within = {"frame__gte": frames[0], "frame__lte": frames[-1]}
     for label in PseudoLabel.objects.filter(harvest=harvest, **within).defer("covariance"):
@@ -89,9 +91,46 @@ def stretch_of(harvest: Harvest, first: int, count: int, step: int = 1) -> list[
     about = _About(folder, skeleton_of(harvest).keypoints, cameras_of(harvest), harvest.report["outcome_names"])
     return [
         {"frame": f, "frames": harvest.frames, **place_of(harvest, f)}
-        | about.frame({n: np.array(m[f]) for n, m in mapped.items()}, labels.get(f, {}), picture_of(harvest, f))
-        for f in frames
+        | about.frame({name: values[n] for name, values in arrays.items()}, labels.get(f, {}), picture_of(harvest, f))
+        for n, f in enumerate(frames)
     ]
+
+
+def corrected(harvest: Harvest, rows: Sequence[int], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of a harvest by their names, of some rows, as reviewers corrected them: people exchanged, joints put elsewhere. Two queries."""
+    source = np.array(rows, dtype=np.int64)
+    exchanged = Review.objects.filter(harvest=harvest, undone_at=None, rule__has_key="exchange").order_by("-pk")
+    for first, other, count in (rule["rows"] for rule in exchanged.values_list("rule", flat=True)):
+        mine, theirs = (source >= first) & (source < first + count), (source >= other) & (source < other + count)
+        source = source + np.where(mine, other - first, 0) - np.where(theirs, other - first, 0)
+    folder = Path(settings.MEDIA_ROOT) / harvest.folder
+    arrays = {n: np.load(folder / f"{n}.npy", mmap_mode="r", allow_pickle=False)[source] for n in names}
+    at = {row: n for n, row in enumerate(rows)}
+    by_hand = PseudoLabel.objects.filter(harvest=harvest, placed__isnull=False)
+    within = by_hand.filter(frame__gte=min(rows, default=0), frame__lte=max(rows, default=0))
+    cameras = cameras_of(harvest) if "offset_px" in names else ()
+    for label in within:
+        if label.frame in at:
+            _put(label, cameras, {name: values[at[label.frame]] for name, values in arrays.items()})
+    return arrays
+
+
+def _put(label: PseudoLabel, cameras: Sequence[Camera], arrays: dict[str, NDArray[Any]]) -> None:
+    """Write a joint that somebody placed into the arrays of its row; detections stay where they are."""
+    joint, place = label.joint, np.array([label.x_mm, label.y_mm, label.z_mm])
+    xx, xy, xz, yy, yz, zz = label.covariance
+    for v, camera in enumerate(cameras):
+        before, now = camera.project(np.stack([arrays["position"][joint], place]))
+        chosen = (label.placed or {}).get(str(v))
+        detection = np.array(chosen) if chosen else before + arrays["offset_px"][v, joint]
+        there = bool(chosen) or bool(arrays["seen"][v, joint])
+        off = detection - now
+        arrays["seen"][v, joint] = there and bool(np.isfinite(off).all())
+        arrays["offset_px"][v, joint] = off if arrays["seen"][v, joint] else 0.0
+    new = {"position": place, "outcome": Outcome.FOUND, "kept": True}
+    new["covariance"] = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    for name in new.keys() & arrays.keys():
+        arrays[name][joint] = new[name]
 
 
 @dataclass(frozen=True)

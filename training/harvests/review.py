@@ -11,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 from pydantic import Field
 
+from training.harvests import corrections
 from training.harvests.frames import skeleton_of
 from training.models import Changed, Harvest, PseudoLabel, Review
 from webapp import audit, rows
@@ -127,6 +128,7 @@ def undo(actor: Account, harvest: Harvest) -> Review:
         for before in Verdict.values:
             back = Changed.objects.filter(review=review, before=before).values("label")
             PseudoLabel.objects.filter(pk__in=back).update(verdict=before)
+        corrections.take_back(review)
         review.undone_at, review.undone_by = timezone.now(), actor
         review.save(update_fields=["undone_at", "undone_by"])
         audit.record(actor, "harvest.undo", harvest, review=str(review.uuid))

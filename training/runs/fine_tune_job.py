@@ -13,7 +13,7 @@ from scipy.special import ndtr
 
 from labeling.releasing.reading import Poses, unlabelled
 from labeling.skeletons import Skeleton
-from training.harvests.frames import cameras_of, skeleton_of
+from training.harvests.frames import cameras_of, corrected, skeleton_of
 from training.lifter.config import TuneConfig
 from training.lifter.pseudo import Pseudo
 from training.models import Harvest, Run
@@ -52,10 +52,7 @@ def freeze(harvest: Harvest, learn_from: str, target: Path) -> None:
     skeleton, cameras = skeleton_of(harvest), cameras_of(harvest)
     folder = Path(settings.MEDIA_ROOT) / harvest.folder
     frames, score = _labelled(harvest, learn_from, folder, len(skeleton.keypoints))
-    position, seen, offset_px = (
-        np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)[frames]
-        for name in ("position", "seen", "offset_px")
-    )
+    position, seen, offset_px = corrected(harvest, frames.tolist(), ("position", "seen", "offset_px")).values()
     clips = np.array([c["row"] for c in (harvest.report or {}).get("clips", [])] or [0])
     clip = np.searchsorted(clips, frames, side="right")
     known = harvest.source != "video" or bool(harvest.config.get("plan", {}).get("focal_px"))

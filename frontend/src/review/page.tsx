@@ -3,7 +3,20 @@ import { render } from "preact";
 import { useCallback, useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { call } from "../api";
 import { mount, type Poses, type Viewer } from "../viewer/poses";
-import { act, around, type Decision, ellipse, type Frame, ruleOf, type Strip, type Verdict, type View } from "./rules";
+import {
+  act,
+  around,
+  type Decision,
+  deed,
+  dragged,
+  type Exchange,
+  ellipse,
+  type Frame,
+  ruleOf,
+  type Strip,
+  type Verdict,
+  type View,
+} from "./rules";
 import { type Effect, type Event, type Input, type Past, START, type State, step } from "./state";
 import { placeOf, type Stretch, stepOf, type Timeline, type Track, track } from "./timeline";
 
@@ -37,12 +50,18 @@ class Runner {
     else if (effect.run === "play") await this.play(effect.frame);
     else {
       const undone = effect.run === "undo";
-      const past = undone
-        ? await call<Past>(`${this.input.url}undo/`, {})
-        : await call<Past>(`${this.input.url}reviews/`, effect.decision);
+      const past = await this.change(effect);
       const books = { ...(await this.lists()), frame: await this.load(this.frame()?.frame ?? 0) };
       this.send({ kind: "decided", past, undone, books });
     }
+  }
+
+  private change(effect: Exclude<Effect, { run: "stop" | "load" | "play" }>): Promise<Past> {
+    const url = this.input.url;
+    if (effect.run === "undo") return call<Past>(`${url}undo/`, {});
+    if (effect.run === "place") return call<Past>(`${url}place/`, effect.placing);
+    if (effect.run === "exchange") return call<Past>(`${url}exchange/`, effect.exchange);
+    return call<Past>(`${url}reviews/`, effect.decision);
   }
 
   private load(frame: number): Promise<Frame> {
@@ -123,6 +142,8 @@ function Page({ input, width }: { input: Input; width: number }) {
               <Picture key={view.camera} input={input} state={state} view={view} number={n} send={send} />
             ))}
           </div>
+          {frame && <Place input={input} frame={frame} joint={state.joint} busy={state.busy} send={send} />}
+          {(input.people ?? 1) > 1 && <Swap busy={state.busy} send={send} />}
           <ByRule input={input} stretch={state.stretch} send={send} />
           <History past={state.history} />
         </div>
@@ -283,12 +304,29 @@ function StretchTools({ input, state: { stretch, busy }, send }: Part) {
 /** One view: the picture, the reprojected bones, twice the standard deviation of each joint, and its detection. */
 function Picture({ input, state, view, number, send }: Part & { view: View; number: number }) {
   const frame = state.frame as Frame;
+  const [drag, setDrag] = useState<{ joint: number; at: [number, number] } | null>(null);
+  const box = useRef<SVGSVGElement>(null);
   const [x, y, w, h] = state.wholePictures ? [0, 0, ...view.size] : around(view);
+  const where = (event: PointerEvent): [number, number] => {
+    const matrix = box.current?.getScreenCTM()?.inverse();
+    const point = matrix && new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix);
+    return point ? [point.x, point.y] : [0, 0];
+  };
+  const drop = (joint: number, event: PointerEvent) => {
+    const seen = view.joints[joint];
+    const to = seen && dragged(seen.at, where(event), box.current?.getScreenCTM()?.a ?? 1, view.size);
+    setDrag(null);
+    send({ kind: "joint", joint });
+    if (to) {
+      const placing = { frame: frame.frame, joint: input.joints[joint] ?? "", camera: view.camera, x: to[0], y: to[1] };
+      send({ kind: "place", placing });
+    }
+  };
   const unit = w / 100;
   const href = `${input.url}views/${number}/${frame.frame}/`;
   return (
     <figure>
-      <svg viewBox={`${x} ${y} ${w} ${h}`} role="img" aria-label={`${view.camera}, frame ${frame.frame}`}>
+      <svg ref={box} viewBox={`${x} ${y} ${w} ${h}`} role="img" aria-label={`${view.camera}, frame ${frame.frame}`}>
         {view.picture && <image href={href} x={-0.5} y={-0.5} width={view.size[0]} height={view.size[1]} />}
         {input.bones.map(([a, b]) => {
           const [from, to] = [view.joints[a]?.at, view.joints[b]?.at];
@@ -296,7 +334,16 @@ function Picture({ input, state, view, number, send }: Part & { view: View; numb
           return <line class="bone" x1={from[0]} y1={from[1]} x2={to[0]} y2={to[1]} stroke-width={0.5 * unit} />;
         })}
         {view.joints.map((_, j) => (
-          <Mark input={input} state={state} view={view} joint={j} unit={unit} send={send} />
+          <Mark
+            input={input}
+            state={state}
+            view={view}
+            joint={j}
+            unit={unit}
+            at={drag?.joint === j ? drag.at : null}
+            move={(event) => setDrag({ joint: j, at: where(event) })}
+            drop={(event) => drop(j, event)}
+          />
         ))}
       </svg>
       <figcaption>{view.camera + (view.picture ? "" : " (no picture)")}</figcaption>
@@ -304,10 +351,32 @@ function Picture({ input, state, view, number, send }: Part & { view: View; numb
   );
 }
 
-function Mark({ input, state, view, joint, unit, send }: Part & { view: View; joint: number; unit: number }) {
+interface MarkParts {
+  input: Input;
+  state: State;
+  view: View;
+  joint: number;
+  unit: number;
+  at: [number, number] | null;
+  move: (event: PointerEvent) => void;
+  drop: (event: PointerEvent) => void;
+}
+
+/** One joint in a view; a click chooses it, dragging places it elsewhere. */
+function Mark({ input, state, view, joint, unit, at, move, drop }: MarkParts) {
+  const held = useRef(false);
   const seen = view.joints[joint];
   if (!seen) return null;
-  const [x, y] = seen.at;
+  const [x, y] = at ?? seen.at;
+  const press = (event: PointerEvent) => {
+    held.current = true;
+    (event.currentTarget as Element).setPointerCapture(event.pointerId);
+    event.preventDefault();
+  };
+  const release = (event: PointerEvent) => {
+    if (held.current) drop(event);
+    held.current = false;
+  };
   const { rx, ry, turn } = ellipse(seen.covariance);
   const chosen = joint === state.joint;
   const verdict = state.frame?.joints[joint]?.verdict ?? "none";
@@ -318,13 +387,14 @@ function Mark({ input, state, view, joint, unit, send }: Part & { view: View; jo
       {seen.detected && (
         <line class="off" x1={x} y1={y} x2={seen.detected[0]} y2={seen.detected[1]} stroke-width={0.4 * unit} />
       )}
-      {/* biome-ignore lint/a11y/noStaticElementInteractions: the table of joints does the same by keyboard */}
       <circle
         class={`joint ${verdict}${chosen ? " chosen" : ""}`}
         r={(chosen ? 1.8 : 1.1) * unit}
         transform={`translate(${x} ${y})`}
         stroke-width={0.3 * unit}
-        onClick={() => send({ kind: "joint", joint })}
+        onPointerDown={press}
+        onPointerMove={(event) => held.current && move(event)}
+        onPointerUp={release}
       >
         <title>{words(input.joints[joint] ?? "")}</title>
       </circle>
@@ -403,6 +473,68 @@ function Space({ input, frame }: { input: Input; frame: Frame }) {
     }
   }, [frame, input]);
   return <div ref={box} />;
+}
+
+const numberIn = (form: HTMLFormElement | null, name: string): number => {
+  const field = form?.elements.namedItem(name);
+  return field instanceof HTMLInputElement && field.value.trim() ? Number(field.value.replace(",", ".")) : Number.NaN;
+};
+
+/** The chosen joint's place in one view, in numbers: what dragging does, by keyboard. */
+function Place({
+  input,
+  frame,
+  joint,
+  busy,
+  send,
+}: Omit<Part, "state"> & { frame: Frame; joint: number; busy: boolean }) {
+  const form = useRef<HTMLFormElement>(null);
+  const name = input.joints[joint] ?? "";
+  const put = (event: SubmitEvent) => {
+    event.preventDefault();
+    const camera = String(new FormData(form.current ?? undefined).get("camera"));
+    const [x, y] = [numberIn(form.current, "x"), numberIn(form.current, "y")];
+    if (Number.isFinite(x) && Number.isFinite(y)) {
+      send({ kind: "place", placing: { frame: frame.frame, joint: name, camera, x, y } });
+    } else send({ kind: "say", text: "Give x and y in px." });
+  };
+  return (
+    <form ref={form} class="card grid" onSubmit={put}>
+      <h2 class="wide">Place {words(name)}</h2>
+      <p class="hint wide">Drag a joint in a picture, or say where it is. It is triangulated again and accepted.</p>
+      <Field name="camera" title="In" choices={input.cameras.map((c): [string, string] => [c, c])} />
+      <Field name="x" title="x (px)" />
+      <Field name="y" title="y (px)" />
+      <button type="submit" disabled={busy}>
+        Place
+      </button>
+    </form>
+  );
+}
+
+/** Two people who were taken for each other in a stretch of the recording. */
+function Swap({ busy, send }: { busy: boolean; send: Send }) {
+  const form = useRef<HTMLFormElement>(null);
+  const swap = (event: SubmitEvent) => {
+    event.preventDefault();
+    const [person, other, first, last] = ["person", "other", "first", "last"].map((n) => numberIn(form.current, n));
+    if ([person, other, first, last].every(Number.isInteger)) {
+      const exchange = { person, other, first, last } as Exchange;
+      send({ kind: "exchange", exchange });
+    } else send({ kind: "say", text: "Give two people and the first and last frame of the recording." });
+  };
+  return (
+    <form ref={form} class="card grid" onSubmit={swap}>
+      <h2 class="wide">Exchange two people</h2>
+      <Field name="person" title="Person" />
+      <Field name="other" title="and person" />
+      <Field name="first" title="From frame of the recording" />
+      <Field name="last" title="To frame" />
+      <button type="submit" disabled={busy}>
+        Exchange
+      </button>
+    </form>
+  );
 }
 
 function ByRule({ input, stretch, send }: { input: Input; stretch: Stretch | null; send: Send }) {
@@ -493,13 +625,14 @@ function Field({ name, title, choices }: { name: string; title: string; choices?
 function History({ past }: { past: Past[] }) {
   const rule = (one: Past) =>
     Object.entries(one.rule)
+      .filter(([key]) => key !== "rows")
       .map(([key, value]) => `${words(key)} ${String(value)}`)
       .join(", ") || "everything";
   return (
     <ol class="review-history">
       {past.slice(0, 12).map((one) => (
         <li key={one.at}>
-          {`${one.reviewer ?? "somebody"} ${one.verdict} ${one.labels} (${rule(one)}), ${new Date(one.at).toLocaleString()}`}
+          {`${one.reviewer ?? "somebody"} ${deed(one.verdict, one.rule)} ${one.labels} (${rule(one)}), ${new Date(one.at).toLocaleString()}`}
           {one.undone_at && `; taken back by ${one.undone_by ?? "somebody"}`}
         </li>
       ))}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { act, around, ellipse, type Frame, nextWaiting, ruleOf, type Strip } from "./rules";
+import { act, around, deed, dragged, ellipse, type Frame, nextWaiting, ruleOf, type Strip } from "./rules";
 
 const joint = (name: string, verdict: "waiting" | null) => ({
   name,
@@ -86,5 +86,19 @@ describe("review", () => {
       joints: [seen(100, 100), seen(200, 300)],
     });
     expect([x, y, w, h]).toEqual([15, 65, 270, 270]);
+  });
+});
+
+describe("corrections", () => {
+  it("takes a joint along only where it was dragged, and inside of the picture", () => {
+    expect(dragged([100, 50], [103.04, 50], 2, [640, 480])).toEqual([103, 50]);
+    expect(dragged([100, 50], [101, 50], 2, [640, 480])).toBeNull();
+    expect(dragged([100, 50], [700, 50], 2, [640, 480])).toBeNull();
+    expect(dragged([1, 1], [-20, 1], 2, [640, 480])).toBeNull();
+  });
+  it("names what a review did", () => {
+    expect(deed("accepted", { placed: "neck", frame: 3 })).toBe("placed");
+    expect(deed("waiting", { exchange: [1, 2] })).toBe("exchanged");
+    expect(deed("rejected", { joint: "neck" })).toBe("rejected");
   });
 });

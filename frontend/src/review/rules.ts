@@ -7,6 +7,8 @@ export type Joint = Schemas["HarvestJoint"];
 export type Frame = Schemas["HarvestFrame"];
 export type Verdict = NonNullable<Joint["verdict"]>;
 export type Rule = Partial<Schemas["Rule"]>;
+export type Placing = Schemas["PlacingRequest"];
+export type Exchange = Schemas["ExchangeRequest"];
 export type Decision = { verdict: Verdict; rule: Rule };
 export type Strip = Schemas["HarvestStrip"]["frames"];
 
@@ -88,6 +90,24 @@ export function act(key: string, frame: Frame, chosen: number): Act | null {
       return null;
   }
 }
+
+const DRAGGED_PX = 3; // on the screen; less is a click
+
+/** Where a joint was dragged to (px of the picture); null where it was a click, or the place is outside of the picture. */
+export function dragged(
+  from: [number, number],
+  to: [number, number],
+  screenPerPx: number,
+  [w, h]: [number, number],
+): [number, number] | null {
+  const far = Math.hypot(to[0] - from[0], to[1] - from[1]) * screenPerPx;
+  const inside = to[0] >= 0 && to[1] >= 0 && to[0] < w && to[1] < h;
+  return far > DRAGGED_PX && inside ? [Math.round(10 * to[0]) / 10, Math.round(10 * to[1]) / 10] : null;
+}
+
+/** What a review did, in a word: corrections are kept as reviews. */
+export const deed = (verdict: string, rule: Record<string, unknown>): string =>
+  "exchange" in rule ? "exchanged" : "placed" in rule ? "placed" : verdict;
 
 /** The rule that a form's fields say; empty fields say nothing. */
 export function ruleOf(fields: Record<string, string>): Rule {

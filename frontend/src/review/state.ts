@@ -1,6 +1,6 @@
 // The core of the review page: what is on it, and what each event makes of that. No DOM and no network here.
 import type { Schemas } from "../api";
-import { act, type Decision, type Frame, nextWaiting, type Strip } from "./rules";
+import { act, type Decision, deed, type Exchange, type Frame, nextWaiting, type Placing, type Strip } from "./rules";
 import { placeOf, type Stretch, type Timeline } from "./timeline";
 
 export interface Input {
@@ -47,6 +47,8 @@ export type Event =
   | { kind: "stretch"; stretch: Stretch }
   | { kind: "whole pictures"; on: boolean }
   | { kind: "decide"; decision: Decision }
+  | { kind: "place"; placing: Placing }
+  | { kind: "exchange"; exchange: Exchange }
   | { kind: "decided"; past: Past; undone: boolean; books: Books }
   | { kind: "say"; text: string }
   | { kind: "failed"; text: string };
@@ -54,6 +56,8 @@ export type Event =
 export type Effect =
   | { run: "load"; frame: number }
   | { run: "decide"; decision: Decision }
+  | { run: "place"; placing: Placing }
+  | { run: "exchange"; exchange: Exchange }
   | { run: "undo" }
   | { run: "play"; frame: number }
   | { run: "stop" };
@@ -115,9 +119,14 @@ export function step(state: State, event: Event, input: Input): [State, Effect[]
       return [{ ...state, wholePictures: event.on }, []];
     case "decide":
       return state.busy ? [state, []] : [{ ...state, busy: true }, [{ run: "decide", decision: event.decision }]];
+    case "place":
+      return state.busy ? [state, []] : [{ ...state, busy: true }, [{ run: "place", placing: event.placing }]];
+    case "exchange":
+      return state.busy ? [state, []] : [{ ...state, busy: true }, [{ run: "exchange", exchange: event.exchange }]];
     case "decided": {
       const { past, undone, books } = event;
-      const status = undone ? `Taken back: ${past.labels} ${past.verdict}.` : `${past.labels} ${past.verdict}.`;
+      const what = `${past.labels} ${deed(past.verdict, past.rule)}`;
+      const status = undone ? `Taken back: ${what}.` : `${what}.`;
       return [{ ...state, ...books, busy: false, status }, []];
     }
     case "say":

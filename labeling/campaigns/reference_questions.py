@@ -80,7 +80,10 @@ ROUNDS = 60  # of the fitting of weights to both sums: what is left is far below
 def gold_needed(campaign: Campaign, pairs: int) -> int:
     """So many gold questions that none is asked more often than an ordinary pair: who remembers, or talks to others, cannot
     tell them by that."""
-    share = campaign.gold_share
+    gold, probes = campaign.gold_share, campaign.probe_share
+    share = (
+        gold + (1 - gold) * probes if gold else 0.0
+    )  # gold stands in where there is no probe yet (labeling.answering.choice)
     return min(MOST_GOLD, math.ceil(pairs * share / (1 - share)))
 
 

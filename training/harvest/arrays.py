@@ -71,7 +71,8 @@ EXTRA: dict[str, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class Stretch:
-    """Rows `row` to `row + rows` of the arrays, which show one person in the recording's frames from `first_frame` on."""
+    """Rows `row` to `row + rows` of the arrays, which show one person (`person` from 0 on; shown and written from 1 on) in the recording's
+    frames from `first_frame` on."""
 
     person: int
     row: int

@@ -115,7 +115,7 @@ def harvest_review(request: PageRequest, identity: UUID) -> HttpResponse:
         "cameras": [c["name"] for c in harvest.cameras],
         "inlier_px": harvest.config["options"].get("inlier_px", 0),
         "video": harvest.source == "video",
-        "people": max((clip["person"] + 1 for clip in harvest.report.get("clips", [])), default=1),
+        "people": sorted({clip["person"] + 1 for clip in harvest.report.get("clips", [])}),
         "fps": harvest.fps,
     }
     return render(request, "harvests/review.html", {"harvest": harvest, "island": island, "joints": skeleton.keypoints})

@@ -29,7 +29,7 @@ SAME_MM = 300.0  # two bodies are never so near to each other joint by joint
 EXPECTED_FOR = 3  # frames for which somebody unseen is expected to go on as before
 FOLLOWS = 0.2  # how much of its speed a subject changes in a frame: less is blind to turns, more follows the noise
 FAR = 1e6
-AT_ONCE = 4096  # frames read from a mapped file
+AT_ONCE, SAID_EVERY = 4096, 256  # frames read from a mapped file; frames between two words of progress
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Followed:
-    """`subjects`, the most seen first; `brief` ones, seen in fewer frames than was asked for."""
+    """`subjects`, the most seen first; `brief` are those seen in fewer frames than was asked for."""
 
     subjects: list[Subject]
     brief: list[Subject]
@@ -76,17 +76,21 @@ def follow(
     inlier_px: float,
     least_score: float,
     least_frames: int = 1,
+    most_away: int = 300,
     progress: Progress = silent,
 ) -> Followed:
-    """Everybody whom two views see, out of detections of people in no order (F x V x P x J x 3: px, px, score; 0 missing)."""
-    follower = _Follower(cameras, inlier_px, least_score)
+    """Everybody whom two views see, out of detections of people in no order (F x V x P x J x 3: px, px, score; 0 missing).
+
+    Who comes back within `most_away` frames near where they were last seen is the same subject."""
+    follower = _Follower(cameras, inlier_px, least_score, most_away)
     some = people[:0]
     for frame in range(len(people)):
-        if frame % AT_ONCE == 0:
+        if frame % SAID_EVERY == 0:
             progress(frame, len(people), "frames followed")
+        if frame % AT_ONCE == 0:
             some = np.asarray(people[frame : frame + AT_ONCE])
         follower.see(frame, some[frame % AT_ONCE])
-    every = [track.subject() for track in follower.tracks]
+    every = [track.subject() for track in (*follower.gone, *follower.tracks)]
     every.sort(key=lambda s: (-int((s.slots >= 0).sum()), s.first))
     # Who is seen briefly in a long recording is left out, but a short recording is not left empty.
     least = min(least_frames, max((s.seen_in for s in every), default=1))
@@ -107,6 +111,7 @@ class _Track:
         return self.place + min(frame - self.seen, EXPECTED_FOR) * self.speed
 
     def extend(self, frame: int, place: Array, slots: NDArray[np.int64]) -> None:
+        """Seen again: joints J x 3 mm, and which detection of each of V views it is."""
         moved = (place - self.place) / (frame - self.seen)
         if frame - self.seen <= EXPECTED_FOR and np.isfinite(moved).all(axis=1).any():
             self.speed = (1 - FOLLOWS) * self.speed + FOLLOWS * _middle(moved)
@@ -126,12 +131,16 @@ class _Track:
 class _Follower:
     """Tracks of people through the frames of a recording."""
 
-    def __init__(self, cameras: Sequence[Camera], inlier_px: float, least_score: float) -> None:
-        self.cameras, self.inlier_px, self.least_score = cameras, inlier_px, least_score
+    def __init__(self, cameras: Sequence[Camera], inlier_px: float, least_score: float, most_away: int) -> None:
+        self.cameras, self.inlier_px, self.least_score, self.most_away = cameras, inlier_px, least_score, most_away
         self.tracks: list[_Track] = []
+        self.gone: list[_Track] = []  # away for too long to come back
 
     def see(self, frame: int, people: Floats) -> None:
         """Go on with the tracks by the people of one frame, V x P x J x 3; begin others."""
+        if any(frame - track.seen > self.most_away for track in self.tracks):
+            self.gone += [track for track in self.tracks if frame - track.seen > self.most_away]
+            self.tracks = [track for track in self.tracks if frame - track.seen <= self.most_away]
         there = (people[..., 2] > self.least_score).sum(axis=-1) >= LEAST_JOINTS
         live = [track for track in self.tracks if frame - track.seen <= EXPECTED_FOR]
         slots = self._expected(live, frame, people, there)
@@ -254,8 +263,9 @@ def grouped(
         pair = np.stack([np.stack([people[a, i], people[b, k]]) for i, k in both]).astype(np.float64)
         points = linear([cameras[a], cameras[b]], pair[..., :2], pair[..., 2], least_score=least_score)
         for (i, k), known, off in zip(both, points.known, points.error_px):
-            if known.sum() >= LEAST_JOINTS:
-                candidates.append((float(np.median(off[:, known])), (a, int(i)), (b, int(k))))
+            error = float(np.median(off[:, known])) if known.sum() >= LEAST_JOINTS else float("nan")
+            if np.isfinite(error):  # not behind a camera
+                candidates.append((error, (a, int(i)), (b, int(k))))
     member: dict[tuple[int, int], int] = {}
     groups: dict[int, list[tuple[int, int]]] = {}
     for error, one, other in sorted(candidates):
@@ -288,5 +298,5 @@ def _group(cameras: Sequence[Camera], people: Floats, members: list[tuple[int, i
     together = np.stack([people[v, p] for v, p in members])[None].astype(np.float64)
     points = linear([cameras[v] for v, _ in members], together[..., :2], together[..., 2], least_score=least_score)
     known = points.known[0]
-    error = float(np.nanmedian(points.error_px[0][:, known])) if known.any() else float("inf")
+    error = float(np.median(np.nan_to_num(points.error_px[0][:, known], nan=np.inf))) if known.any() else float("inf")
     return Group(members, points.position[0], error)

@@ -67,11 +67,14 @@ def harvest(
     _check_unit(points)
     doubt_cameras(recorded.cameras, sample, points, config)
     if lengths_mm is not None:
-        lengths = [list(lengths_mm)] * len(recorded.people)
+        lengths, borrowed = [list(lengths_mm)] * len(recorded.people), []
     else:
-        lengths = [_lengths(of, recorded.skeleton) for of in _of_each(recorded, points, config)]
+        measured = [_measured(of, recorded.skeleton) for of in _of_each(recorded, points, config)]
+        lengths, borrowed = _lengths(measured), [n for n, own in enumerate(measured) if not isinstance(own, list)]
     size = Size(recorded.source.frames, len(recorded.cameras), len(recorded.skeleton.keypoints))
-    writing = arrays.start(folder, size, _made_of(recorded, config, lengths), notes={"lengths_mm": lengths})
+    writing = arrays.start(
+        folder, size, _made_of(recorded, config, lengths), notes={"lengths_mm": lengths, "borrowed": borrowed}
+    )
     with _workers(device, threads) as solve:
         for person, rows, chunk in recorded.chunks(writing.done, config.frames_at_once):
             progress(rows[0], recorded.source.frames, "frames")
@@ -94,12 +97,21 @@ def _of_each(recorded: Recording, points: Points, config: HarvestConfig) -> Iter
         yield triangulation.ransac(recorded.cameras, sample.pixels, sample.score, **_settings(config))
 
 
-def _lengths(points: Points, skeleton: Skeleton) -> list[float]:
-    """Limb lengths of one person (mm), one per edge of the tree. Raises BadRecording."""
+def _measured(points: Points, skeleton: Skeleton) -> list[float] | limbs.NoLengths:
+    """Limb lengths of one person (mm), one per edge of the tree, or why there are none."""
     try:
         return [float(length) for length in limbs.from_points(points, skeleton)]
     except limbs.NoLengths as error:
-        raise BadRecording(str(error), field="lengths_mm", fix="give limb lengths") from None
+        return error
+
+
+def _lengths(people: Sequence[list[float] | limbs.NoLengths]) -> list[list[float]]:
+    """Each person's; who could not be measured has those of the others in the mean. Raises BadRecording where nobody could be."""
+    known = [person for person in people if isinstance(person, list)]
+    if not known:
+        raise BadRecording(str(people[0]), field="detections", fix="bring better detections, or a lower least_score")
+    usual = np.mean(known, axis=0).tolist()
+    return [person if isinstance(person, list) else usual for person in people]
 
 
 LEAST_MM, MOST_MM = 500.0, 2600.0  # between a person's farthest joints, whatever the pose
@@ -126,6 +138,11 @@ def _check_unit(points: triangulation.Points) -> None:
 def lengths_of(folder: Path) -> list[list[float]]:
     """Limb lengths (mm) that a harvest used: of each person, one per edge of the tree."""
     return list(arrays.notes_of(folder)["lengths_mm"])
+
+
+def unmeasured(folder: Path) -> list[int]:
+    """Which of a harvest's people (by their order) have the others' limb lengths."""
+    return list(arrays.notes_of(folder).get("borrowed", []))
 
 
 def _settings(config: HarvestConfig) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from webapp.progress import Progress
 
 MOST_SHOWN = 300  # frames whose pictures are kept for review
 USUAL_FPS = 30.0
-LEAST_S = 0.5  # who is seen for less is left out
+LEAST_S, AWAY_S = 0.5, 10.0  # who is seen for less is left out; who comes back within this time is the same person
 SURE_VIEWS = 3  # cameras that show somebody, in the mean, who is harvested without being asked for
 Say = Callable[[str], None]
 
@@ -38,12 +38,16 @@ def harvest_upload(upload: Upload, config: HarvestConfig, target: Path, *, progr
     recorded, known = _recording(upload, cameras, config, progress)
     cameras, count = recorded.cameras, len(recorded.people)
     say(
-        f"{recorded.source.frames} frames{f' of {count} people' if count > 1 else ''}, {len(cameras)} cameras, "
+        f"{recorded.source.frames} {f'poses of {count} people' if count > 1 else 'frames'}, {len(cameras)} cameras, "
         f"{recorded.skeleton.name}, on {upload.device}"
     )
     result = harvest.harvest(recorded, config, target, progress=progress, device=upload.device, threads=upload.threads)
     quality = report.report(recorded, result, inlier_px=config.inlier_px, undistort=config.undistort)
     shown, notes = _pictures(upload, recorded, result, target)
+    known += [
+        f"person {recorded.people[n].person + 1}: too little is seen to measure limbs, which are taken as long as the others'"
+        for n in harvest.unmeasured(target)
+    ]
     quality["findings"] += [*known, *notes]
     quality["shown"] = shown
     lengths = [[round(float(length), 2) for length in person] for person in harvest.lengths_of(target)]
@@ -63,6 +67,7 @@ def _recording(
     if maps is not None:
         if skeleton is None:
             raise BadRecording("Heatmaps do not say their skeleton.", field="skeleton", fix="name the skeleton")
+        chosen(plan, 1)
         source: Source = HeatmapFiles(maps, len(cameras), len(skeleton.keypoints))
         return Recording(cameras, skeleton, source, plan.fps or USUAL_FPS), []
     if not about.exists():
@@ -76,12 +81,9 @@ def _recording(
                 field="calibration",
                 fix="bring the calibration of the pictures' size",
             )
-        own, of_each, notes = _people(
-            plan, cameras, read.people[:, match.views], plan.fps or read.fps or USUAL_FPS, config, progress
+        of_each, notes = _people(
+            plan, cameras, read.people[:, match.views], plan.fps or read.fps or USUAL_FPS, config, progress, aside
         )
-        part = aside.with_suffix(".part.npy")
-        np.save(part, own)
-        part.replace(aside)
         about.write_text(
             json.dumps(
                 {
@@ -115,32 +117,48 @@ def _people(
     fps: float,
     config: HarvestConfig,
     progress: Progress,
-) -> tuple[Float[np.ndarray, "R V J 3"], list[Stretch], list[str]]:
-    """The detections of each person, end to end, which rows are whose, and who they are in words. Raises BadRecording.
-
-    One person has a row in every frame and needs no stretch."""
+    aside: Path,
+) -> tuple[list[Stretch], list[str]]:
+    """Write the detections of each person, end to end, to the file `aside` (rows x V x J x 3); which rows are whose (nothing where
+    nobody else was seen: rows are frames), and who is who in words. Raises BadRecording."""
     if people.shape[2] == 1:
-        return people[:, :, 0], [], []
+        chosen(plan, 1)
+        _save(aside, people[:, :, 0])
+        return [], []
     followed = association.follow(
         cameras,
         people,
         inlier_px=config.inlier_px,
         least_score=config.least_score,
         least_frames=max(2, round(LEAST_S * fps)),
+        most_away=round(AWAY_S * fps),
         progress=progress,
     )
     asked, notes = _chosen(plan, followed, len(cameras))
     some = [(n, followed.subjects[n - 1]) for n in asked]
-    if len(some) <= 1:
+    if len(followed.subjects) <= 1:  # nobody to be told from: a row in every frame
         one = np.zeros((len(people), people.shape[1], *people.shape[3:]), dtype=np.float32)
         for _, subject in some:
             one[subject.first : subject.last + 1] = subject.detections(people)
-        return one, [], notes
+        _save(aside, one)
+        return [], notes
     stretches, row = [], 0
     for n, subject in some:
         stretches.append(Stretch(n - 1, row, len(subject.slots), subject.first))
         row += len(subject.slots)
-    return np.concatenate([subject.detections(people) for _, subject in some]), stretches, notes
+    part = aside.with_suffix(".part.npy")
+    own = np.lib.format.open_memmap(part, "w+", np.float32, (row, people.shape[1], *people.shape[3:]))
+    for stretch, (_, subject) in zip(stretches, some):
+        own[stretch.row : stretch.row + stretch.rows] = subject.detections(people)
+    own.flush()
+    part.replace(aside)
+    return stretches, notes
+
+
+def _save(path: Path, detections: Float[np.ndarray, "F V J 3"]) -> None:
+    part = path.with_suffix(".part.npy")
+    np.save(part, detections)
+    part.replace(path)
 
 
 def _chosen(plan: HarvestPlan, followed: association.Followed, views: int) -> tuple[list[int], list[str]]:

@@ -74,7 +74,8 @@ def report(recorded: Recording, result: HarvestArrays, *, inlier_px: float, undi
     both = (result.outcome == Outcome.FOUND) & result.seen.any(axis=1)
     mean_error = error.sum(axis=1) / np.maximum(result.seen.sum(axis=1), 1)
     return {
-        "frames": rows,
+        "frames": len(np.unique(frame_of_row(recorded.stretches, rows))),
+        "rows": rows,
         "found": int((result.outcome == Outcome.FOUND).sum()),
         "kept": int(result.kept.sum()),
         "outcomes": counts(result.outcome),
@@ -160,8 +161,8 @@ def _late(recorded: Recording, result: HarvestArrays, v: int, undistort: bool) -
     place = reprojected([recorded.cameras[v]], position, undistort)[:, 0]
     velocity = (place[2 * reach :] - place[: -2 * reach]) / (2 * reach)
     seen = result.seen[reach : frames - reach, v]
-    number = frame_of_row(recorded.stretches, len(result.position))[:frames]
-    seen = seen & (number[2 * reach :] - number[: -2 * reach] == 2 * reach)[:, None]  # of one person
+    person = np.concatenate([np.full(s.rows, n) for n, s in enumerate(recorded.people)])[:frames]
+    seen = seen & (person[2 * reach :] == person[: -2 * reach])[:, None]
     usable = fine[2 * reach :] & fine[: -2 * reach] & seen & np.isfinite(velocity).all(axis=-1)
     speed = velocity[usable]
     off = result.offset_px[reach : frames - reach, v][usable].astype(np.float64) * views / (views - 1)
@@ -207,5 +208,7 @@ def _findings(
             findings.append(f"{len(set(frame[hit]))} frames: {WORDS[outcome]}, the first is {int(frame[hit].min())}")
     for joint in joints:
         if joint["found"] < 0.5 * len(frame):
-            findings.append(f"{joint['name']} is found in {joint['found']} of {len(frame)} frames only")
+            findings.append(
+                f"{joint['name']} is found in {joint['found']} of {len(frame)} {'frames' if frames == len(frame) else 'poses'} only"
+            )
     return findings

@@ -56,9 +56,12 @@ def freeze(harvest: Harvest, learn_from: str, target: Path) -> None:
     clips = np.array([c["row"] for c in (harvest.report or {}).get("clips", [])] or [0])
     clip = np.searchsorted(clips, frames, side="right")
     known = harvest.source != "video" or bool(harvest.config.get("plan", {}).get("focal_px"))
+    drawn = (
+        harvest.source == "video" and not seen.any()
+    )  # a predictor of 3D brought no keypoints: what it would have seen
     parts: dict[str, list[NDArray[Any]]] = {}
     for number, camera in enumerate(cameras):
-        pixels = _pixels(camera, position, seen[:, number], offset_px[:, number])
+        pixels = _pixels(camera, position, None if drawn else seen[:, number], offset_px[:, number])
         good = np.isfinite(pixels).all(axis=-1).sum(axis=1) >= LEAST_KEYPOINTS
         focal = camera.matrix[[0, 1], [0, 1]] if known else np.full(2, np.nan)
         centre = camera.matrix[:2, 2] if known else np.full(2, np.nan)
@@ -104,11 +107,11 @@ def _labelled(
 
 
 def _pixels(
-    camera: Camera, position: NDArray[Any], seen: NDArray[np.bool_], offset_px: NDArray[Any]
+    camera: Camera, position: NDArray[Any], seen: NDArray[np.bool_] | None, offset_px: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """The detections of one camera, frames x joints x 2; NaN where there was none."""
+    """The detections of one camera, rows x joints x 2; NaN where there was none. Without `seen`, reprojections."""
     place = camera.project(position)
-    if not seen.any():  # a predictor of 3D brought no pictures: what it would have seen
+    if seen is None:
         return place
     return np.where(seen[..., None], place + offset_px, np.nan)
 

@@ -143,7 +143,7 @@ function Page({ input, width }: { input: Input; width: number }) {
             ))}
           </div>
           {frame && <Place input={input} frame={frame} joint={state.joint} busy={state.busy} send={send} />}
-          {(input.people ?? 1) > 1 && <Swap busy={state.busy} send={send} />}
+          {(input.people ?? []).length > 1 && <Swap busy={state.busy} send={send} />}
           <ByRule input={input} stretch={state.stretch} send={send} />
           <History past={state.history} />
         </div>
@@ -579,14 +579,11 @@ function ByRule({ input, stretch, send }: { input: Input; stretch: Stretch | nul
         title="Fits worst in"
         choices={[any("any camera"), ...input.cameras.map((c): [string, string] => [c, c])]}
       />
-      {(input.people ?? 1) > 1 && !input.video && (
+      {(input.people ?? []).length > 1 && !input.video && (
         <Field
           name="person"
           title="Person"
-          choices={[
-            any("anybody"),
-            ...Array.from({ length: input.people ?? 1 }, (_, n): [string, string] => [`${n + 1}`, `${n + 1}`]),
-          ]}
+          choices={[any("anybody"), ...(input.people ?? []).map((n): [string, string] => [`${n}`, `${n}`])]}
         />
       )}
       <Field name="frame" title="From frame" />

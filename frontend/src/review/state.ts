@@ -10,7 +10,7 @@ export interface Input {
   cameras: string[];
   inlier_px: number;
   video?: boolean;
-  people?: number;
+  people?: number[];
   fps?: number;
 }
 

@@ -111,10 +111,10 @@ def test_files_and_data_sets_hold_everybody(world: World, tmp_path: Path) -> Non
     coco = json.loads((folder / "poses.coco.json").read_text())
     assert len(coco["images"]) == 24 * 4
     at_once = [a["track_id"] for a in coco["annotations"] if a["image_id"] == 1 + 12]
-    assert sorted(at_once) == [0, 1, 2]
+    assert sorted(at_once) == [1, 2, 3]
     with np.load(folder / "poses.npz") as arrays:
         assert arrays["frame"].tolist()[-18:] == list(range(6, 24))
-        assert np.bincount(arrays["person"]).tolist() == [24, 24, 18]
+        assert np.bincount(arrays["person"]).tolist() == [0, 24, 24, 18]
 
     review.decide(world.rea, harvest, "accepted", Rule())
     job = publication.publish(world.ada, harvest, PublishPlan(dataset="three", least_joints=3))
@@ -131,7 +131,10 @@ def test_files_and_data_sets_hold_everybody(world: World, tmp_path: Path) -> Non
 
 def test_one_of_them_can_be_chosen_and_the_others_are_named(world: World, tmp_path: Path) -> None:
     harvest, _ = harvested(world, tmp_path, people="3")
-    assert harvest.frames == FRAMES and harvest.report["clips"] == []
+    (clip,) = harvest.report["clips"]
+    assert (clip["person"], clip["first_frame"], harvest.frames) == (2, 6, 18)
+    assert review.matching(harvest, Rule(person=3)).count() == harvest.pseudo_labels.count() > 0
+    assert not any("nobody in two views" in finding for finding in harvest.report["findings"])
     assert any(finding.startswith("person 1: ") and "left out" in finding for finding in harvest.report["findings"])
 
 

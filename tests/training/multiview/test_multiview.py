@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from labeling.skeletons import BODY_25, BODY_25B, COCO_17, H36M_17, Skeleton
 from tests.site import ROOT
-from training.harvest import selection
+from training.harvest import arrays, selection
 from training.harvest.archives import bounded
 from training.harvest.arrays import Outcome
 from training.harvest.formats import detections, poses
@@ -606,6 +606,47 @@ def test_three_people_who_cross_are_told_apart(seed: int) -> None:
         assert len(nearest) > 145
     assert sorted(whose) == [0, 1, 2]
     assert wrong <= 0.01 * 3 * 150
+
+
+def test_pairs_that_meet_behind_a_camera_do_not_hide_those_that_meet_before_it() -> None:
+    rng = np.random.default_rng(3)
+    cameras, (_, body) = recordings.studio(rng), scene(1)
+    people = np.zeros((4, 5, 17, 3), np.float32)
+    for n in range(5):
+        turn = 2 * np.pi * n / 5
+        seen = recordings.detect(
+            body + [1500 * np.cos(turn), 1500 * np.sin(turn), 0], cameras, H36M_17, recordings.CLEAN, rng
+        )
+        people[:, n] = np.concatenate([seen.pixels, seen.score[..., None]], axis=-1)[0]
+    groups = association.grouped(cameras, people, inlier_px=15, least_score=0.3)
+    assert sorted(sorted(p for _, p in group.members) for group in groups) == [[n] * 4 for n in range(5)]
+
+
+def test_who_is_away_for_long_is_somebody_else() -> None:
+    cameras, people, _ = crossing(60, 2)
+    people[20:50, ..., 2] = 0  # a door: nobody is there
+    at_most = {
+        away: len(
+            association.follow(cameras, people, inlier_px=15, least_score=0.3, least_frames=5, most_away=away).subjects
+        )
+        for away in (10, 100)
+    }
+    assert at_most == {10: 6, 100: 3}
+
+
+def test_c3d_holds_more_markers_than_one_list_of_names(tmp_path: Path) -> None:
+    frames, crowd = 2, 16
+    result = arrays.start(tmp_path, arrays.Size(frames * crowd, 2, 17), ["crowd"]).arrays
+    result.position[:] = np.arange(frames * crowd)[:, None, None]
+    stretches = [arrays.Stretch(n, n * frames, frames, 0) for n in range(crowd)]
+    poses.write(tmp_path / "out.c3d", "c3d", result, H36M_17, (), 30.0, stretches=stretches)
+    with (tmp_path / "out.c3d").open("rb") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        reader = c3d.Reader(file)
+        points = next(iter(reader.read_frames()))[1]
+        more = reader.get("POINT:LABELS2").string_array
+    assert len(points) == 16 * 17
+    assert points[-1, 0] == 30 and more[-1].strip() == f"P16:{H36M_17.keypoints[-1]}"
 
 
 @real

@@ -2,7 +2,8 @@
 
 World in mm. TRC is Y up and in metres as Pose2Sim and OpenSim have it, (X, Y, Z)_trc = (Y, Z, X)_world for a world with Z up, frames from
 1; markers that are missing are empty. C3D is in mm as calibrated, residual -1 where missing. Only found joints are written.
-People who are there at once have markers of their own in TRC and C3D, P1:nose, P2:nose; COCO has an annotation of each of them, npz a row.
+People who are there at once have markers of their own in TRC and C3D, P1:nose, P2:nose, by the numbers that the findings give (T1, T2 where a
+video's clips follow each other in one column); COCO has an annotation of each of them (`track_id`), npz a row (`person`, `frame`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from training.poses.cameras import Camera
 
 Array = NDArray[np.float64]
 METRE = 1000.0
+MOST_LABELS = 255  # in one parameter of C3D
 AT_ONCE = 4096  # frames
 
 
@@ -83,13 +85,13 @@ class _Pieces:
         return max((lane[-1].first_frame + lane[-1].rows for lane in self.lanes), default=0)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        """First and last-but-one frames of each part."""
+        """The first frame of each part and the one after its last."""
         for first in range(0, self.frames, AT_ONCE):
             yield first, min(first + AT_ONCE, self.frames)
             self.between()
 
     def rows(self, first: int, last: int) -> Iterator[tuple[int, Stretch, int, int]]:
-        """Of the frames from `first` to before `last`: lane, stretch, and its own first and last-but-one rows."""
+        """Of the frames from `first` to before `last`: lane, stretch, its own first row there and the one after its last."""
         for number, lane in enumerate(self.lanes):
             for stretch in lane:
                 begin, end = max(first, stretch.first_frame), min(last, stretch.first_frame + stretch.rows)
@@ -114,7 +116,11 @@ class _Pieces:
         """Of the markers: the keypoints', with the lane before them where there are several."""
         if len(self.lanes) == 1:
             return list(skeleton.keypoints)
-        return [f"P{n}:{name}" for n in range(1, len(self.lanes) + 1) for name in skeleton.keypoints]
+        if all(len(lane) == 1 for lane in self.lanes):  # one person each, by the number that findings give
+            marks = [f"P{lane[0].person + 1}" for lane in self.lanes]
+        else:  # one clip after the other
+            marks = [f"T{n}" for n in range(1, len(self.lanes) + 1)]
+        return [f"{mark}:{name}" for mark in marks for name in skeleton.keypoints]
 
 
 def _trc(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
@@ -139,7 +145,11 @@ def _trc(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
 
 def _c3d(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[Camera], fps: float) -> None:
     writer = c3d.Writer(point_rate=fps, analog_rate=0.0, point_scale=-1.0, point_units="mm  ")
-    writer.set_point_labels([name[:32] for name in parts.names(skeleton)])
+    labels = [name[:32] for name in parts.names(skeleton)]
+    writer.set_point_labels(labels[:MOST_LABELS])
+    for n, start in enumerate(range(MOST_LABELS, len(labels), MOST_LABELS), start=2):  # how the format goes on
+        some = labels[start : start + MOST_LABELS]
+        writer.point_group.add_str(f"LABELS{n}", "Point labels.", *c3d.Writer.pack_labels(some), len(some))
     nothing = np.zeros((0, 0), dtype=np.float32)
     for first, last in parts:
         there, place = parts.markers(first, last)
@@ -168,7 +178,7 @@ def _npz(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
     }
     if parts.stretches:
         arrays["frame"] = frame_of_row(parts.stretches, len(result.position))
-        arrays["person"] = np.concatenate([np.full(s.rows, s.person) for s in parts.stretches])
+        arrays["person"] = np.concatenate([np.full(s.rows, s.person + 1) for s in parts.stretches])
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, values in arrays.items():
             about = zipfile.ZipInfo(f"{name}.npy")  # its date is fixed: the same harvest makes the same file
@@ -210,7 +220,7 @@ def _coco(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[
                 before = v * frames + stretch.first_frame - stretch.row
                 people = list(_people(parts.result, camera, before, begin, end, count))
                 if parts.stretches:
-                    people = [person | {"track_id": stretch.person} for person in people]
+                    people = [person | {"track_id": stretch.person + 1} for person in people]
                 _listed(out, people, begun=count > 0)
                 count += len(people)
     bones = [[skeleton.index(a) + 1, skeleton.index(b) + 1] for a, b in skeleton.bones]

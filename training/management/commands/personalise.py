@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,6 +29,15 @@ SCRATCH = (
 )  # epochs, learning rate, spread of targets; without a network to start from
 
 
+def _one_person(report: Path) -> None:
+    """Rows have to be the recording's frames: pictures are cut by them. Raises CommandError."""
+    clips = json.loads(report.read_text()).get("clips", []) if report.exists() else []
+    if any(clip["row"] or clip["first_frame"] for clip in clips):
+        raise CommandError(
+            "harvest: it holds several people; harvest one with --people, who is there from the first frame on"
+        )
+
+
 class Command(BaseCommand):
     help = __doc__
 
@@ -50,6 +60,7 @@ class Command(BaseCommand):
             config = read(HeatmapConfig, options_given(HeatmapConfig, options))
             cameras = calibration.read(options["calibration"], unit=options["unit"])
             result = arrays.read(options["harvest"])
+            _one_person(Path(options["harvest"]) / "report.json")
             size = options["size"]
             network = None
             if options["network"]:

@@ -9,6 +9,7 @@ import zipfile
 from itertools import combinations
 from pathlib import Path
 
+import c3d
 import numpy as np
 import pytest
 import torch
@@ -705,7 +706,6 @@ def test_broken_openpose_files_are_named(tmp_path: Path, content: bytes) -> None
 
 
 def test_written_poses_read_back(tmp_path: Path) -> None:
-    import c3d
 
     from benchmarks.multiview import trc
 

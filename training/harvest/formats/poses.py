@@ -147,6 +147,8 @@ def _c3d(out: IO[bytes], parts: _Pieces, skeleton: Skeleton, cameras: Sequence[C
     writer = c3d.Writer(point_rate=fps, analog_rate=0.0, point_scale=-1.0, point_units="mm  ")
     labels = [name[:32] for name in parts.names(skeleton)]
     writer.set_point_labels(labels[:MOST_LABELS])
+    described = min(len(labels), MOST_LABELS)  # the library would describe every marker in one list
+    writer.point_group.add_str("DESCRIPTIONS", "Channel descriptions.", " " * described, 1, described)
     for n, start in enumerate(range(MOST_LABELS, len(labels), MOST_LABELS), start=2):  # how the format goes on
         some = labels[start : start + MOST_LABELS]
         writer.point_group.add_str(f"LABELS{n}", "Point labels.", *c3d.Writer.pack_labels(some), len(some))

@@ -222,6 +222,26 @@ def test_a_recording_is_harvested_reviewed_by_keyboard_and_becomes_a_data_set(
     page.keyboard.press("u")
     status.get_by_text("Taken back").wait_for()
     assert waiting.count() == here
+    ring = page.locator(".review-views svg").nth(1).locator("circle.joint.waiting").first
+    ring.scroll_into_view_if_needed()
+    box = ring.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 25, box["y"] + 10, steps=4)
+    page.mouse.up()
+    status.get_by_text("1 placed.").wait_for()
+    assert waiting.count() == here - 1
+    page.locator("h1").click()
+    page.keyboard.press("u")
+    status.get_by_text("Taken back: 1 placed.").wait_for()
+    assert waiting.count() == here
+    page.get_by_label("x (px)").fill("500")
+    page.get_by_label("y (px)").fill("410,5")
+    page.get_by_role("button", name="Place", exact=True).click()
+    status.get_by_text("1 placed.").wait_for()
+    page.locator("h1").click()
+    page.keyboard.press("u")
+    status.get_by_text("Taken back").wait_for()
     page.on("dialog", lambda dialog: dialog.accept())
     page.get_by_label("Surest of each joint").fill("100")
     page.get_by_role("button", name="Accept these").click()

@@ -26,8 +26,8 @@ from webapp.jobs.run import JobContext
 
 
 def run_publication(context: JobContext, config: PublishJob) -> dict[str, Any]:
-    """Job: a data set of the views of frames with accepted pseudo-labels: their reprojections as keypoints, camera-frame depths where
-    every joint is accepted, and ordinal pairs with P(second closer) from the covariances."""
+    """Job: a data set of the views of frames with accepted pseudo-labels: their reprojections as keypoints, camera-frame depths of
+    accepted joints, and ordinal pairs with P(second closer) from the covariances."""
     row = Harvest.objects.get(uuid=config.harvest)
     skeleton = skeleton_of(row)
     aside = context.folder / "pictures"

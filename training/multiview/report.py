@@ -101,14 +101,14 @@ def _clip(stretch: Stretch, result: HarvestArrays) -> dict[str, Any]:
     rows = slice(stretch.row, stretch.row + stretch.rows)
     seen, outcome = np.asarray(result.seen[rows]), np.asarray(result.outcome[rows])
     error = result.error_px[rows][seen]
-    found = outcome == Outcome.FOUND
+    good = outcome == Outcome.FOUND
     return {
         **vars(stretch),
         "ends": "",
         "missing": int((outcome == Outcome.NOBODY).all(axis=1).sum()),
         "median_px": _round(np.median(error) if len(error) else 0.0),
-        "expected_mm": _round(_spread(np.asarray(result.covariance[rows])[found]), 1),
-        "outcome": f"{int(found.sum())} joints found",
+        "expected_mm": _round(_spread(np.asarray(result.covariance[rows])[good]), 1),
+        "outcome": f"{int(good.sum())} joints found",
     }
 
 

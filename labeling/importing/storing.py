@@ -124,7 +124,7 @@ def _inspect(plan: ImportConfig, target: str, annotations: Path, pictures: Path,
 def _refuse(report: dict[str, Any]) -> None:
     first = report["rows"][0]
     raise ImportRefused(
-        f"{report['bad']} bad rows, nothing was imported. First: {first['row']}, {first['field']}: {first['reason']}",
+        f"{report['bad']} bad row{'s' * (report['bad'] != 1)}, nothing was imported. First: {first['row']}, {first['field']}: {first['reason']}",
         field=first["field"],
         fix="mend the rows of the report and import again, or have them left out",
         report=report,

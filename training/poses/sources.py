@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from labeling.releasing.reading import Poses
 from labeling.skeletons import H36M_17
@@ -12,6 +15,7 @@ from training.poses.bvh import read_bvh
 from training.poses.mocap import BadMotion, Clip, as_h36m17, read_sequences
 from training.poses.views import Studio, project
 
+SEEN_MM = 300.0  # from the middle: who goes further leaves the pictures at some of the places that the studio draws
 EVERY_TEST = 4  # of loose motion files, every fourth is for testing
 
 
@@ -20,7 +24,7 @@ def read_views(path: Path, seed: int = 0, every: int = 1) -> Poses:
 
     A folder with `cameras.h5`: Human3.6M as Martinez has it, seen by its own cameras (every n-th frame). Everything else
     is seen by virtual cameras (views.Studio), drawn from `seed`: `data_3d_h36m.npz` of VideoPose3D; an npz of sequences; a folder of .bvh or
-    of .asf with .amc files (the skeleton of subject 02 is 02.asf beside 02_01.amc), every fourth for testing.
+    of .asf with .amc files (the skeleton of subject 02 is 02.asf beside 02_01.amc), every fourth for testing, each brought to the middle.
     """
     if path.is_dir() and (path / "cameras.h5").exists():
         clips, cameras = human36m.read_martinez(path)
@@ -58,5 +62,15 @@ def _loose(folder: Path) -> list[Clip]:
                 raise BadMotion(f"{file.name}: there is no {looked_for[-1]} beside it")
             motion = read_acclaim(skeleton, file)
         name = str(file.relative_to(folder).with_suffix(""))
-        clips.append(as_h36m17(motion, name, split=split, action=file.stem.rstrip("0123456789_ ")))
+        clips.append(centred(as_h36m17(motion, name, split=split, action=file.stem.rstrip("0123456789_ "))))
     return clips
+
+
+def centred(clip: Clip) -> Clip:
+    """The clip around the middle of the studio. Whoever walks further than its cameras see walks on the spot: a lifter learns poses, not paths."""
+    poses, root = clip.poses_mm.copy(), H36M_17.index(H36M_17.root)
+    path = poses[:, root, [0, 2]]
+    middle = (path.min(axis=0) + path.max(axis=0)) / 2
+    far = np.abs(path - middle).max() > SEEN_MM
+    poses[..., [0, 2]] -= path[:, None] if far else middle
+    return replace(clip, poses_mm=poses)

@@ -20,7 +20,7 @@ from training.poses import human36m
 from training.poses.acclaim import CMU_UNIT_MM, read_acclaim
 from training.poses.bvh import read_bvh
 from training.poses.mocap import BadMotion, Clip, Motion, as_h36m17, read_sequences
-from training.poses.sources import read_views
+from training.poses.sources import centred, read_views
 from training.poses.views import Studio, project
 
 BVH = """HIERARCHY
@@ -370,3 +370,18 @@ def test_means_over_actions_count_an_action_once_however_many_frames_it_has() ->
     assert wrong > 10
     assert means["over_actions"]["pa_mpjpe_mm"] == pytest.approx(wrong / 2, abs=0.001)
     assert evaluate.by_action(predicted, replace(people, action=None)) == {}
+
+
+@pytest.mark.parametrize("metres", [0.5, 10.0])
+def test_loose_motion_stays_before_the_cameras_however_far_it_walks(metres: float) -> None:
+    rng = np.random.default_rng(0)
+    body = rng.uniform(-250, 250, (1, 17, 3)) + [4000.0, 900.0, -3000.0]  # somewhere in the hall
+    poses = np.repeat(body, 60, axis=0)
+    poses[..., 0] += 1000 * metres * np.linspace(0, 1, 60)[:, None]
+    clip = Clip("walk", poses, 15.0)
+    views = project([centred(clip)], H36M_17, Studio(), 0)
+    assert (views.truth_mm[..., 2] > 2000).all()
+    assert (views.keypoints_px >= 0).all() and (views.keypoints_px <= 1000).all()
+    still = centred(clip).poses_mm
+    assert (np.ptp(still[:, 0, 0]) < 1) == (metres > 2)  # a step is kept, a walk is not
+    np.testing.assert_allclose(still - still[:, :1], poses - poses[:, :1], atol=1e-9)

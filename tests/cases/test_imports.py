@@ -292,7 +292,7 @@ def test_bad_rows_are_listed_all_at_once_and_left_out_where_that_is_wished(world
 
 def test_where_every_row_is_bad_nothing_is_imported_even_without_them(world: World, tmp_path: Path) -> None:
     annotations, pictures = coco(tmp_path, count=2, annotations=[{"image_id": 0, "keypoints": [1]}])
-    with pytest.raises(storing.ImportRefused, match="1 bad rows"):
+    with pytest.raises(storing.ImportRefused, match="1 bad row"):
         store(world, annotations, pictures, bad_rows="leave-out")
     assert not Dataset.objects.exists()
 

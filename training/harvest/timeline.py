@@ -7,14 +7,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_NUMBER = re.compile(r"\d+")
+_NUMBER = re.compile(r"\d{1,18}")  # longer ones are no frames, and Python does not read them
 SPARSE = 4  # a frame range that many times longer than its files are many is counted by their order
 
 
 def in_order(name: str) -> list[tuple[int, int, str]]:
     """A key to sort names by as people count: frame2 before frame10."""
-    parts = re.split(r"(\d+)", name)
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in parts if part]
+    parts = re.split(r"(\d{1,18})", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts if part]
 
 
 def numbers(names: Sequence[str]) -> list[int] | None:

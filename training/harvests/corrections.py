@@ -123,7 +123,7 @@ def _shared(harvest: Harvest, asked: Exchange) -> tuple[range, range, int, int]:
     """The rows of both people, the first and last frame, of the stretch in which both are there."""
     both = []
     for field, number in (("person", asked.person), ("other", asked.other)):
-        clip = next((c for c in (harvest.report or {})["clips"] if c["person"] == number - 1), None)
+        clip = next((c for c in (harvest.report or {}).get("clips", []) if c["person"] == number - 1), None)
         if clip is None:
             raise Invalid("This harvest has no such person.", field=field, value=number)
         both.append(clip)

@@ -42,7 +42,11 @@ class VideoPlan(HarvestPlan):
 def check(files: Path, plan: VideoPlan) -> tuple[Camera, ...]:
     """Read what is small enough to be read at once. A video brings no cameras. Raises BadRecording."""
     path = next(files.glob("detections.*"))
-    if path.suffix == ".zip" or path.stat().st_size > INSPECT_BYTES:
+    tables = path.suffix in (
+        ".csv",
+        ".h5",
+    )  # of HDF5 a small file may be large, and a CSV is read cell by cell: the worker's
+    if path.suffix == ".zip" or tables or path.stat().st_size > INSPECT_BYTES:
         return ()
     skeleton = plan.asked_skeleton
     if path.suffix == ".npz" and predictions.holds_poses(path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -161,7 +162,12 @@ def test_a_skeleton_by_hand_is_names_and_bones_or_json() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(cut=st.integers(0, 400), noise=st.binary(max_size=40), as_text=st.booleans(), numbers=st.floats(allow_nan=True))
+@given(
+    cut=st.integers(0, 400),
+    noise=st.binary(max_size=40),
+    as_text=st.booleans(),
+    numbers=st.floats(-1e300, 1e300) | st.just(float("nan")),
+)
 def test_no_table_does_anything_but_be_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, cut: int, noise: bytes, as_text: bool, numbers: float
 ) -> None:
@@ -178,3 +184,64 @@ def test_no_table_does_anything_but_be_read_or_refused(
     except BadRecording:
         return
     assert np.isfinite(some.people).all() and (some.people[..., 2] >= 0).all() and (some.people[..., 2] <= 1).all()
+
+
+def test_hdf5_that_points_to_other_files_or_claims_any_size_is_refused_unread(tmp_path: Path) -> None:
+    secret, other = tmp_path / "secret.txt", tmp_path / "other.h5"
+    secret.write_bytes(b"SECRETKEY-abcdef" * 4)
+    sleap(other, places())
+
+    def refusal(change: Callable[[h5py.File], None]) -> str:
+        path = tmp_path / "d.h5"
+        sleap(path, places())
+        with h5py.File(path, "a") as file:
+            change(file)
+        with pytest.raises(BadRecording) as refused:
+            detections.read_single(path, skeleton=OWN)
+        return refused.value.detail
+
+    def external(file: h5py.File) -> None:
+        del file["node_names"]
+        file.create_dataset("node_names", (3,), dtype="S16", external=[(str(secret), 0, 48)])
+
+    def linked(file: h5py.File) -> None:
+        del file["tracks"]
+        file["tracks"] = h5py.ExternalLink(str(other), "tracks")
+
+    def virtual(file: h5py.File) -> None:
+        del file["tracks"]
+        layout = h5py.VirtualLayout((1, 2, 3, 4), "f8")
+        layout[:] = h5py.VirtualSource(str(other), "tracks", (1, 2, 3, 4))
+        file.create_virtual_dataset("tracks", layout)
+
+    def huge(file: h5py.File) -> None:
+        del file["node_names"]
+        file.create_dataset("node_names", (10**12,), dtype="S16", chunks=(1000,))
+
+    def group(file: h5py.File) -> None:
+        del file["tracks"]
+        file.create_group("tracks")
+
+    assert "'node_names' does not lie in the file itself" in refusal(external)
+    assert "'tracks' does not lie in the file itself" in refusal(linked)
+    assert "'tracks' does not lie in the file itself" in refusal(virtual)
+    assert "'node_names' is larger than 1 MiB" in refusal(huge)
+    assert "'tracks' does not lie" in refusal(group)
+
+
+def test_a_wide_csv_and_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
+    def read(text: str) -> detections.Detected:
+        (tmp_path / "d.csv").write_text(text)
+        return detections.read_single(tmp_path / "d.csv", skeleton=OWN)
+
+    wide = 40_000
+    with pytest.raises(BadRecording, match="columns are too many"):
+        read("\n".join(",".join([head, *["x"] * wide]) for head in ("scorer", "bodyparts", "coords", "0")))
+    with pytest.raises(BadRecording, match="row 1 has 2 columns"):
+        read("scorer,n,n,n\nbodyparts,a,a,a\ncoords,x,y,likelihood\n0,1\n")
+    values = places(2)
+    for frames in (["²", "³"], ["9" * 5000, "1"]):
+        assert len(read(deeplabcut(values, frames)).people) == 2
+    (tmp_path / "m.json").write_text('{"instance_info": [{"frame_id": 1e400, "instances": []}]}')
+    with pytest.raises(BadRecording, match="MMPose"):
+        detections.read_single(tmp_path / "m.json")

@@ -161,7 +161,7 @@ def read_mmpose(path: Path, data: dict[str, Any], skeleton: Skeleton | None) -> 
         ]
         names = (data.get("meta_info") or {}).get("keypoint_id2name") or {}
         listed = [str(names[key]) for key in sorted(names, key=int)]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise BadRecording(f"{path.name}: not MMPose's predictions ({error})", field="detections") from None
     if any(values.ndim != 2 or values.shape[1] != 3 for _, values in people):
         raise BadRecording(f"{path.name}: keypoints are not x and y of each joint", field="detections")

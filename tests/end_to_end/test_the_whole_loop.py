@@ -229,7 +229,7 @@ def test_a_recording_is_harvested_reviewed_by_keyboard_and_becomes_a_data_set(
     page.mouse.down()
     page.mouse.move(box["x"] + 25, box["y"] + 10, steps=4)
     page.mouse.up()
-    status.get_by_text("1 placed.").wait_for()
+    status.get_by_text("1 placed.", exact=True).wait_for()
     assert waiting.count() == here - 1
     page.locator("h1").click()
     page.keyboard.press("u")
@@ -238,7 +238,7 @@ def test_a_recording_is_harvested_reviewed_by_keyboard_and_becomes_a_data_set(
     page.get_by_label("x (px)").fill("500")
     page.get_by_label("y (px)").fill("410,5")
     page.get_by_role("button", name="Place", exact=True).click()
-    status.get_by_text("1 placed.").wait_for()
+    status.get_by_text("1 placed.", exact=True).wait_for()
     page.locator("h1").click()
     page.keyboard.press("u")
     status.get_by_text("Taken back").wait_for()

@@ -74,7 +74,7 @@ def frame_of(harvest: Harvest, frame: int) -> dict[str, Any]:
 
 
 def stretch_of(harvest: Harvest, first: int, count: int, step: int = 1) -> list[dict[str, Any]]:
-    """`count` frames, every `step`-th from `first` on, as `frame_of`: what playing shows. One query. Raises Invalid."""
+    """`count` frames, every `step`-th from `first` on, as `frame_of`: what playing shows. Three queries. Raises Invalid."""
     if not 0 <= first < harvest.frames or harvest.report is None:
         raise Invalid("There is no such frame.", field="frame", value=first, fix=f"0 to {harvest.frames - 1}")
     if not (1 <= count <= MOST_AT_ONCE and 1 <= step <= 1000):

@@ -300,11 +300,12 @@ class Harvests(Listed):
         asked = read(corrections.Exchange, request.data)
         return Response(ReviewShape(corrections.exchange(request.user, self.get_object(), asked)).data, 201)
 
-    @extend_schema(request=None, responses=ReviewShape)
+    @extend_schema(request=review.Undo, responses=ReviewShape)
     @action(detail=True, methods=["post"])
     def undo(self, request: ApiRequest, id: UUID) -> Response:
         """Take back the newest decision that stands."""
-        return Response(ReviewShape(review.undo(request.user, self.get_object())).data)
+        asked = read(review.Undo, request.data)
+        return Response(ReviewShape(review.undo(request.user, self.get_object(), asked)).data)
 
     @extend_schema(request=publication.PublishPlan, responses={202: JobShape})
     @action(detail=True, methods=["post"])

@@ -123,10 +123,11 @@ def _shared(harvest: Harvest, asked: Exchange) -> tuple[range, range, int, int]:
     """The rows of both people, the first and last frame, of the stretch in which both are there."""
     both = []
     for field, number in (("person", asked.person), ("other", asked.other)):
-        clip = next((c for c in (harvest.report or {}).get("clips", []) if c["person"] == number - 1), None)
-        if clip is None:
+        clips = [c for c in (harvest.report or {}).get("clips", []) if c["person"] == number - 1]
+        if not clips:
             raise Invalid("This harvest has no such person.", field=field, value=number)
-        both.append(clip)
+        there = [c for c in clips if c["first_frame"] <= asked.last and asked.first < c["first_frame"] + c["rows"]]
+        both.append((there or clips)[0])
     first = max(asked.first, *(c["first_frame"] for c in both))
     last = min(asked.last, *(c["first_frame"] + c["rows"] - 1 for c in both))
     if first > last:

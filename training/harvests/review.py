@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from operator import or_
 from typing import Literal
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models import Q, QuerySet
@@ -117,14 +118,24 @@ def decide(actor: Account, harvest: Harvest, verdict: str, rule: Rule) -> Review
     return review
 
 
-def undo(actor: Account, harvest: Harvest) -> Review:
-    """Take back the newest decision that stands. Raises NotAllowed, Conflict."""
+class Undo(Config):
+    """Which decision is to be taken back: where another is the newest by now, nothing is."""
+
+    review: UUID | None = Field(None, description="its id; nothing: the newest, whichever it is")
+
+
+def undo(actor: Account, harvest: Harvest, asked: Undo | None = None) -> Review:
+    """Take back the newest decision that stands, which has to be the one that is `asked` for. Raises NotAllowed, Conflict."""
     require(actor, *STAFF)
     with transaction.atomic():
         Harvest.objects.select_for_update().get(pk=harvest.pk)
         review = Review.objects.filter(harvest=harvest, undone_at=None).first()
         if review is None:
             raise Conflict("There is no decision to take back.", field="harvest")
+        if asked and asked.review not in (None, review.uuid):
+            raise Conflict(
+                "Somebody has decided or undone since.", field="review", fix="look at the history, then undo"
+            )
         for before in Verdict.values:
             back = Changed.objects.filter(review=review, before=before).values("label")
             PseudoLabel.objects.filter(pk__in=back).update(verdict=before)

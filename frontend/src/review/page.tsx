@@ -58,7 +58,7 @@ class Runner {
 
   private change(effect: Exclude<Effect, { run: "stop" | "load" | "play" }>): Promise<Past> {
     const url = this.input.url;
-    if (effect.run === "undo") return call<Past>(`${url}undo/`, {});
+    if (effect.run === "undo") return call<Past>(`${url}undo/`, { review: effect.review ?? null });
     if (effect.run === "place") return call<Past>(`${url}place/`, effect.placing);
     if (effect.run === "exchange") return call<Past>(`${url}exchange/`, effect.exchange);
     return call<Past>(`${url}reviews/`, effect.decision);

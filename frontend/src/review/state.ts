@@ -58,7 +58,7 @@ export type Effect =
   | { run: "decide"; decision: Decision }
   | { run: "place"; placing: Placing }
   | { run: "exchange"; exchange: Exchange }
-  | { run: "undo" }
+  | { run: "undo"; review?: string }
   | { run: "play"; frame: number }
   | { run: "stop" };
 
@@ -150,7 +150,10 @@ function pressed(state: State, key: string, input: Input): [State, Effect[]] {
   if ("mark" in action) {
     return [input.video ? { ...state, stretch: marked(state.stretch, action.mark, frame.frame) } : state, []];
   }
-  if ("undo" in action) return [{ ...state, busy: true }, [{ run: "undo" }]];
+  if ("undo" in action) {
+    const newest = state.history.find((one) => !one.undone_at); // as it is seen here: somebody else's is not taken back unseen
+    return [{ ...state, busy: true }, [{ run: "undo", ...(newest && { review: newest.id }) }]];
+  }
   if ("decide" in action) return step(state, { kind: "decide", decision: action.decide }, input);
   if ("choose" in action) {
     return [{ ...state, joint: (state.joint + action.choose + input.joints.length) % input.joints.length }, []];

@@ -126,8 +126,19 @@ def test_decisions_are_counted_kept_and_undone_in_order(world: World, tmp_path: 
     assert set(PseudoLabel.objects.values_list("verdict", flat=True)) == {"waiting"}
     with pytest.raises(Conflict):
         review.undo(world.rea, harvest)
+    url, third = (
+        f"/api/v1/harvests/{harvest.uuid}/undo/",
+        review.decide(world.rea, harvest, "accepted", Rule(joint="neck")),
+    )
+    asked = [{"review": str(first.uuid)}, {"review": str(third.uuid)}, {"review": str(third.uuid)}, {"review": "x"}]
+    client = world.client(world.ada)
+    assert [client.post(url, one, content_type="application/json").status_code for one in asked] == [409, 200, 409, 400]
     history = world.client(world.rea).get(f"/api/v1/harvests/{harvest.uuid}/reviews/").json()
-    assert [(h["reviewer"], h["undone_by"]) for h in history] == [("ada", "rea"), ("rea", "rea")]
+    assert [(h["reviewer"], h["undone_by"]) for h in history] == [
+        ("rea", "ada"),
+        ("ada", "rea"),
+        ("rea", "rea"),
+    ]
 
 
 def test_rules_choose_by_certainty_error_joint_and_frames(world: World, tmp_path: Path) -> None:

@@ -68,6 +68,13 @@ class Skeleton:
                     order.append((parent, child))
         return tuple(order + [(root, j) for j in near if j not in seen])
 
+    def by_edge(self, values: Sequence[float]) -> dict[str, float]:
+        """One value per edge of the tree, by the names of its ends."""
+        return {
+            f"{self.keypoints[a]} to {self.keypoints[b]}": value
+            for (a, b), value in zip(self.tree, values, strict=True)
+        }
+
     def groups(self, bones: Sequence[tuple[int, int]]) -> list[int]:
         """A number per bone (index pairs), the same for a left bone and its right twin."""
         twin = dict(self.twins) | {right: left for left, right in self.twins}
@@ -116,14 +123,15 @@ def described(text: str) -> Skeleton:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise BadSkeleton(f"the skeleton is no JSON: {error}") from None
-        return from_dict({"name": "custom", **data})
+        return from_dict({**data, "name": "custom"})
     listed, _, joined = text.partition(";")
     names = tuple(name.strip() for name in listed.replace("\n", ",").split(",") if name.strip())
-    bones = []
+    known, bones = set(names), []
     for bone in (part.strip() for part in joined.replace("\n", ",").split(",") if part.strip()):
-        ends = next(((a, b) for a in names for b in names if bone == f"{a}-{b}"), None)
+        cuts = (n for n, letter in enumerate(bone) if letter == "-")  # names may hold one, too
+        ends = next(((bone[:n], bone[n + 1 :]) for n in cuts if {bone[:n], bone[n + 1 :]} <= known), None)
         if ends is None:
-            raise BadSkeleton(f"the bone '{bone}' joins no two of the keypoints")
+            raise BadSkeleton(f"the bone {bone[:80]!r} joins no two of the keypoints")
         bones.append(ends)
     if not bones:
         raise BadSkeleton("a skeleton needs bones: 'neck, left_hip; neck-left_hip'")

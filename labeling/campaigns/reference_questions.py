@@ -81,9 +81,8 @@ def gold_needed(campaign: Campaign, pairs: int) -> int:
     """So many gold questions that none is asked more often than an ordinary pair: who remembers, or talks to others, cannot
     tell them by that."""
     gold, probes = campaign.gold_share, campaign.probe_share
-    share = (
-        gold + (1 - gold) * probes if gold else 0.0
-    )  # gold stands in where there is no probe yet (labeling.answering.choice)
+    # Gold stands in where there is no probe yet (labeling.answering.choice.check).
+    share = gold + (1 - gold) * probes if gold else 0.0
     return min(MOST_GOLD, math.ceil(pairs * share / (1 - share)))
 
 

@@ -131,10 +131,10 @@ def _categories(listed: Any) -> _Categories:
     others = {_identity(c.get("id")): str(c.get("name"))[:40] for c in with_keypoints if c is not person}
     if person is None:
         return _Categories(skeletons.COCO_17, others, bool(listed))
-    return _Categories(_skeleton(person), others, False)
+    return _Categories(skeleton_of(person), others, False)
 
 
-def _skeleton(person: dict[str, Any]) -> Skeleton:
+def skeleton_of(person: dict[str, Any]) -> Skeleton:
     names = person["keypoints"]
     if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
         raise BadInput("categories.keypoints is not a list of names")

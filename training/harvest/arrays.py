@@ -147,6 +147,13 @@ def read(folder: Path) -> HarvestArrays:
     return HarvestArrays(**{name: mapped[name] for name in ARRAYS}, extra={name: mapped[name] for name in there})
 
 
+def save(path: Path, values: NDArray[Any]) -> None:
+    """An array as .npy, whole or not at all."""
+    part = path.with_suffix(".part.npy")
+    np.save(part, values)
+    part.replace(path)
+
+
 class Writing:
     """Arrays that are being written: `arrays`, of which `done` steps (frames, windows: the harvester's own) are in force.
 

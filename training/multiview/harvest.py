@@ -75,16 +75,17 @@ def harvest(
     writing = arrays.start(
         folder, size, _made_of(recorded, config, lengths), notes={"lengths_mm": lengths, "borrowed": borrowed}
     )
+    unit = "poses" if recorded.stretches else "frames"
     with _workers(device, threads) as solve:
         for person, rows, chunk in recorded.chunks(writing.done, config.frames_at_once):
-            progress(rows[0], recorded.source.frames, "frames")
+            progress(rows[0], recorded.source.frames, unit)
             own = lengths[recorded.people.index(person)]
             writing.append(rows[0], solve(recorded, chunk, config, own))
             writing.advance(rows[-1] + 1)
     result = writing.arrays
     candidate = result.outcome == Outcome.FOUND
     kept = selection.most_certain(result.uncertainty.astype(np.float64), candidate, config.keep_share)
-    progress(recorded.source.frames, recorded.source.frames, "frames")
+    progress(recorded.source.frames, recorded.source.frames, unit)
     return writing.keep(kept)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from labeling.skeletons import from_dict
-from training.harvest import footage
+from training.harvest import arrays, footage
 from training.harvest.arrays import HarvestArrays, Stretch, frame_of_row
 from training.harvest.formats import detections
 from training.harvest.harvester import BadRecording, Harvested, HarvestPlan, Upload
@@ -52,7 +52,7 @@ def harvest_upload(upload: Upload, config: HarvestConfig, target: Path, *, progr
     quality["shown"] = shown
     lengths = [[round(float(length), 2) for length in person] for person in harvest.lengths_of(target)]
     for clip, own in zip(quality["clips"], lengths):
-        clip["lengths_mm"] = report.named_lengths(recorded.skeleton, own)
+        clip["lengths_mm"] = recorded.skeleton.by_edge(own)
     one = lengths[0] if len(lengths) == 1 else None
     return Harvested(result, recorded.skeleton, cameras, recorded.fps, quality, one, recorded.stretches)
 
@@ -123,7 +123,7 @@ def _people(
     nobody else was seen: rows are frames), and who is who in words. Raises BadRecording."""
     if people.shape[2] == 1:
         chosen(plan, 1)
-        _save(aside, people[:, :, 0])
+        arrays.save(aside, people[:, :, 0])
         return [], []
     followed = association.follow(
         cameras,
@@ -140,7 +140,7 @@ def _people(
         one = np.zeros((len(people), people.shape[1], *people.shape[3:]), dtype=np.float32)
         for _, subject in some:
             one[subject.first : subject.last + 1] = subject.detections(people)
-        _save(aside, one)
+        arrays.save(aside, one)
         return [], notes
     stretches, row = [], 0
     for n, subject in some:
@@ -153,12 +153,6 @@ def _people(
     own.flush()
     part.replace(aside)
     return stretches, notes
-
-
-def _save(path: Path, detections: Float[np.ndarray, "F V J 3"]) -> None:
-    part = path.with_suffix(".part.npy")
-    np.save(part, detections)
-    part.replace(path)
 
 
 def _chosen(plan: HarvestPlan, followed: association.Followed, views: int) -> tuple[list[int], list[str]]:

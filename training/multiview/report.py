@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from labeling.skeletons import Skeleton
 from training.harvest.arrays import WORDS, HarvestArrays, Outcome, Stretch, counts, frame_of_row
 from training.harvest.selection import spearman
 from training.multiview.recording import Recording
@@ -88,12 +86,6 @@ def report(recorded: Recording, result: HarvestArrays, *, inlier_px: float, undi
         "clips": [_clip(stretch, result) for stretch in recorded.stretches],
         "findings": _findings(cameras, joints, frame_of_row(recorded.stretches, rows), result),
     }
-
-
-def named_lengths(skeleton: Skeleton, lengths_mm: Sequence[float]) -> dict[str, float]:
-    """Lengths (mm), one per edge of the tree, by the names of the edge's ends."""
-    names = skeleton.keypoints
-    return {f"{names[a]} to {names[b]}": length for (a, b), length in zip(skeleton.tree, lengths_mm)}
 
 
 def _clip(stretch: Stretch, result: HarvestArrays) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from typing import Any
 
 import av
 import numpy as np
-from numpy.typing import NDArray
 
 from labeling.skeletons import Skeleton, from_dict
-from training.harvest import footage
+from training.harvest import arrays, footage
 from training.harvest.arrays import HarvestArrays, Stretch
 from training.harvest.formats import detections, predictions
 from training.harvest.harvester import BadRecording, Harvested, Upload
@@ -29,7 +28,6 @@ from webapp.progress import Progress
 
 MOST_SHOWN = 1800  # frames whose pictures are kept for review: three minutes at ten a second
 USUAL_FPS, USUAL_SIZE = 30.0, (1000, 1000)
-UNSEEN = "reviewers see no pictures"
 
 
 def harvest_upload(
@@ -57,8 +55,8 @@ def _harvest(
     if len(upload.models) == 1:
         notes.append("one model lifts: confidence rests on its mirror images alone; several know better where they err")
     quality = report.report(video, result, followed, notes, progress=progress)
-    unreadable = any(note.endswith(UNSEEN) for note in notes)  # said already
-    shown, unread = ([], []) if unreadable else _pictures(upload, video, result, target, progress)
+    readable = inputs.get("readable", True)  # else the notes say so already
+    shown, unread = _pictures(upload, video, result, target, progress) if readable else ([], [])
     quality["findings"] += [note for note in unread if note not in quality["findings"]]
     quality["shown"] = shown
     for leftover in target.glob("tail*.npz"):
@@ -95,6 +93,7 @@ def _read(upload: Upload, ensemble: Ensemble | None, progress: Progress) -> dict
             "fps": plan.fps or inputs.fps or seen.get("fps") or USUAL_FPS,
             "size": list(size or USUAL_SIZE),
             "notes": notes,
+            "readable": bool(seen) or _film(upload) is None,
         }
         about.with_suffix(".part").write_text(json.dumps(known))
         about.with_suffix(".part").replace(about)
@@ -110,14 +109,14 @@ def _detections(
         path = upload.unpack(path, upload.work / "unpacked")
     if path.is_file() and path.suffix == ".npz" and predictions.holds_poses(path):
         lifted = predictions.read_poses(path, asked_skeleton)
-        _save(upload.work / "poses.npy", lifted.poses_mm)
-        _save(upload.work / "score.npy", lifted.score)
+        arrays.save(upload.work / "poses.npy", lifted.poses_mm)
+        arrays.save(upload.work / "score.npy", lifted.score)
         return _Inputs(lifted.skeleton, lifted.fps, None, notes)
     read = detections.read_single(path, skeleton=asked_skeleton, between=lambda: progress(0, 1, "files"))
     notes += read.notes
     if ensemble is None:
         raise BadRecording("2D keypoints need a model that lifts them.", field="models", fix="choose a trained model")
-    _save(upload.work / "people.npy", in_skeleton(read.people[:, 0], read.skeleton, ensemble.skeleton))
+    arrays.save(upload.work / "people.npy", in_skeleton(read.people[:, 0], read.skeleton, ensemble.skeleton))
     size = read.size or seen.get("size")
     if size is None:
         size = detections.extent(read.people)
@@ -142,21 +141,20 @@ def _doubt(plan: VideoPlan, inputs: _Inputs, seen: dict[str, Any], frames: int, 
         )
 
 
-def _save(path: Path, values: NDArray[Any]) -> None:
-    part = path.with_suffix(".part.npy")
-    np.save(part, values)
-    part.replace(path)
+def _film(upload: Upload) -> Path | None:
+    """The video itself, where it is none of pictures in an archive."""
+    return next((p for p in upload.files.glob("video.*") if p.suffix in footage.VIDEOS), None)
 
 
 def _seen(upload: Upload, notes: list[str]) -> dict[str, Any]:
     """Frame rate, size and number of frames of the video, as far as it says them. What cannot be read is a note."""
-    path = next((p for p in upload.files.glob("video.*") if p.suffix in footage.VIDEOS), None)
+    path = _film(upload)
     if path is None:
         return {}
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                notes.append(f"the video file holds sound, but no video; {UNSEEN}")
+                notes.append("the video file holds sound, but no video; reviewers see no pictures")
                 return {}
             stream = container.streams.video[0]
             about: dict[str, Any] = {"frames": int(stream.frames)}
@@ -166,7 +164,9 @@ def _seen(upload: Upload, notes: list[str]) -> dict[str, Any]:
             about["size"] = size
         return about
     except (av.FFmpegError, OSError, ValueError) as error:
-        notes.append(f"the video cannot be read: unknown codec or broken file ({type(error).__name__}); {UNSEEN}")
+        notes.append(
+            f"the video cannot be read: unknown codec or broken file ({type(error).__name__}); reviewers see no pictures"
+        )
         return {}
 
 

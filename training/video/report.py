@@ -93,7 +93,6 @@ def _clips(video: Video, result: HarvestArrays) -> list[dict[str, Any]]:
         seen = np.asarray(result.seen[rows, 0])
         error = np.asarray(result.error_px[rows, 0])
         position = np.asarray(result.position[rows])[:: max(1, len(clip.slots) // 2000)]
-        tree = video.skeleton.tree
         lengths = smoothing.bone_lengths(position, np.ones(position.shape[:2]), video.skeleton)
         clips.append(
             {
@@ -106,10 +105,7 @@ def _clips(video: Video, result: HarvestArrays) -> list[dict[str, Any]]:
                 "median_px": round(float(np.median(error[seen])), 2) if seen.any() else 0.0,
                 "expected_mm": round(float(np.mean(result.extra["expected_mm"][rows])), 1),
                 "outcome": _outcome(result, rows),
-                "lengths_mm": {
-                    f"{video.skeleton.keypoints[a]} to {video.skeleton.keypoints[b]}": round(float(length), 1)
-                    for (a, b), length in zip(tree, lengths)
-                },
+                "lengths_mm": video.skeleton.by_edge([round(float(length), 1) for length in lengths]),
             }
         )
         base += len(clip.slots)

@@ -120,7 +120,7 @@ def test_pandas_fixed_layout_has_names_and_its_table_has_none(tmp_path: Path) ->
     in_order = described("foot, nose, hip; nose-hip, hip-foot")
     unnamed = detections.read_single(tmp_path / "table.h5", skeleton=in_order)
     np.testing.assert_allclose(unnamed.people[:, 0, 0], values, rtol=1e-6)
-    with pytest.raises(BadRecording, match="its 3 joints are those of no skeleton known here"):
+    with pytest.raises(BadRecording, match="which have no names, are those of no skeleton known here"):
         detections.read_single(tmp_path / "table.h5")
 
 
@@ -130,6 +130,10 @@ def test_joints_of_a_coco_category_with_edges_are_a_skeleton(tmp_path: Path) -> 
     data = {"images": [{"id": 1, "file_name": "0.jpg"}], "annotations": [person], "categories": [about]}
     (tmp_path / "d.json").write_text(json.dumps(data))
     assert detections.read_single(tmp_path / "d.json").skeleton.bones == (("nose", "hip"), ("hip", "foot"))
+    about["skeleton"] = [[2, 3], [3, 4]]
+    (tmp_path / "d.json").write_text(json.dumps(data))
+    with pytest.raises(BadRecording, match=r"the edge \[3, 4\], but there are 3 keypoints"):
+        detections.read_single(tmp_path / "d.json")
 
 
 def test_a_trial_of_pose2sim_is_read_from_its_synchronised_folder_and_nobody_is_an_empty_object(tmp_path: Path) -> None:
@@ -156,6 +160,7 @@ def test_a_skeleton_by_hand_is_names_and_bones_or_json() -> None:
         with pytest.raises(BadSkeleton, match=words):
             described(text)
     assert described("left-ear, chin; left-ear-chin").bones == (("left-ear", "chin"),)
+    assert described('{"name": "\\u0000", "keypoints": ["a", "b"], "bones": [["a", "b"]]}').name == "custom"
     with pytest.raises(BadRecording) as refused:
         _ = HarvestPlan(name="x", skeleton="lsp-14", own_skeleton="a, b; a-b").asked_skeleton
     assert refused.value.field == "own_skeleton"

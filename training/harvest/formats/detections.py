@@ -16,7 +16,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from labeling.importing import coco
 from labeling.importing.archive import is_litter
+from labeling.importing.parsed import BadInput
 from labeling.skeletons import BUILT_IN, COCO_17, Skeleton
 from training.harvest import timeline
 from training.harvest.archives import bounded
@@ -24,6 +26,7 @@ from training.harvest.formats import joints, tracked
 from training.harvest.formats.joints import Floats
 from training.harvest.harvester import BadRecording
 
+MOST_CAMERAS = 64
 MOST_FRAMES, MOST_PEOPLE, MOST_FILE_BYTES, MOST_UNPACKED = 1_000_000, 50, 512 << 20, 4 << 30
 
 
@@ -80,11 +83,13 @@ def _tables(path: Path) -> list[Path]:
 
 def read_tracked(files: Sequence[Path], skeleton: Skeleton | None) -> Detected:
     """Files of DeepLabCut or SLEAP, one a camera, which is named by the file, or by its folder where each has its own. Raises BadRecording."""
+    if len(files) > MOST_CAMERAS:
+        raise BadRecording(f"{len(files)} files, of a camera each; at most {MOST_CAMERAS}", field="detections")
     some = [tracked.read(file) for file in files]
     own_folders = len({file.parent for file in files}) == len(files) > 1
     cameras = tuple(file.parent.name if own_folders else file.name.partition("DLC")[0].strip("_- ") for file in files)
     cameras = tuple(name.partition(".")[0] for name in cameras)
-    of = tracked.skeleton_of(some[0], skeleton, files[0].name)
+    of = tracked.skeleton_of(some[0].names, some[0].bones, skeleton, files[0].name)
     views = [tracked.fitting(view, of, file.name) for view, file in zip(some, files)]
     frames, most = max(len(view) for view in views), max(view.shape[1] for view in views)
     people = np.zeros((frames, len(views), most, len(of.keypoints), 3), dtype=np.float32)
@@ -342,15 +347,13 @@ def _of_category(data: dict[str, Any], where: str) -> Skeleton:
     if not people:
         return COCO_17
     names = [str(name) for name in people[0]["keypoints"]]
-    edges = people[0].get("skeleton") or []
-    if isinstance(edges, list) and all(isinstance(e, list) and len(e) == 2 for e in edges):
-        first = 0 if any(0 in edge for edge in edges) else 1  # COCO counts from 1, some tools from 0
-        inside = all(isinstance(n, int) and first <= n < len(names) + first for edge in edges for n in edge)
-        bones = tuple((names[a - first], names[b - first]) for a, b in edges) if inside else ()
-    else:
-        bones = ()
-    nobody = np.zeros((0, 0, len(names), 3), dtype=np.float32)
-    return tracked.skeleton_of(tracked.Tracked(nobody, tuple(names), bones), None, where)
+    if known := joints.named(names):
+        return known
+    try:
+        bones = coco.skeleton_of(people[0]).bones
+    except BadInput as error:
+        raise BadRecording(f"{where}: {error.detail}", field="detections", fix=error.fix) from None
+    return tracked.skeleton_of(tuple(names), bones, None, where)
 
 
 def read_npz(path: Path, skeleton: Skeleton | None, *, single: bool = False) -> Detected:

@@ -80,18 +80,20 @@ def _dataset(group: Any, name: str, where: str, most: int = MOST_DATA) -> Any:
     return data
 
 
-def skeleton_of(some: Tracked, asked: Skeleton | None, where: str) -> Skeleton:
+def skeleton_of(
+    names: tuple[str, ...], bones: tuple[tuple[str, str], ...], asked: Skeleton | None, where: str
+) -> Skeleton:
     """The skeleton that was asked for, a built-in one of these names, or one of the file's own bones. Raises BadRecording."""
     if asked is not None:
         return asked
-    if known := joints.named(some.names):
+    if known := joints.named(names):
         return known
-    if some.names and some.bones:
+    if names and bones:
         try:
-            return Skeleton("custom", some.names, some.bones, some.names[0])
+            return Skeleton("custom", names, bones, names[0])
         except BadSkeleton as error:
             raise BadRecording(f"{where}: {error.detail}", field="detections") from None
-    about = f"its joints ({', '.join(some.names[:4])}, ...)" if some.names else f"its {some.people.shape[2]} joints"
+    about = f"its joints ({', '.join(names[:4])}, ...)" if names else "its joints, which have no names,"
     raise BadRecording(
         f"{where}: {about} are those of no skeleton known here",
         field="own_skeleton",
